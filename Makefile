@@ -1,0 +1,33 @@
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: run test test-slow bench ui clean
+
+run: $(INSTALLED)  ## the main job, on real data
+	$(BIN)/python -m runner scheme=xavier,he -m
+
+test: $(INSTALLED)  ## lint, types, import contract, tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -n 2 --dist worksteal
+
+test-slow: $(INSTALLED)  ## longer studies
+	$(BIN)/pytest -m slow
+
+bench: $(INSTALLED)  ## speed, as ratios in one run
+	$(BIN)/python -m tests.benchmarks
+
+ui: $(INSTALLED)  ## the MLflow UI on http://localhost:5000
+	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///outputs/mlflow.db
+
+clean:
+	rm -rf .venv
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
