@@ -1,0 +1,48 @@
+"""Array types, the array module of an input, and named streams of random numbers."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any, TypeAlias
+from zlib import crc32
+
+import numpy as np
+import numpy.typing as npt
+
+Array: TypeAlias = npt.NDArray[Any]
+RandomSource: TypeAlias = np.random.Generator | np.random.RandomState
+RandomLike: TypeAlias = RandomSource | int | np.integer[Any] | None
+
+
+def array_module(x: Any) -> ModuleType:
+    """The module whose functions work on ``x``: CuPy for a CuPy array, NumPy for everything else."""
+    root = type(x).__module__.partition(".")[0]
+    return sys.modules[root] if root == "cupy" else np
+
+
+def random_source(rng: RandomLike = None) -> RandomSource:
+    """What draws random numbers for ``rng``: a Generator or a legacy RandomState as it is, an int as a seed,
+    None for fresh entropy. No global generator is read or seeded.
+
+    Raises TypeError for anything else, ValueError for a negative seed.
+    """
+    if isinstance(rng, np.random.Generator | np.random.RandomState):
+        return rng
+    if rng is None or (isinstance(rng, int | np.integer) and not isinstance(rng, bool)):
+        if rng is not None and rng < 0:
+            raise ValueError(f"rng as a seed must be zero or positive; got {rng}")
+        return np.random.default_rng(rng)
+    raise TypeError(
+        "rng must be a numpy.random.Generator, a numpy.random.RandomState, an int or None; "
+        f"got {type(rng).__name__}. Pass rng=np.random.default_rng(0)."
+    )
+
+
+def stream(seed: int, name: str) -> np.random.Generator:
+    """The random stream called ``name`` below ``seed``.
+
+    Streams of different names are independent, and a name's stream does not depend on which others exist:
+    adding a layer to a network moves no other layer's weights.
+    """
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(crc32(name.encode()),))))

@@ -1,0 +1,151 @@
+"""A network: named layers and named weights, without arrays; and the memory that a stack of runs computes in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import groupby
+from math import prod
+from types import ModuleType
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from weightinit.arrays import Array
+from weightinit.laws import Law
+from weightinit.nn.layers import Layer
+from weightinit.nn.moments import Moments, Prediction
+from weightinit.nn.weights import WeightSpec
+
+Params: TypeAlias = Mapping[str, Array]
+State: TypeAlias = Mapping[str, Array]
+Phase: TypeAlias = Literal["train", "evaluate"]
+
+
+@dataclass(eq=False)
+class Tape:
+    """Work memory of one stack, allocated once and reused at every step.
+
+    By layer: ``input`` (what entered a layer with weights; a reference), ``preactivation``, ``activation`` and
+    ``d_preactivation`` (gradient of the loss), each ``(runs, batch, units)``. By weight: ``gradient``, views into
+    ``flat_gradient`` ``(runs, parameters)``. ``ones`` is ``(1, 1, batch)``.
+    """
+
+    runs: int
+    batch: int
+    xp: ModuleType
+    flat_gradient: Array
+    gradient: Params
+    ones: Array
+    input: dict[str, Array] = field(default_factory=dict)
+    preactivation: dict[str, Array] = field(default_factory=dict)
+    activation: dict[str, Array] = field(default_factory=dict)
+    d_preactivation: dict[str, Array] = field(default_factory=dict)
+
+    @property
+    def d_output(self) -> Array:
+        """Where the loss writes its gradient with respect to the network's output."""
+        return self.d_preactivation["output"]
+
+
+@dataclass(frozen=True)
+class Network:
+    """Layers in order, the last one named ``output`` and without a nonlinearity.
+
+    ``inputs``: features of the data; ``dtype``: that of every array. A parameter vector ``(runs, parameters)`` holds
+    all weights of a run end to end, those of role ``weight`` first, so that decay takes a slice.
+    """
+
+    inputs: int
+    layers: tuple[Layer, ...]
+    dtype: np.dtype[Any]
+
+    @cached_property
+    def weights(self) -> tuple[WeightSpec, ...]:
+        """The weights in the order of their layers."""
+        return tuple(spec for layer in self.layers for spec in layer.weights)
+
+    @property
+    def outputs(self) -> int:
+        """Features of the network's output."""
+        return self.layers[-1].units
+
+    @cached_property
+    def shape(self) -> str:
+        """The shape as people write it: ``64-6x128-10``."""
+        return _shape_text([self.inputs, *(spec.shape[-1] for spec in self.weights if spec.role == "weight")])
+
+    @cached_property
+    def parameters(self) -> int:
+        """Number of weights of one run."""
+        return sum(prod(spec.shape) for spec in self.weights)
+
+    @cached_property
+    def kernel_parameters(self) -> int:
+        """How many of a parameter vector's first elements belong to weights of role ``weight``."""
+        return sum(prod(spec.shape) for spec in self.weights if spec.role == "weight")
+
+    @cached_property
+    def slices(self) -> Mapping[str, slice]:
+        """Where each weight lies in a parameter vector."""
+        start, slices = 0, {}
+        for spec in sorted(self.weights, key=lambda spec: spec.role != "weight"):
+            slices[spec.name] = slice(start, start := start + prod(spec.shape))
+        return slices
+
+    def views(self, flat: Array) -> Params:
+        """The named weights inside parameter vectors ``flat`` (runs, parameters): each (runs, *shape), no copy."""
+        runs = flat.shape[0]
+        return {spec.name: flat[:, self.slices[spec.name]].reshape(runs, *spec.shape) for spec in self.weights}
+
+    def flatten(self, params: Params) -> Array:
+        """Parameter vectors (runs, parameters) that hold a copy of ``params``."""
+        runs = params[self.weights[0].name].shape[0]
+        flat = np.empty((runs, self.parameters), self.dtype)
+        for name, view in self.views(flat).items():
+            view[...] = params[name]
+        return flat
+
+    def tape(self, runs: int, batch: int, *, phase: Phase = "train", xp: ModuleType = np) -> Tape:
+        """Memory for a stack of ``runs`` that sees ``batch`` samples at a time; to ``evaluate`` it needs no gradients."""
+        flat = xp.zeros((runs if phase == "train" else 0, self.parameters), self.dtype)
+        tape = Tape(runs, batch, xp, flat, self.views(flat), xp.ones((1, 1, batch), self.dtype))
+        for layer in self.layers:
+            shape = (runs, batch, layer.units)
+            getattr(tape, layer.quantity)[layer.name] = xp.empty(shape, self.dtype)
+            if phase == "train" and layer.name not in tape.d_preactivation:
+                tape.d_preactivation[layer.name] = xp.empty(shape, self.dtype)
+        return tape
+
+    def forward(self, params: Params, state: State, x: Array, tape: Tape, *, phase: Phase = "train") -> Array:
+        """The output (runs, batch, outputs) for ``x`` (runs or 1, batch, inputs).
+
+        ``state`` and ``phase`` speak to layers that keep running statistics or draw noise; dense ones do neither.
+        """
+        for layer in self.layers:
+            x = layer.forward(params, x, tape)
+        return x
+
+    def backward(self, params: Params, d_output: Array, tape: Tape) -> Params:
+        """Gradients of all weights by name, each (runs, *shape), in the tape's memory, after a ``forward``."""
+        gradient: Array | None = d_output
+        for index in range(len(self.layers) - 1, -1, -1):
+            # An elementwise layer finds its own buffer here: it turns d_activation into d_preactivation in place.
+            into = tape.d_preactivation[self.layers[index - 1].name] if index else None
+            gradient = self.layers[index].backward(params, gradient, tape, into=into)
+        return tape.gradient
+
+    def expect(self, moments: Moments, laws: Mapping[str, Law]) -> tuple[Prediction, ...]:
+        """What theory expects of every layer's output for inputs of ``moments``, over draws from ``laws`` by weight."""
+        predictions = []
+        for layer in self.layers:
+            moments = layer.expect(moments, laws)
+            predictions.append(Prediction(layer.name, layer.quantity, moments))
+        return tuple(predictions)
+
+
+def _shape_text(widths: list[int]) -> str:
+    hidden = [(width, len(list(group))) for width, group in groupby(widths[1:-1])]
+    middle = [f"{count}x{width}" if count > 1 else str(width) for width, count in hidden]
+    return "-".join([str(widths[0]), *middle, str(widths[-1])])

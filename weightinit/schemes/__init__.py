@@ -1,0 +1,40 @@
+"""Schemes: a network and seeds -> the initial weights of a stack of runs, with the laws that they follow."""
+
+from weightinit.schemes.base import Initialized, Rule, Scheme, merge
+from weightinit.schemes.rules import (
+    Constant,
+    FlaxDense,
+    Identity,
+    KerasDense,
+    Normal,
+    Orthogonal,
+    PyTorchLinear,
+    Random,
+    Siren,
+    SklearnMLP,
+    Sparse,
+    TruncatedNormal,
+    Uniform,
+    VarianceScaling,
+)
+
+__all__ = [
+    "Constant",
+    "FlaxDense",
+    "Identity",
+    "Initialized",
+    "KerasDense",
+    "Normal",
+    "Orthogonal",
+    "PyTorchLinear",
+    "Random",
+    "Rule",
+    "Scheme",
+    "Siren",
+    "SklearnMLP",
+    "Sparse",
+    "TruncatedNormal",
+    "Uniform",
+    "VarianceScaling",
+    "merge",
+]

@@ -1,0 +1,138 @@
+"""Schemes: what gives a stack of networks its initial weights, and the base of those that draw weight by weight."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from numbers import Real
+from typing import Protocol
+
+import numpy as np
+
+from weightinit.arrays import Array, stream
+from weightinit.initializers import normal, ones, zeros
+from weightinit.laws import Law
+from weightinit.nn.network import Network
+from weightinit.nn.weights import WeightSpec
+
+ZERO = Law("constant", 0.0, 0.0, (0.0, 0.0))
+ONE = Law("constant", 1.0, 0.0, (1.0, 1.0))
+
+
+@dataclass(frozen=True, eq=False)
+class Initialized:
+    """The initial state of a stack of runs.
+
+    ``params``: by weight, ``(runs, *shape)`` in the network's dtype; ``laws``: by weight, what each run's was drawn
+    from; ``constants``: by name, multipliers ``(runs,)`` that are not trained (a branch's scale, the output's), and
+    ``learning_rate_scale``: by weight, what multiplies the learning rate ``(runs,)``, both float64; a name that is
+    absent stands for 1. ``notes``: for each run, sentences that a person should read.
+    """
+
+    params: Mapping[str, Array]
+    laws: Mapping[str, tuple[Law, ...]]
+    constants: Mapping[str, Array]
+    learning_rate_scale: Mapping[str, Array]
+    notes: tuple[tuple[str, ...], ...]
+
+
+class Scheme(Protocol):
+    """A rule that initializes networks."""
+
+    def __call__(self, network: Network, seeds: Sequence[int], batch: Array | None = None) -> Initialized:
+        """The initial state of one run for each of ``seeds``.
+
+        ``batch`` ``(runs | 1, samples, inputs)`` is what a scheme that looks at data may look at. A run's state
+        depends on the network, its own seed and its own part of the batch, never on the other runs.
+        """
+
+
+@dataclass(frozen=True)
+class Rule(ABC):
+    """A scheme that draws every weight by itself, from the stream that its name has below the run's seed.
+
+    A subclass says how a weight is drawn, in float64, and from which law. Biases are zeros, or N(0, ``bias_std``²),
+    the sigma_b of mean-field theory (Poole et al. 2016); weights of role gain and scale are 1.
+    """
+
+    bias_std: float = field(default=0.0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.bias_std, Real) and 0 <= self.bias_std < math.inf):
+            raise ValueError(
+                f"bias_std must be a finite number, zero or positive; got {self.bias_std!r}. Pass bias_std=0."
+            )
+
+    @abstractmethod
+    def draw(self, spec: WeightSpec, rng: np.random.Generator) -> Array:
+        """Float64 values of ``spec.shape`` for a weight of role ``weight``."""
+
+    @abstractmethod
+    def law(self, spec: WeightSpec) -> Law:
+        """The law that :meth:`draw` draws from."""
+
+    def draw_bias(self, spec: WeightSpec, rng: np.random.Generator) -> Array:
+        """Float64 values of ``spec.shape`` for a bias; ``spec.fans`` are those of the weight beside it."""
+        if self.bias_std == 0:
+            return zeros(rng, spec.shape, dtype=np.float64)
+        return normal(rng, spec.shape, std=self.bias_std, dtype=np.float64)
+
+    def bias_law(self, spec: WeightSpec) -> Law:
+        """The law that :meth:`draw_bias` draws from."""
+        return ZERO if self.bias_std == 0 else Law("normal", 0.0, float(self.bias_std))
+
+    def __call__(self, network: Network, seeds: Sequence[int], batch: Array | None = None) -> Initialized:
+        """The initial state of one run for each of ``seeds``; looks at no ``batch``."""
+        params: dict[str, Array] = {}
+        laws: dict[str, tuple[Law, ...]] = {}
+        for spec in network.weights:
+            draw, law = {"weight": (self.draw, self.law), "bias": (self.draw_bias, self.bias_law)}.get(
+                spec.role, (_draw_ones, _law_of_ones)
+            )
+            params[spec.name] = np.empty((len(seeds), *spec.shape), network.dtype)
+            for run, seed in enumerate(seeds):
+                params[spec.name][run] = draw(spec, stream(seed, spec.name))  # the one cast
+            laws[spec.name] = (law(spec),) * len(seeds)
+        return Initialized(params, laws, {}, {}, ((),) * len(seeds))
+
+
+def merge(parts: Sequence[tuple[Sequence[int], Initialized]], runs: int) -> Initialized:
+    """One stack of ``runs`` networks from schemes that each initialized some of them.
+
+    Each part is the places of its runs in the stack, and those runs. Raises ValueError unless the places are 0 to
+    ``runs`` - 1, each once.
+    """
+    if sorted(place for places, _ in parts for place in places) != list(range(runs)):
+        raise ValueError(f"the parts must fill each of {runs} places once; got {[list(places) for places, _ in parts]}")
+    first = parts[0][1]
+    params = {name: np.empty((runs, *array.shape[1:]), array.dtype) for name, array in first.params.items()}
+    laws: dict[str, list[Law]] = {name: [ZERO] * runs for name in first.laws}
+    constants = {name: np.ones(runs) for _, part in parts for name in part.constants}
+    learning_rate_scale = {name: np.ones(runs) for _, part in parts for name in part.learning_rate_scale}
+    notes: list[tuple[str, ...]] = [()] * runs
+    for places, part in parts:
+        index = list(places)
+        for whole, own in (
+            (params, part.params),
+            (constants, part.constants),
+            (learning_rate_scale, part.learning_rate_scale),
+        ):
+            for name, array in own.items():
+                whole[name][index] = array
+        for run, place in enumerate(index):
+            notes[place] = part.notes[run]
+            for name, own_laws in part.laws.items():
+                laws[name][place] = own_laws[run]
+    return Initialized(
+        params, {name: tuple(each) for name, each in laws.items()}, constants, learning_rate_scale, tuple(notes)
+    )
+
+
+def _draw_ones(spec: WeightSpec, rng: np.random.Generator) -> Array:
+    return ones(rng, spec.shape, dtype=np.float64)
+
+
+def _law_of_ones(spec: WeightSpec) -> Law:
+    return ONE

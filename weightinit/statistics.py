@@ -1,0 +1,379 @@
+"""Statistics of weights, activations, pre-activations, gradients and updates, for a stack of runs at once.
+
+``STATISTICS`` names them all; ``measure`` applies those whose inputs are at hand. Every array has a leading ``runs``
+axis and every result is float64 ``(runs,)``. A run's numbers are the same bits alone, in any stack and in any memory
+layout. A run that holds NaN or infinity measures as NaN or infinity, without a warning; its neighbours don't notice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from weightinit.arrays import Array, array_module
+from weightinit.laws import Law
+
+CHUNK = 1 << 17
+"""Elements that are held as float64 at one time (1 MB: a core's cache); one run is held whole if it is larger."""
+
+SATURATED_BELOW = 0.01
+"""Size of phi' below which a unit counts as saturated: it passes on less than 1% of the gradient, whatever the
+activation. Not relative to the largest slope seen, which is small itself where all is saturated."""
+
+SAME_UNIT = 1e-5
+"""Distance, relative to the longer of the two, up to which two units' weights count as equal. Rounding alone moves the
+units of a symmetric float32 network about 1e-6 apart in training: a matrix product doesn't sum every column alike."""
+
+
+class Moments(NamedTuple):
+    """Moments of the elements of each run: five float64 arrays ``(runs,)``. ``std`` divides by n."""
+
+    mean: Array
+    std: Array
+    rms: Array
+    min: Array
+    max: Array
+
+
+class Reading:
+    """One array of a stack, ``(runs, ..., units)``, with what several statistics share computed once."""
+
+    def __init__(self, x: Array) -> None:
+        self.x = x
+
+    @cached_property
+    @np.errstate(all="ignore")
+    def moments(self) -> Moments:
+        """Moments over all elements of each run; exact for any scale that the dtype holds."""
+        xp = array_module(self.x)
+        result = Moments(*xp.empty((5, len(self.x))))
+        for runs, matrices in _float64(self.x):
+            flat = matrices.reshape(len(matrices), -1)
+            low, high = flat.min(-1), flat.max(-1)
+            exponent = xp.clip(xp.frexp(xp.maximum(-low, high))[1], -1000, 1000)
+            flat *= xp.ldexp(1.0, -exponent)[:, None]  # so that no square leaves the range of float64
+            mean = xp.clip(xp.ldexp(flat.mean(-1), exponent), low, high)  # a constant's mean is that constant
+            flat -= xp.ldexp(mean, -exponent)[:, None]
+            flat *= flat
+            std = xp.ldexp(xp.sqrt(flat.mean(-1)), exponent)
+            for whole, part in zip(result, (mean, std, xp.hypot(mean, std), low, high), strict=True):
+                whole[runs] = part
+        return result
+
+    @cached_property
+    @np.errstate(all="ignore")
+    def singular_values(self) -> Array:
+        """Singular values of each run as a matrix ``(everything else, units)``, largest first; NaN if not finite."""
+        xp = array_module(self.x)
+        rows, units = _matrix_shape(self.x)
+        result: Array = xp.empty((len(self.x), min(rows, units)))
+        for runs, matrices in _float64(self.x):
+            finite = xp.isfinite(matrices).all((1, 2))
+            matrices[~finite] = 0.0
+            result[runs] = xp.linalg.svd(matrices, compute_uv=False)
+            result[runs][~finite] = xp.nan
+        return result
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """One number per run: ``function(*needs) -> (runs,)`` in float64, of arrays or of ``Reading``s that share work.
+
+    ``needs``: its inputs in order, among ``weight (runs, *kernel, fan_in, fan_out)``; ``laws``, one ``Law`` per run;
+    ``preactivation``, ``activation`` and ``slope`` (phi' at the pre-activations), each ``(runs, batch, units)``;
+    ``gradient`` of the loss with respect to the weight; ``update``, the weight's change in one step. ``ends``: costly,
+    for the start and the end of training only. ``doc``: what it is and how to read it.
+    """
+
+    function: Callable[..., Array]
+    needs: tuple[str, ...]
+    doc: str
+    ends: bool = False
+
+
+def measure(readings: Mapping[str, Any], *, ends: bool) -> dict[str, Array]:
+    """Every statistic whose needs are all in ``readings``, by name; the costly ones only if ``ends``.
+
+    Raises ValueError for a reading that no statistic knows, and for readings of differing numbers of runs.
+    """
+    known = {name for statistic in STATISTICS.values() for name in statistic.needs}
+    if unknown := sorted(readings.keys() - known):
+        raise ValueError(f"readings must be named among {', '.join(sorted(known))}; got {', '.join(unknown)}")
+    if len({len(x) for x in readings.values()}) > 1:
+        sizes = ", ".join(f"{name} has {len(x)}" for name, x in readings.items())
+        raise ValueError(f"every reading must have the same number of runs on its first axis; {sizes}")
+    shared = {name: x if name == "laws" else Reading(x) for name, x in readings.items()}
+    return {
+        name: statistic.function(*(shared[need] for need in statistic.needs))
+        for name, statistic in STATISTICS.items()
+        if (ends or not statistic.ends) and all(need in shared for need in statistic.needs)
+    }
+
+
+@np.errstate(all="ignore")
+def histogram(x: Array, bins: int = 64) -> Array:
+    """Histogram of each run's finite elements over their own range: ``(runs, 2, bins)``, bin centres and counts.
+
+    A run of one repeated value gets a range around it: half its size to either side, or 0.5 around zero. A run without
+    a finite element has zero counts.
+    """
+    xp = array_module(x)
+    result: Array = xp.empty((len(x), 2, bins))
+    for runs, matrices in _float64(x):
+        for out, values in zip(result[runs], matrices, strict=True):
+            halves = values[xp.isfinite(values)] / 2  # halves: the difference of two finite numbers may overflow
+            low, high = (float(halves.min()), float(halves.max())) if halves.size else (0.0, 0.0)
+            if high - low <= 1e-9 * max(-low, high):
+                middle = low / 2 + high / 2
+                low, high = (middle - abs(middle) / 2, middle + abs(middle) / 2) if middle else (-0.25, 0.25)
+            place = (halves - low) / (high - low) * bins
+            centre = (xp.arange(bins) + 0.5) / bins
+            out[0] = 2 * low * (1 - centre) + 2 * high * centre
+            out[1] = xp.bincount(xp.minimum(place.astype(np.int64), bins - 1), minlength=bins)
+    return result
+
+
+def _matrix_shape(x: Array) -> tuple[int, int]:
+    return math.prod(x.shape[1:-1]), x.shape[-1]
+
+
+def _float64(x: Array) -> Iterator[tuple[slice, Array]]:
+    """A few runs at a time: their place in the stack, and a float64 copy ``(some runs, rows, units)`` to work in.
+
+    The copy is contiguous whatever the layout of ``x``: a sum's rounding depends on the order in memory.
+    """
+    xp = array_module(x)
+    rows, units = _matrix_shape(x)
+    step = max(1, CHUNK // max(1, rows * units))
+    buffer = xp.empty((min(step, len(x)), *x.shape[1:]))
+    for start in range(0, len(x), step):
+        part = x[start : start + step]
+        copy = buffer[: len(part)]
+        copy[...] = part
+        yield slice(start, start + len(part)), copy.reshape(len(part), rows, units)
+
+
+def _reading(x: Array | Reading) -> Reading:
+    return x if isinstance(x, Reading) else Reading(x)
+
+
+def _moments(x: Array | Reading) -> Moments:
+    return _reading(x).moments
+
+
+def _norm(x: Array | Reading) -> Array:
+    return _moments(x).rms * math.sqrt(math.prod(_reading(x).x.shape[1:]))
+
+
+def _expected_std(laws: tuple[Law, ...]) -> Array:
+    return np.array([law.std for law in laws], np.float64)
+
+
+@np.errstate(all="ignore")
+def _mean_z(weight: Array | Reading, laws: tuple[Law, ...]) -> Array:
+    xp = array_module(_reading(weight).x)
+    mean, std, kurtosis = xp.asarray([(law.mean, law.std, _kurtosis(law)) for law in laws]).T
+    z = (_moments(weight).mean - mean) / std * math.sqrt(math.prod(_reading(weight).x.shape[1:]))
+    known: Array = xp.where(xp.isnan(kurtosis), xp.nan, z)
+    return known
+
+
+@np.errstate(all="ignore")
+def _std_z(weight: Array | Reading, laws: tuple[Law, ...]) -> Array:
+    """z-score of the unbiased sample variance, whose variance is ``std**4 (kurtosis - (n - 3) / (n - 1)) / n``."""
+    xp = array_module(_reading(weight).x)
+    std, kurtosis = xp.asarray([(law.std, _kurtosis(law)) for law in laws]).T
+    n = np.float64(math.prod(_reading(weight).x.shape[1:]))
+    ratio = (_moments(weight).std / std) ** 2 * (n / (n - 1))
+    z: Array = (ratio - 1) / xp.sqrt((kurtosis - (n - 3) / (n - 1)) / n)
+    return z
+
+
+@lru_cache(maxsize=4096)
+def _kurtosis(law: Law) -> float:
+    """E[(w - mean)⁴] / std⁴ of one element; NaN unless the elements are independent draws with a spread."""
+    if not law.std > 0:
+        return math.nan
+    if law.family == "truncated_normal":
+        low, high = ((bound - law.mean) / law.std for bound in law.support)
+        return _truncated_kurtosis(max(low, -40.0), min(high, 40.0))
+    return {"normal": 3.0, "uniform": 1.8}.get(law.family, math.nan)
+
+
+@np.errstate(all="ignore")
+def _truncated_kurtosis(low: float, high: float) -> float:
+    """Fourth moment of the normal density cut to ``[low, high]`` that has mean 0 and variance 1 after the cut.
+
+    The density is ``exp(a x + b x²)``; Newton's method finds ``a`` and ``b`` (a convex problem: the Jacobian is the
+    covariance of x and x²).
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(256)
+    x = low + (high - low) * (nodes + 1) / 2
+    a, b = 0.0, -0.5
+    for _ in range(100):
+        exponent = a * x + b * x**2
+        density = weights * np.exp(exponent - exponent.max())
+        m1, m2, m3, m4 = x ** np.arange(1, 5)[:, None] @ density / density.sum()
+        if abs(m1) + abs(m2 - 1) < 1e-10:
+            return float(m4)
+        xx, xy, yy = m2 - m1**2, m3 - m1 * m2, m4 - m2**2
+        a -= (yy * m1 - xy * (m2 - 1)) / (xx * yy - xy**2)
+        b -= (xx * (m2 - 1) - xy * m1) / (xx * yy - xy**2)
+    return math.nan
+
+
+@np.errstate(all="ignore")
+def _condition_number(weight: Array | Reading) -> Array:
+    """Largest over smallest singular value; infinite below the usual tolerance of numerical rank."""
+    reading = _reading(weight)
+    xp = array_module(reading.x)
+    largest, smallest = reading.singular_values[:, 0], reading.singular_values[:, -1]
+    tolerance = max(_matrix_shape(reading.x)) * np.finfo(np.float64).eps
+    number: Array = xp.where(smallest <= tolerance * largest, xp.inf, largest / smallest)
+    return number
+
+
+@np.errstate(all="ignore")
+def _effective_rank(activation: Array | Reading) -> Array:
+    """exp of the entropy of the singular values normalized to sum 1; 0 for a zero matrix (Roy & Vetterli 2007)."""
+    values = _reading(activation).singular_values
+    xp = array_module(values)
+    total = values.sum(-1)
+    p = values / total[:, None]
+    entropy = -(p * xp.log(xp.where(p > 0, p, 1.0))).sum(-1)
+    rank: Array = xp.where(total == 0, 0.0, xp.exp(entropy))
+    return rank
+
+
+@np.errstate(all="ignore")
+def _distinct_units(weight: Array | Reading) -> Array:
+    """Units (columns) that are not within ``SAME_UNIT`` of an earlier one; NaN if a weight is not finite."""
+    x = _reading(weight).x
+    xp = array_module(x)
+    result: Array = xp.full(len(x), xp.nan)
+    for runs, matrices in _float64(x):
+        for i, matrix in enumerate(matrices, runs.start):
+            peak = abs(matrix).max()
+            if xp.isfinite(peak):
+                matrix /= xp.where(peak > 0, peak, 1.0)
+                products = matrix.T @ matrix
+                squares = xp.diagonal(products)
+                distance = squares[:, None] + squares - 2 * products
+                same = distance <= SAME_UNIT**2 * xp.maximum(squares[:, None], squares)
+                result[i] = len(squares) - xp.tril(same, -1).any(-1).sum()
+    return result
+
+
+def _dead_fraction(slope: Array | Reading) -> Array:
+    x = _reading(slope).x
+    xp = array_module(x)
+    largest = abs(x).max(tuple(range(1, x.ndim - 1)))
+    fraction: Array = xp.where(xp.isfinite(largest).all(-1), (largest == 0).mean(-1), xp.nan)
+    return fraction
+
+
+def _saturated_fraction(slope: Array | Reading) -> Array:
+    x = _reading(slope).x
+    xp = array_module(x)
+    size = abs(x).reshape(len(x), -1)
+    fraction: Array = xp.where(xp.isfinite(size.max(-1)), (size < SATURATED_BELOW).mean(-1), xp.nan)
+    return fraction
+
+
+@np.errstate(all="ignore")
+def _update_ratio(update: Array | Reading, weight: Array | Reading) -> Array:
+    return _moments(update).rms / _moments(weight).rms
+
+
+STATISTICS: dict[str, Statistic] = {
+    "weight_mean": Statistic(
+        lambda x: _moments(x).mean, ("weight",), "mean of the weights; near 0 under every usual scheme"
+    ),
+    "weight_std": Statistic(
+        lambda x: _moments(x).std, ("weight",), "standard deviation of the weights; compare with weight_expected_std"
+    ),
+    "weight_rms": Statistic(lambda x: _moments(x).rms, ("weight",), "root mean square of the weights"),
+    "weight_min": Statistic(lambda x: _moments(x).min, ("weight",), "smallest weight"),
+    "weight_max": Statistic(lambda x: _moments(x).max, ("weight",), "largest weight"),
+    "weight_expected_std": Statistic(
+        _expected_std, ("laws",), "standard deviation that the scheme's law prescribes; NaN where it states none"
+    ),
+    "weight_std_z": Statistic(
+        _std_z,
+        ("weight", "laws"),
+        "weights' variance against the law, in standard errors of independent draws; beyond ±4 they don't follow it "
+        "(NaN for a constant, orthogonal, sparse or unknown law)",
+    ),
+    "weight_mean_z": Statistic(
+        _mean_z,
+        ("weight", "laws"),
+        "weights' mean against the law, in standard errors of independent draws; beyond ±4 they don't follow it "
+        "(NaN for a constant, orthogonal, sparse or unknown law)",
+    ),
+    "weight_spectral_norm": Statistic(
+        lambda x: _reading(x).singular_values[:, 0],
+        ("weight",),
+        "largest singular value (kernel axes joined to fan_in): the most that the layer can stretch an input",
+        ends=True,
+    ),
+    "weight_condition_number": Statistic(
+        _condition_number,
+        ("weight",),
+        "largest over smallest singular value; 1 for an orthogonal matrix, infinite without full rank",
+        ends=True,
+    ),
+    "weight_distinct_units": Statistic(
+        _distinct_units,
+        ("weight",),
+        "units whose incoming weights differ (by more than 1e-5 of their norm); 1: symmetry, the layer is one unit",
+        ends=True,
+    ),
+    "preactivation_mean": Statistic(lambda x: _moments(x).mean, ("preactivation",), "mean of the pre-activations"),
+    "preactivation_std": Statistic(
+        lambda x: _moments(x).std, ("preactivation",), "standard deviation of the pre-activations"
+    ),
+    "preactivation_rms": Statistic(
+        lambda x: _moments(x).rms,
+        ("preactivation",),
+        "root mean square of the pre-activations: sqrt(q) of theory; level over the layers is the aim",
+    ),
+    "activation_mean": Statistic(lambda x: _moments(x).mean, ("activation",), "mean of the activations"),
+    "activation_std": Statistic(lambda x: _moments(x).std, ("activation",), "standard deviation of the activations"),
+    "activation_rms": Statistic(
+        lambda x: _moments(x).rms,
+        ("activation",),
+        "root mean square of the activations; level over the layers is the aim, falling is vanishing, rising exploding",
+    ),
+    "activation_dead_fraction": Statistic(
+        _dead_fraction, ("slope",), "fraction of units whose slope is 0 for every sample: they don't learn"
+    ),
+    "activation_saturated_fraction": Statistic(
+        _saturated_fraction,
+        ("slope",),
+        "fraction of samples x units that pass less than 1% of the gradient (|slope| < 0.01); about half for relu",
+    ),
+    "activation_effective_rank": Statistic(
+        _effective_rank,
+        ("activation",),
+        "exp of the entropy of the normalized singular values of (batch, units): how many directions the samples "
+        "spread over; 1: all alike up to scale, 0: all zero",
+        ends=True,
+    ),
+    "gradient_std": Statistic(
+        lambda x: _moments(x).std,
+        ("gradient",),
+        "standard deviation of the loss's gradient with respect to the weight; level over the layers is the aim",
+    ),
+    "gradient_rms": Statistic(lambda x: _moments(x).rms, ("gradient",), "root mean square of the gradient"),
+    "gradient_norm": Statistic(_norm, ("gradient",), "Euclidean norm of the gradient"),
+    "update_ratio": Statistic(
+        _update_ratio,
+        ("update", "weight"),
+        "norm of one step's change over the norm of the weight; around 1e-3 is usual, near 1 the start is forgotten",
+    ),
+}
