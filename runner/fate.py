@@ -1,0 +1,92 @@
+"""What became of a run: read off its initial state, and said in a few words."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from runner.inference import log
+from runner.text import number
+
+
+def initial_state(curves: pd.DataFrame) -> pd.DataFrame:
+    """By run's key, from the probe of the initial state and from theory: what is said of signal and gradient.
+
+    ``log_growth``: of the rms, from the first hidden layer to the last, and ``scatter``, its standard deviation over
+    networks; ``log_gradient``: growth of the gradient from the last hidden layer back to the first.
+    """
+    names = {
+        "rms": "init_activation_rms",
+        "before": "init_preactivation_rms",
+        "gradient": "init_gradient_std",
+        "rms_predicted": "predicted_activation_rms",
+        "before_predicted": "predicted_preactivation_rms",
+        "scatter": "predicted_scatter",
+    }
+    rows = curves[curves["quantity"].isin(list(names.values())) & ~curves["layer"].isin(["", "output"])]
+    rows = rows.astype({"key": str, "quantity": str, "layer": str}).drop_duplicates(["key", "quantity", "layer"])
+    layers = rows.loc[rows["quantity"] == names["rms"], ["key", "layer"]]
+    for name, quantity in names.items():
+        found = rows.loc[rows["quantity"] == quantity, ["key", "layer", "value"]].rename(columns={"value": name})
+        layers = layers.merge(found, on=["key", "layer"], how="left")
+    first = layers.drop_duplicates("key").set_index("key")
+    last = layers.drop_duplicates("key", keep="last").set_index("key")
+    state = last[["layer", "rms", "rms_predicted"]].copy()
+    state["hidden"] = layers.groupby("key").size()
+    state["gradient"] = first["gradient"]
+    for name in ("rms", "rms_predicted"):
+        state[name.replace("rms", "log_growth")] = log(last[name]) - log(first[name])
+    state["log_gradient"] = log(first["gradient"]) - log(last["gradient"])
+    state["scatter"] = np.sqrt((last["scatter"] ** 2 - first["scatter"] ** 2).clip(lower=0))
+    later = layers[layers["key"].duplicated()]
+    kept = log(later["rms_predicted"]) - log(later["before_predicted"])
+    kept = kept.fillna(log(later["rms"]) - log(later["before"]))
+    state["kept"] = np.exp(2 * kept.groupby(later["key"]).mean())
+    return state
+
+
+def fate_text(runs: pd.DataFrame) -> str:
+    """What became of a group's runs, or of the signal in their initial state, in a few words."""
+    diverged = runs["diverged_at_step"].dropna()
+    if len(diverged) == len(runs):
+        at = sorted({int(diverged.min()), int(diverged.max())})
+        return f"diverged at step{'s' * (len(at) - 1)} {' to '.join(map(str, at))}"
+    if len(diverged):
+        return f"{len(diverged)} of {len(runs)} diverged"
+    if "distinct_units" in runs and (runs["distinct_units"] == 1).all():
+        return "all units equal"
+    return signal_text(runs)
+
+
+def signal_text(runs: pd.DataFrame) -> str:
+    """What becomes of the activations' mean square from the first hidden layer to the last, at initialization.
+
+    Stable where it changes by less than a factor 1.5 in all, or within three standard errors of what scatter explains;
+    then the gradient's std may still change more than tenfold on its way back.
+    """
+    dead = int((runs["rms"] == 0).sum())
+    if dead:
+        return "vanishes" if dead == len(runs) else f"{dead} of {len(runs)} born dead"
+    if np.isinf(runs["rms"]).any():
+        return "explodes"
+    runs = runs[runs["log_growth"].notna()]
+    if runs.empty:
+        return "–"
+    growth, between, gradient = runs["log_growth"].mean(), runs["hidden"].max() - 1, runs["log_gradient"].mean()
+    scatter = runs["scatter"].mean()
+    if math.isnan(scatter):
+        scatter = runs["log_growth"].std() if len(runs) > 1 else 0.0
+    error = 3 * scatter / math.sqrt(len(runs))
+    # Where theory expects a level mean square, the logarithm of the rms falls: of a log-normal one, by its variance.
+    if abs(growth + scatter**2) <= error or abs(growth) <= math.log(1.5) / 2:
+        if abs(gradient) <= max(math.log(10), error) or math.isnan(gradient):
+            return "stable"
+        return "gradient explodes" if gradient > 0 else "gradient vanishes"
+    factor = math.exp(2 * growth / between)
+    if abs(growth) > math.log(1000):
+        return f"{'explodes' if growth > 0 else 'vanishes'}, x{number(factor, 2)}"
+    if abs(abs(math.log2(factor)) - 1) < 0.15:
+        return f"{'doubles' if growth > 0 else 'halves'} at each layer"
+    return f"x{number(factor, 2)} at each layer"

@@ -1,0 +1,100 @@
+"""What the stages hand on: frozen records of plain values and arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from weightinit.arrays import Array
+
+Fate = Literal["finished", "diverged", "failed"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Tidy measurements of one run, one row each, held as columns of equal length.
+
+    ``step``: training step (0 is the state before the first update); ``quantity``: name of what was measured, as in
+    ``train_loss`` or ``activation_rms``; ``layer``: name of the layer or weight, ``""`` for the whole network;
+    ``value``: float64.
+    """
+
+    step: Array
+    quantity: tuple[str, ...]
+    layer: tuple[str, ...]
+    value: Array
+
+    @classmethod
+    def of(cls, rows: Iterable[tuple[int, str, str, float]]) -> Rows:
+        """Rows from tuples (step, quantity, layer, value)."""
+        step, quantity, layer, value = zip(*rows, strict=True) if (rows := list(rows)) else ((), (), (), ())
+        return cls(np.array(step, np.int64), tuple(quantity), tuple(layer), np.array(value, np.float64))
+
+    def __len__(self) -> int:
+        return len(self.quantity)
+
+    def select(self, quantity: str, *, step: int | None = None, layer: str | None = None) -> list[tuple[int, str, float]]:
+        """(step, layer, value) of the rows of one quantity, in the order recorded."""
+        return [
+            (int(s), name, float(v))
+            for s, q, name, v in zip(self.step, self.quantity, self.layer, self.value, strict=True)
+            if q == quantity and (step is None or s == step) and (layer is None or name == layer)
+        ]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one run showed.
+
+    ``key``: the trial's; ``fate``: finished, diverged (a result) or failed (an error, whose text is ``error``);
+    ``rows``: every measurement; ``summary``: one number per name (``test_accuracy``, ``steps_to_loss_0.5``; a number
+    that does not exist is absent); ``start_time``, ``end_time``: seconds since the epoch; ``diverged_at_step``: the step
+    whose loss was not finite; ``arrays``: histogram counts and edges (``histogram/weight/hidden/1``) and, on request,
+    weights (``initial/hidden/1/weight``, ``final/...``); ``notes``: sentences a scheme or a stage wants a person to read.
+    """
+
+    key: str
+    fate: Fate
+    rows: Rows
+    summary: Mapping[str, float]
+    start_time: float
+    end_time: float
+    diverged_at_step: int | None = None
+    arrays: Mapping[str, Array] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Session:
+    """One command: a single run or a sweep.
+
+    ``name``: for people; ``directory``: where it writes; ``overrides``: as given, not expanded; ``sweep_id``: hash of the
+    ordered overrides that matter to results, the same for the same command; ``total``: runs expected.
+    """
+
+    name: str
+    directory: Path
+    overrides: tuple[str, ...]
+    multirun: bool
+    sweep_id: str
+    total: int
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Where runs are recorded beside the local Parquet files.
+
+    ``uri``: an MLflow server or database, None for ``mlflow.db`` below ``outputs``; ``experiment``: the MLflow experiment;
+    ``figures``: whether to draw them.
+    """
+
+    backend: Literal["mlflow", "none"]
+    uri: str | None
+    experiment: str
+    figures: bool
+    outputs: Path

@@ -1,0 +1,271 @@
+"""What the terminal says of a run and of a sweep; text only, and printing is the caller's."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from runner.comparison import STEPS, Comparison, compare, frames
+from runner.fate import signal_text
+from runner.records import Outcome, Rows
+from runner.text import Column, number, plain, setting, short, table
+from runner.verdicts import METRICS, context_label, interval, score, threshold_text, verdict_lines
+
+if TYPE_CHECKING:
+    from runner.trial import Trial
+
+WIDTH = 100
+LAYERS = 10  # columns of a single run's table
+SHOWN = 40  # groups in a sweep's table
+MARKS = "*†‡"
+HEADERS = {"test_accuracy": "test acc", "test_r2": "test R²", "test_loss": "test loss"}
+
+
+# ------------------------------------------------------------------------------------------------------- one run
+
+
+def run_text(trial: Trial, outcome: Outcome, *, directory: Path | None = None, color: bool = False) -> str:
+    """What a person needs to know of one run; ``directory``: where its files are."""
+    runs = compare(*frames([(trial, outcome)])).runs
+    names = [trial.choices.get(group) for group in ("scheme", "activation")]
+    names += [trial.network.shape, trial.choices.get("data"), f"seed {trial.config['seed']}"]
+    steps = int(max(outcome.rows.step, default=0))
+    took = f"{steps:,} steps, {outcome.end_time - outcome.start_time:.1f} s"
+    lines = [_bold(f"{' · '.join(name for name in names if name):<50} {took}", color)]
+    if outcome.fate == "failed":
+        lines += textwrap.wrap(f"failed     {outcome.error}", WIDTH, subsequent_indent=" " * 11)
+    else:
+        lines += [*_initial_lines(outcome.rows, trial.network.shape, runs), _training_line(trial, outcome)]
+    if outcome.summary.get("distinct_units") == 1:
+        lines.append("all units of a layer are equal, and stay so: equal weights get equal gradients")
+    for note in outcome.notes:
+        lines += textwrap.wrap(f"note:     {note}", WIDTH, subsequent_indent=" " * 10)
+    lines += [compare_line(trial), *_where(directory, trial.config["tracking"]["backend"] == "mlflow")]
+    return "\n".join(lines)
+
+
+def compare_line(trial: Trial) -> str:
+    """The command that holds this run against another scheme over seeds; a scheme with settings of its own, over seeds only."""
+    kept = [text for text in trial.overrides if not re.match(r"[+~]*(seed|hydra\b[^=]*)(=|$)", text)]
+    scheme = trial.choices["scheme"]
+    if scheme != "custom" and not any(text.lstrip("+~").startswith("scheme.") for text in kept):
+        rivals = "xavier,he" if scheme in ("xavier", "he") else f"{scheme},he"
+        kept = [f"scheme={rivals}", *(text for text in kept if not text.startswith("scheme="))]
+    return " ".join(["compare:  python -m runner", *map(shlex.quote, kept), "seed='range(0,5)'", "-m"])
+
+
+def _initial_lines(rows: Rows, shape: str, runs: pd.DataFrame) -> list[str]:
+    """Activations by layer beside what theory expects of them, and a sentence that judges them."""
+    measured = {layer: value for _, layer, value in rows.select("init_activation_rms")}
+    theory = {layer: value for _, layer, value in rows.select("predicted_activation_rms")}
+    scatter = {layer: value for _, layer, value in rows.select("predicted_scatter")}
+    hidden = [layer for layer in measured if layer != "output"]
+    if len(hidden) >= LAYERS:
+        hidden = [hidden[round(index * (len(hidden) - 1) / (LAYERS - 2))] for index in range(LAYERS - 1)]
+    layers = hidden + [layer for layer in measured if layer == "output"]
+    if not layers:
+        return []
+    names = [layer.removeprefix("hidden/") for layer in layers]
+    names[0] = _layer_name(layers[0])
+    columns = [Column("at initialization", ["  activation rms", *["  theory"] * bool(theory)], left=True)]
+    for name, layer in zip(names, layers, strict=True):
+        cells = [number(measured[layer]), *[number(theory.get(layer, math.nan))] * bool(theory)]
+        columns.append(Column(name, cells))
+    sentence = f"  signal {signal_text(runs)}; " if hidden else "  "
+    return [*table(columns), sentence + _deviation(measured, theory, scatter, shape)]
+
+
+def _deviation(
+    measured: Mapping[str, float], theory: Mapping[str, float], scatter: Mapping[str, float], shape: str
+) -> str:
+    """Whether the scatter of one network at its width explains how the measurement deviates from theory."""
+    widths = shape.split("-")[1:-1]
+    width = f"width {widths[0].rpartition('x')[2]}" if len(widths) == 1 else "these widths"
+    worst, where = 0.0, ""
+    for layer, expected in theory.items():
+        if measured.get(layer, 0.0) > 0 and expected > 0 and math.isfinite(spread := scatter.get(layer, math.nan)):
+            # The typical rms lies below the root of the expected mean square: of a log-normal one, by the variance.
+            distance = abs(math.log(measured[layer] / expected) + spread**2) / max(spread, 0.01)
+            worst, where = max((worst, where), (distance, layer))
+    if not theory:
+        return "no theory for this scheme"
+    if worst <= 3:
+        return f"deviations within the scatter of {width}"
+    factor = number(measured[where] / theory[where])
+    return f"{_layer_name(where)} is {factor} times what theory expects, beyond the scatter of {width}"
+
+
+def _training_line(trial: Trial, outcome: Outcome) -> str:
+    if outcome.diverged_at_step is not None:
+        return f"training   diverged at step {outcome.diverged_at_step}: the loss was no longer a finite number"
+    threshold = trial.config["training"]["threshold"]
+    reached = outcome.summary.get(f"{STEPS}{threshold:g}")
+    when = "never" if reached is None else f"at step {reached:.0f}"
+    words = [f"loss < {plain(f'{threshold:g}')} {when}"]
+    metric = next((name for name in METRICS if name in outcome.summary), "test_loss")
+    for part in ("validation", "test"):
+        value = outcome.summary.get(metric.replace("test", part), math.nan)
+        name = "" if metric == "test_accuracy" else f"{METRICS[metric]} "
+        words.append(f"{part} {name}{score(value, metric)}")
+    return "training   " + "   ".join(words)
+
+
+# ------------------------------------------------------------------------------------------------------- a sweep
+
+
+def sweep_text(
+    comparison: Comparison,
+    *,
+    report: Mapping[str, Any] | None = None,
+    directory: Path | None = None,
+    color: bool = False,
+) -> str:
+    """The final table of a sweep, what it means, and what failed.
+
+    ``report``: an experiment's ``title``, ``question`` and ``columns``, names of summary numbers to show beside the usual.
+    """
+    report = report or {}
+    asked = list(report.get("columns") or ())
+    groups = comparison.groups.sort_values("place").reset_index(drop=True)
+    shown, marked = groups.head(SHOWN), _footnotes(comparison, groups.head(SHOWN))
+    fates = [fate + "".join(mark for mark, rows, _ in marked if row in rows) for row, fate in enumerate(shown["fate"])]
+    blocks = [
+        [_bold(str(report[name]), color and name == "title") for name in ("title", "question") if report.get(name)]
+    ]
+    blocks.append(_sweep_table(comparison, shown, fates, asked, color))
+    if len(groups) > SHOWN:
+        blocks[-1].append(f"... and {len(groups) - SHOWN} more groups, in runs.parquet")
+    notes = [f"{mark} {text}" for mark, _, text in marked]
+    if any("each layer" in fate or ", x" in fate for fate in fates):
+        notes.append("fate: of the activations' mean square (rms²) at initialization, from layer to layer")
+    blocks[-1] += [line for note in notes for line in textwrap.wrap(note, WIDTH, subsequent_indent="  ")]
+    blocks += [verdict_lines(comparison), _failures(comparison.runs, color)]
+    tracked = "tracking.backend" in comparison.runs and (comparison.runs["tracking.backend"] == "mlflow").any()
+    blocks.append(_where(directory, bool(tracked)))
+    return "\n\n".join("\n".join(block) for block in blocks if block)
+
+
+def _sweep_table(
+    comparison: Comparison, groups: pd.DataFrame, fates: Sequence[str], asked: Sequence[str], color: bool
+) -> list[str]:
+    """The table in the first of its layouts that fits, else in the narrowest."""
+    rows = groups.to_dict("records")
+    sectioned = len(comparison.context) < len(comparison.by)
+    own = [name for name in comparison.by if not (sectioned and name in comparison.context)]
+    sections = {}
+    for index, row in enumerate(rows):
+        if sectioned and comparison.context and (index == 0 or row["context"] != rows[index - 1]["context"]):
+            sections[index] = _bold(context_label(row, comparison), color)
+    names = [Column(_header(name, own), [setting(row[name]) or "–" for row in rows], left=True) for name in own]
+    if not own:
+        names = [Column("scheme", [row["label"] for row in rows], left=True)]
+    seeds = [Column("seeds", [str(row["seeds"]) for row in rows])]
+    metrics = [HEADERS[name] for name in dict.fromkeys(row["metric"] for row in rows)]
+    layers = set(groups["layer"].dropna())
+    layer = _layer_name(layers.pop()) if len(layers) == 1 else "last layer"
+    numbers = [
+        Column(
+            " / ".join(metrics),
+            [interval(row["test"], row["test_low"], row["test_high"], row["metric"]) for row in rows],
+        ),
+        Column(f"steps to\n{threshold_text(comparison)}", [_steps(row) for row in rows]),
+    ]
+    if groups["rms"].notna().any():
+        numbers.append(Column(f"rms {layer}\n(theory)", [_rms(row) for row in rows]))
+        numbers.append(Column("gradient\nW1", [number(row["gradient"]) for row in rows]))
+    extra = [Column(name.replace("_", "\n"), [_mean(row.get(name, math.nan)) for row in rows]) for name in asked]
+    fate = [Column("fate", fates, left=True)]
+    alike = len({row["seeds"] for row in rows}) == 1
+    fewer = names if alike else names + seeds
+    for columns, broken, rest in (
+        (names + seeds + numbers + extra + fate, False, []),
+        (names + seeds + numbers + extra + fate, True, []),
+        (fewer + numbers + extra + fate, True, []),
+        (fewer + numbers + fate, True, names + extra if extra else []),
+    ):
+        lines = table(columns, broken=broken, sections=sections)
+        if max(map(len, lines)) <= WIDTH:
+            break
+    tall = 1 + max(column.header.count("\n") for column in columns) * broken
+    lines[:tall] = [_bold(line, color) for line in lines[:tall]]
+    if columns[len(names)] is not seeds[0]:
+        lines.append("one seed each" if rows[0]["seeds"] == 1 else f"{rows[0]['seeds']} seeds each")
+    return lines + (["", *table(rest, broken=True, sections=sections)] if rest else [])
+
+
+def _footnotes(comparison: Comparison, groups: pd.DataFrame) -> list[tuple[str, list[int], str]]:
+    """(mark, rows, sentence) that say from theory why the signal of these groups shrinks or grows."""
+    found: dict[str, list[int]] = {}
+    runs = comparison.runs.drop_duplicates("group").set_index("group")
+    for row, (index, group) in enumerate(zip(groups.index, groups.to_dict("records"), strict=True)):
+        factor, kept = group["growth_predicted"], group["kept"]
+        judged = "each layer" in group["fate"] or group["fate"].startswith(("vanishes", "explodes"))
+        if not judged or not (0 < factor < math.inf and kept > 0) or abs(math.log(factor)) < 0.1:
+            continue
+        depth, activation = int(runs["hidden"][index]), runs["activation"][index]
+        passed = "drops half" if abs(kept - 0.5) < 0.005 else f"keeps {number(kept, 2)}"
+        back = "don't make up for it" if factor < 1 else "make up for more than that"
+        text = (
+            f"{activation} {passed} of the second moment and weights of variance {number(factor / kept, 2)}/fan_in "
+            f"{back}: {depth} layers leave {number(factor ** (depth / 2))} of the rms"
+        )
+        text += f", 30 would leave {number(factor**15)}" if depth < 30 else ""
+        found.setdefault(text, []).append(row)
+    return [(mark, rows, text) for mark, (text, rows) in zip(MARKS, found.items(), strict=False)]
+
+
+def _failures(runs: pd.DataFrame, color: bool) -> list[str]:
+    """A table of the runs that failed, each with its cause."""
+    failed = runs[runs["fate"] == "failed"]
+    if failed.empty:
+        return []
+    width = max(map(len, failed["name"]))
+    lines = [_bold(f"{len(failed)} of {len(runs)} runs failed", color)]
+    for name, error in zip(failed["name"], failed["error"], strict=True):
+        cause = " ".join(str(error).split())
+        lines += textwrap.wrap(f"{name:<{width}}  {cause}", WIDTH, subsequent_indent=" " * (width + 2))
+    return lines
+
+
+def _where(directory: Path | None, tracked: bool) -> list[str]:
+    """Where to look further."""
+    parts = ["make ui"] * tracked + ([f"files: {directory}"] if directory is not None else [])
+    return ["look:     " + "        ".join(parts)] if parts else []
+
+
+def _header(name: str, among: Sequence[str]) -> str:
+    """The short name of a swept column where only one has it."""
+    return short(name) if sum(short(other) == short(name) for other in among) == 1 else name
+
+
+def _layer_name(layer: str) -> str:
+    return f"layer {layer.removeprefix('hidden/')}" if layer.startswith("hidden/") else layer
+
+
+def _steps(row: Mapping[Any, Any]) -> str:
+    """The median steps to the threshold, and how many runs never reach it where not all do or don't."""
+    never, seeds = row["never"], row["seeds"]
+    middle = "never" if row["steps"] == math.inf else "–" if math.isnan(row["steps"]) else f"{row['steps']:g}"
+    if never in (0, seeds):
+        return middle
+    return f"{middle} ({never} of {seeds})" if middle == "never" else f"{middle} (never {never} of {seeds})"
+
+
+def _rms(row: Mapping[Any, Any]) -> str:
+    theory = "" if math.isnan(row["rms_predicted"]) else f" ({number(row['rms_predicted'])})"
+    return number(row["rms"]) + theory
+
+
+def _mean(value: float) -> str:
+    return f"{value:g}" if math.isfinite(value) and value == round(value) and abs(value) < 1e5 else number(value)
+
+
+def _bold(text: str, color: bool) -> str:
+    return f"\033[1m{text}\033[0m" if color else text

@@ -1,0 +1,83 @@
+"""Types of the configuration's shared keys. The keys of a variant belong to the signature of its ``_target_``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+
+@dataclass
+class Probe:
+    """The samples on which a network's initial and final state is measured."""
+
+    size: int = 256
+    source: str = "train"
+
+
+@dataclass
+class Training:
+    """How long, how and on what one run trains, and what it measures on the way."""
+
+    steps: int = 420
+    epochs: float | None = None
+    batch_size: int | None = None
+    seed: int = MISSING
+    loss: str = "auto"
+    dtype: str = "float32"
+    evaluate_every: int | None = None
+    evaluation_batch_size: int = 256
+    measure_every: int | None = None
+    threshold: float = 0.5
+    save: str = "none"
+    probe: Probe = field(default_factory=Probe)
+
+
+@dataclass
+class Tracking:
+    """Where runs are recorded beside the local Parquet files."""
+
+    backend: str = "mlflow"
+    uri: str | None = None
+    experiment: str = "weightinit"
+    figures: bool = True
+
+
+@dataclass
+class Mode:
+    """What the command does."""
+
+    name: str = "train"
+
+
+@dataclass
+class Report:
+    """What the final table of an experiment says beside the usual."""
+
+    title: str | None = None
+    question: str | None = None
+    columns: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Config:
+    """The whole configuration; groups whose keys depend on the choice are open here."""
+
+    seed: int = 0
+    outputs: str = "outputs"
+    architecture: dict[str, Any] = MISSING
+    activation: dict[str, Any] = MISSING
+    scheme: dict[str, Any] = MISSING
+    data: dict[str, Any] = MISSING
+    optimizer: dict[str, Any] = MISSING
+    training: Training = field(default_factory=Training)
+    tracking: Tracking = field(default_factory=Tracking)
+    mode: Mode = field(default_factory=Mode)
+    report: Report = field(default_factory=Report)
+
+
+def register() -> None:
+    """Makes the schema known to Hydra as ``schema``, the first entry of ``conf/config.yaml``'s defaults."""
+    ConfigStore.instance().store(name="schema", node=Config)

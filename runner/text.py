@@ -1,0 +1,72 @@
+"""How numbers, settings and tables are written for people."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
+
+
+def number(value: float, digits: int = 3) -> str:
+    """``value`` to so many digits, as people write it: 1.14, .0125, 3.1e-9."""
+    if math.isnan(value):
+        return "–"
+    if value == 0 or math.isinf(value):
+        return f"{value:g}"
+    value = float(f"{value:.{digits - 1}e}")
+    exponent = math.floor(math.log10(abs(value)))
+    if -5 < exponent < 5:
+        return plain(f"{value:.{max(0, digits - 1 - exponent)}f}")
+    mantissa, _, power = f"{value:.1e}".partition("e")
+    return f"{mantissa.removesuffix('.0')}e{int(power)}"
+
+
+def plain(text: str) -> str:
+    """The number in ``text`` without a zero before its point."""
+    return re.sub(r"^(-?)0\.", r"\1.", text)
+
+
+def setting(value: Any) -> str:
+    """A configured value as a user might type it; nothing where it has none."""
+    if value is None or value != value:
+        return ""
+    return str(value) if isinstance(value, str | bool | np.bool_) else plain(f"{value:.6g}")
+
+
+def short(column: str) -> str:
+    """A column's name for people: ``optimizer.learning_rate`` is learning rate."""
+    return column.rpartition(".")[2].replace("_", " ")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: its header, in which a line may end, and its cells; aligned right, or ``left``."""
+
+    header: str
+    cells: Sequence[str]
+    left: bool = False
+
+
+def table(columns: Sequence[Column], *, broken: bool = False, sections: Mapping[int, str] | None = None) -> list[str]:
+    """Lines of a table; ``broken``: headers on as many lines as they have; ``sections``: titles above rows."""
+    headers = [column.header.split("\n") if broken else [column.header.replace("\n", " ")] for column in columns]
+    widths = [max(map(len, [*header, *column.cells])) for header, column in zip(headers, columns, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [
+            cell.ljust(width) if column.left else cell.rjust(width)
+            for cell, width, column in zip(cells, widths, columns, strict=True)
+        ]
+        return "  ".join(padded).rstrip()
+
+    tall = max(map(len, headers))
+    lines = [line(cells) for cells in zip(*([""] * (tall - len(header)) + header for header in headers), strict=True)]
+    for row, cells in enumerate(zip_longest(*(column.cells for column in columns), fillvalue="")):
+        lines += [title] if (title := (sections or {}).get(row)) else []
+        lines.append(line(cells))
+    return lines

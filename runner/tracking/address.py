@@ -1,0 +1,82 @@
+"""Where an MLflow store is: its URI, and whether a server answers there."""
+
+from __future__ import annotations
+
+import re
+import ssl
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from runner.records import Tracking
+
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+SERVERS = ("http", "https", "databricks")
+SECONDS_TO_ANSWER = 2.5
+
+
+def locate(tracking: Tracking) -> tuple[str, Path | None, str | None]:
+    """(URI of the store; its file, for SQLite; URI of the directory for artifacts, None where a server decides).
+
+    Raises ValueError for what MLflow can't record to.
+    """
+    artifacts = (tracking.outputs / "mlartifacts").absolute().as_uri()
+    if tracking.uri is None:
+        return _sqlite(tracking.outputs / "mlflow.db"), (tracking.outputs / "mlflow.db").absolute(), artifacts
+    scheme = re.split(r"[:+]", tracking.uri, maxsplit=1)[0].lower()
+    if scheme in SERVERS:
+        return tracking.uri, None, None
+    if scheme == "sqlite":
+        path = re.sub(r"^sqlite(\+\w+)?:/{0,3}", "", tracking.uri, flags=re.IGNORECASE).partition("?")[0]
+        if path not in ("", ":memory:"):
+            return _sqlite(Path(path)), Path(path).absolute(), artifacts
+    elif scheme in DATABASES and "://" in tracking.uri:
+        return tracking.uri, None, artifacts
+    raise ValueError(
+        "tracking.uri must be an MLflow server (http://HOST:PORT) or database (sqlite:///FILE, postgresql://..., "
+        f"mysql://...); got {without_password(tracking.uri)!r}. MLflow no longer records to a directory or to memory: "
+        f"pass tracking.uri=sqlite:///{tracking.outputs.name}/mlflow.db, or leave it out, which is the same."
+    )
+
+
+def _sqlite(path: Path) -> str:
+    return f"sqlite:///{path.absolute()}"
+
+
+def without_password(text: str) -> str:
+    """The text with the user and password of each URI in it replaced by ``***``."""
+    return re.sub(r"(?<=://)[^/@\s]+@", "***@", text)
+
+
+def silence(uri: str) -> str | None:
+    """Why the server at ``uri`` doesn't answer within three seconds; None where it does, whatever it says."""
+    answer = ["no answer within three seconds"]
+
+    def ask() -> None:
+        try:
+            urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=SECONDS_TO_ANSWER).close()
+            answer[0] = ""
+        except urllib.error.HTTPError as error:
+            answer[0] = f"it says {error.code} {error.reason}" if error.code >= 500 else ""
+        except urllib.error.URLError as error:
+            # Whether a certificate holds is for MLflow's settings to say.
+            answer[0] = "" if isinstance(error.reason, ssl.SSLError) else _reason(error.reason)
+        except Exception as error:
+            answer[0] = _reason(error)
+
+    # A thread of its own: looking up a host's name heeds no timeout.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(SECONDS_TO_ANSWER)
+    return answer[0] or None
+
+
+def _reason(error: BaseException | str) -> str:
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
+
+
+def server_port(uri: str) -> int:
+    """The port in ``uri``, MLflow's default where it names none."""
+    return urlsplit(uri).port or 5000

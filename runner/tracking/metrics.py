@@ -1,0 +1,132 @@
+"""What of a run goes to MLflow: a budget of readable numbers out of all that was measured."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from runner.records import Outcome, Rows
+
+# Metric rows of one run; MLflow takes about 0.1 ms for each. Everything is in curves.parquet.
+BUDGET = 300
+BY_LAYER = ("weight_std", "activation_rms", "gradient_std")
+# A series by layer with fewer points than this says less than the same points spent on fewer layers.
+FEWEST = 5
+
+T = TypeVar("T")
+Series = list[tuple[int, float]]
+
+
+class Point(NamedTuple):
+    """One metric row. ``step``: of training, or the layer's index below ``init_by_layer/``; ``time``: in seconds."""
+
+    key: str
+    value: float
+    step: int
+    time: float
+
+
+def metric_name(quantity: str, layer: str = "") -> str:
+    """The metric of a quantity in a layer: ``weight_std`` in ``hidden/2`` is ``weight_std/hidden_002``.
+
+    Numbers in a layer's name get three digits, so that MLflow sorts layers by depth; what MLflow refuses becomes ``_``.
+    """
+    parts = [part.zfill(3) if part.isdigit() else part for part in layer.split("/")]
+    return re.sub(r"[^\w\-. :/]", "_", f"{quantity}/{'_'.join(parts)}" if layer else quantity, flags=re.ASCII)
+
+
+def points(outcome: Outcome, budget: int = BUDGET) -> list[Point]:
+    """The metric rows of a run, at most about ``budget``.
+
+    The summary always; a third of what is left at most for the state at initialization by layer, a third of the rest
+    for curves of the whole network, what then remains for curves by layer. A series too long keeps its first, its last
+    and evenly spaced points between; a network too deep keeps its first, its last and evenly spaced layers.
+    Values that are not finite are left out, since MLflow has no way to show them.
+    """
+    series = _series(outcome.rows)
+    last = max((points[-1][0] for points in series.values()), default=0)
+    seconds = (outcome.end_time - outcome.start_time) / max(last, 1)
+    summary = {metric_name(name): float(value) for name, value in outcome.summary.items() if math.isfinite(value)}
+    if outcome.diverged_at_step is not None:
+        summary["diverged_at_step"] = float(outcome.diverged_at_step)
+    room = budget - len(summary)
+
+    initial = {name: thin(by_layer, max(room // 9, 2)) for name, by_layer in _initial(series).items()}
+    room -= sum(map(len, initial.values()))
+    whole = {
+        (quantity, ""): points
+        for (quantity, layer), points in series.items()
+        if not layer and not quantity.startswith(("init_", "final_", "predicted_"))
+    }
+    curves = _thinned(whole, room // 3)
+    room -= sum(map(len, curves.values()))
+    layers = thin(_in_order(layer for quantity, layer in series if quantity in BY_LAYER), max(room // (3 * FEWEST), 2))
+    by_layer = {(name, layer): series[name, layer] for name in BY_LAYER for layer in layers if (name, layer) in series}
+    curves |= _thinned(by_layer, room)
+
+    rows = [
+        Point(f"init_by_layer/{name}", value, layer, outcome.start_time)
+        for name, kept in initial.items()
+        for layer, value in kept
+    ]
+    for (quantity, layer), kept in curves.items():
+        key = metric_name(quantity, layer)
+        # The summary's number is the better one for the last step, and the one that MLflow's table of runs shows.
+        kept = [point for point in kept if key not in summary or point[0] < last]
+        rows += [Point(key, value, step, outcome.start_time + step * seconds) for step, value in kept]
+    return rows + [Point(key, value, last, outcome.end_time) for key, value in summary.items()]
+
+
+def thin(items: Sequence[T], most: int) -> list[T]:
+    """At most ``most`` (two or more) of the items, evenly spaced, with the first and the last."""
+    if len(items) <= most:
+        return list(items)
+    return [items[index] for index in np.linspace(0, len(items) - 1, most).round().astype(int)]
+
+
+def _thinned(series: dict[tuple[str, str], Series], room: int) -> dict[tuple[str, str], Series]:
+    """The series with at most ``room`` points together: the longest are cut, all to the same length."""
+    most, left = 0, room
+    for remaining, size in zip(range(len(series), 0, -1), sorted(map(len, series.values())), strict=True):
+        most = min(size, left // remaining)
+        if most < size:
+            break
+        left -= size
+    return {name: thin(points, max(most, 2)) for name, points in series.items()}
+
+
+def _series(rows: Rows) -> dict[tuple[str, str], Series]:
+    """The finite points of each (quantity, layer), as recorded."""
+    series: dict[tuple[str, str], Series] = {}
+    columns = rows.step.tolist(), rows.quantity, rows.layer, rows.value.tolist()
+    for step, quantity, layer, value in zip(*columns, strict=True):
+        if math.isfinite(value):
+            series.setdefault((quantity, layer), []).append((step, value))
+    return series
+
+
+def _initial(series: dict[tuple[str, str], Series]) -> dict[str, Series]:
+    """(index of the layer, value) of each quantity at initialization; the output's activation is its pre-activation."""
+    sources = {
+        "activation_rms": ("init_activation_rms", "init_preactivation_rms"),
+        "predicted": ("predicted_activation_rms", "predicted_preactivation_rms"),
+        "gradient_std": ("init_gradient_std",),
+    }
+    layers = _in_order(layer for quantity, layer in series if layer and quantity in sum(sources.values(), ()))
+    found: dict[str, Series] = {}
+    for name, quantities in sources.items():
+        for index, layer in enumerate(layers, start=1):
+            for quantity in quantities:
+                if (quantity, layer) in series:
+                    found.setdefault(name, []).append((index, series[quantity, layer][0][1]))
+                    break
+    return found
+
+
+def _in_order(layers: Iterable[str]) -> list[str]:
+    """The distinct layers as first seen, the output last."""
+    return sorted(dict.fromkeys(layers), key=lambda layer: layer == "output")

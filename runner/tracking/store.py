@@ -1,0 +1,237 @@
+"""The MLflow side of recording: a parent run, its children, and what each of them says."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import shlex
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from random import Random
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import yaml
+
+import weightinit
+from runner.data import Dataset
+from runner.records import Outcome, Session, Tracking
+from runner.tracking.address import locate, server_port, silence, without_password
+from runner.tracking.files import check_writable, locked
+from runner.tracking.metrics import points
+from runner.trial import Trial
+from weightinit.arrays import Array
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+LONGEST_PARAMETER = 6_000
+LONGEST_TAG = 5_000
+LONGEST_DIGEST = 36
+# How long to try again while another process holds the database.
+SECONDS_LOCKED = 15.0
+
+
+class Store:
+    """An MLflow database or server, spoken to by a client of its own; MLflow's global state stays as it is.
+
+    ``uri``: for people, without its password.
+    """
+
+    def __init__(self, session: Session, tracking: Tracking) -> None:
+        """Raises ValueError for a URI that MLflow can't record to."""
+        self.session = session
+        self.experiment = tracking.experiment
+        self._uri, self._file, self._artifacts = locate(tracking)
+        self.uri = without_password(self._uri)
+        self._client: Any = None
+        self._experiment_id = ""
+        self._tags: dict[str, str] = {}
+        self._parent: str | None = None
+        self._runs: dict[str, str] = {}
+        self._random = Random()
+
+    def check(self) -> None:
+        """Raises ValueError where the store can't be reached: within three seconds and without importing MLflow."""
+        if self._file is not None:
+            check_writable(self._file.parent)
+        elif (reason := self.unreachable()) is not None:
+            raise ValueError(
+                f"tracking.uri must be an MLflow server that answers; got {self.uri} ({reason}). Start it with "
+                f"`mlflow server --port {server_port(self._uri)}`, or leave tracking.uri out to record to SQLite."
+            )
+
+    def unreachable(self) -> str | None:
+        """Why a server doesn't answer; None where it does, and where the store is a database."""
+        return silence(self._uri) if self._uri.startswith(("http://", "https://")) else None
+
+    def open(self) -> None:
+        """Makes what is new, the store, the experiment and a sweep's parent run; raises ValueError where it can't."""
+        # MLflow would otherwise send statistics of its use to its makers.
+        with _environment(MLFLOW_DISABLE_TELEMETRY="true"):
+            from mlflow import MlflowClient
+            from mlflow.tracking.context.registry import resolve_tags
+        # Every error that this logger prints, with its traceback, is raised as well.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+        self._tags = {
+            **resolve_tags(),
+            "sweep_id": self.session.sweep_id,
+            "host": socket.gethostname(),
+            "pid": str(os.getpid()),
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "weightinit": weightinit.__version__,
+        }
+        try:
+            # Two processes that make the tables of one database at once would break it.
+            with locked(self._file.with_name(f"{self._file.name}.lock")) if self._file else nullcontext():
+                self._client = self._call(MlflowClient, self._uri)
+                self._experiment_id = self._find_experiment()
+            if self.session.multirun:
+                note = f"{_command('-m', *self.session.overrides)}\n\nFiles: `{self.session.directory}`"
+                self._parent = self._create_run(self.session.name, time.time(), {"mlflow.note.content": note})
+        except Exception as error:
+            raise ValueError(
+                f"MLflow must be able to record to tracking.uri; got {self.uri} ({without_password(str(error))}). "
+                "Mend that, pass another tracking.uri, or record to local files only with tracking=none."
+            ) from error
+
+    def send(self, trial: Trial, outcome: Outcome, parameters: Mapping[str, Any]) -> None:
+        """Records a run with its true times; sent again, it changes nothing. Raises whatever MLflow raises."""
+        from mlflow.entities import Metric, Param
+
+        if outcome.key not in self._runs:
+            tags = self._tags_of(trial, outcome)
+            self._runs[outcome.key] = self._create_run(trial.name, outcome.start_time, tags)
+        run_id = self._runs[outcome.key]
+        metrics = [Metric(key, value, _milliseconds(seconds), step) for key, value, step, seconds in points(outcome)]
+        params = [Param(name, _text(value)[:LONGEST_PARAMETER]) for name, value in parameters.items()]
+        self._call(self._client.log_batch, run_id, metrics, params)
+        self._call(self._client.log_inputs, run_id, [_dataset_input(trial.dataset)])
+        status: Status = "FAILED" if outcome.fate == "failed" else "FINISHED"
+        self._call(self._client.set_terminated, run_id, status, _milliseconds(outcome.end_time))
+        config = yaml.dump(dict(trial.config), Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False)
+        self._call(self._client.log_text, run_id, without_password(config), "config.yaml")
+
+    def close(self, status: Status, metrics: Mapping[str, float], files: Mapping[str, Sequence[Path]]) -> None:
+        """Ends a sweep's parent with these metrics; the files, by folder, go there or to the single run.
+
+        Raises whatever MLflow raises.
+        """
+        from mlflow.entities import Metric
+
+        run_id = self._parent or next(iter(self._runs.values()), None)
+        if run_id is None:
+            return
+        if self._parent is not None:
+            now = _milliseconds(time.time())
+            self._call(self._client.log_batch, run_id, [Metric(name, value, now, 0) for name, value in metrics.items()])
+            self._call(self._client.set_terminated, run_id, status, now)
+        for folder, paths in files.items():
+            for path in paths:
+                self._call(self._client.log_artifact, run_id, str(path), folder or None)
+
+    def _find_experiment(self) -> str:
+        experiment = self._call(self._client.get_experiment_by_name, self.experiment)
+        if experiment is None:
+            try:
+                return str(self._call(self._client.create_experiment, self.experiment, self._artifacts))
+            except Exception:
+                # Another process may have made it since.
+                experiment = self._call(self._client.get_experiment_by_name, self.experiment)
+                if experiment is None:
+                    raise
+        if experiment.lifecycle_stage != "active":
+            raise ValueError(
+                f"the experiment {self.experiment!r} was deleted. Restore it with `mlflow experiments restore -x "
+                f"{experiment.experiment_id}`, or pass tracking.experiment=NAME."
+            )
+        return str(experiment.experiment_id)
+
+    def _create_run(self, name: str, start_time: float, tags: Mapping[str, str]) -> str:
+        tags = {**self._tags, **tags}
+        run = self._call(self._client.create_run, self._experiment_id, _milliseconds(start_time), tags, name)
+        return str(run.info.run_id)
+
+    def _tags_of(self, trial: Trial, outcome: Outcome) -> dict[str, str]:
+        note = "\n\n".join([_command(*trial.overrides), *outcome.notes, f"Files: `{self.session.directory}`"])
+        tags = {
+            "trial_key": outcome.key,
+            "fate": outcome.fate,
+            "network": trial.network.shape,
+            "mlflow.note.content": note[:LONGEST_TAG],
+        }
+        if outcome.error is not None:
+            tags["error"] = outcome.error[:LONGEST_TAG]
+        if self._parent is not None:
+            tags["mlflow.parentRunId"] = self._parent
+        return tags
+
+    def _call(self, function: Callable[..., Any], *args: Any) -> Any:
+        """What the function returns; it is called again while another process holds the database."""
+        # MLflow's own 7 retries would wait four minutes for a server that is gone.
+        with _environment(MLFLOW_HTTP_REQUEST_MAX_RETRIES="2"):
+            deadline = time.monotonic() + SECONDS_LOCKED
+            while True:
+                try:
+                    return function(*args)
+                except Exception as error:
+                    if "database is locked" not in str(error) or time.monotonic() > deadline:
+                        raise
+                    time.sleep(self._random.uniform(0.02, 0.2))
+
+
+@contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    """Inside, the environment has these variables, where the user has not set them."""
+    new = {name: value for name, value in variables.items() if name not in os.environ}
+    os.environ.update(new)
+    try:
+        yield
+    finally:
+        for name in new:
+            os.environ.pop(name, None)
+
+
+def _dataset_input(dataset: Dataset) -> Any:
+    from mlflow.entities import Dataset as Entity
+    from mlflow.entities import DatasetInput, InputTag
+
+    def tensor(array: Array) -> str:
+        spec = {"dtype": array.dtype.name, "shape": [-1, *array.shape[1:]]}
+        return json.dumps([{"type": "tensor", "tensor-spec": spec}])
+
+    parts = {"training": dataset.x_train, "validation": dataset.x_validation, "test": dataset.x_test}
+    profile = {"task": dataset.task, "classes": len(dataset.classes)} | {name: len(x) for name, x in parts.items()}
+    schema = {"features": tensor(dataset.x_train), "targets": tensor(dataset.y_train)}
+    entity = Entity(
+        name=dataset.name,
+        digest=dataset.digest[:LONGEST_DIGEST],
+        source_type="code",
+        source=json.dumps({"tags": {"mlflow.source.name": dataset.source}}),
+        schema=json.dumps({"mlflow_tensorspec": schema}),
+        profile=json.dumps(profile),
+    )
+    return DatasetInput(entity, [InputTag("mlflow.data.context", "training")])
+
+
+def _command(*overrides: str) -> str:
+    return without_password(f"`{shlex.join(['python', '-m', 'runner', *overrides])}`")
+
+
+def _text(value: Any) -> str:
+    """The value as it stands in YAML."""
+    if isinstance(value, str):
+        return without_password(value)
+    if value is None or pd.isna(value):
+        return "null"
+    return str(value).lower() if isinstance(value, bool | np.bool) else str(value)
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
