@@ -22,15 +22,15 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | None = None) -> tupl
 
     Raises ValueError for what the command line would refuse. A run that fails is a row with its ``error``.
     """
-    from runner import comparison, sweep
+    from runner import sweep
     from runner.composition import Composer
-    from runner.tracking import Recorder
+    from runner.tracking import Recorder, read
 
     composer = Composer(config_dir)
     command = composer.command(overrides, multirun=True)
     trials = sweep.named(composer.trials(command.runs))
     session = sweep.session(command, trials)
     with Recorder(session, trials[0].tracking) as recorder:
-        recorded = list(zip(trials, sweep.execute(trials, recorder), strict=True))
-        recorder.finish(figures=lambda: sweep.draw(session, recorded))
-    return comparison.frames(recorded)
+        sweep.execute(trials, recorder)
+        recorder.finish(figures=lambda: sweep.draw(session, *read(session.directory)))
+    return read(session.directory)

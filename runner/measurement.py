@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -52,10 +53,15 @@ class Log:
 
 
 def layer_statistics(
-    network: Network, params: Params, tape: Tape, *, ends: bool, update: Params | None = None,
+    network: Network,
+    params: Params,
+    tape: Tape,
+    *,
+    ends: bool,
+    update: Params | None = None,
     laws: Mapping[str, Sequence[Law]] | None = None,
 ) -> Iterable[tuple[str, str, Array]]:
-    """(quantity, layer, values (runs,)) of every layer with weights, read off a tape that has gone forward and backward.
+    """(quantity, layer, values (runs,)) of every layer with weights, off a tape that has gone forward and backward.
 
     The output's activation is the output itself. ``laws``: of each run, by weight's name.
     """
@@ -64,7 +70,7 @@ def layer_statistics(
         if spec.role != "weight":
             continue
         z = tape.preactivation[spec.layer]
-        readings = {
+        readings: dict[str, Any] = {
             "weight": params[spec.name],
             "gradient": tape.gradient[spec.name],
             "preactivation": z,
@@ -81,13 +87,23 @@ def layer_statistics(
 
 
 def probe(
-    log: Log, prefix: str, step: int, network: Network, flat: Array, runs: Array, x: Array, y: Array, loss: Loss, *,
-    rows: int, laws: Mapping[str, Sequence[Law]] | None = None,
+    log: Log,
+    prefix: str,
+    step: int,
+    network: Network,
+    flat: Array,
+    runs: Array,
+    x: Array,
+    y: Array,
+    loss: Loss,
+    *,
+    rows: int,
+    laws: Mapping[str, Sequence[Law]] | None = None,
 ) -> list[dict[str, Array]]:
     """Measures the stack on fixed samples: every statistic into ``log`` under ``prefix``; returns histograms by run.
 
-    ``flat``: parameter vectors (n, parameters) of ``runs``; ``x`` (1, samples, inputs), ``y`` (1, samples, outputs) shared by all;
-    ``rows`` runs go through at a time, which bounds the memory and changes no number.
+    ``flat``: parameter vectors (n, parameters) of ``runs``; ``x`` (1, samples, inputs), ``y`` (1, samples, outputs) shared
+    by all; ``rows`` runs go through at a time, which bounds the memory and changes no number.
     """
     found: dict[tuple[str, str], list[Array]] = {}
     histograms: list[dict[str, Array]] = []
@@ -102,8 +118,8 @@ def probe(
         for quantity, layer, values in layer_statistics(network, params, tape, ends=True, laws=own):
             found.setdefault((quantity, layer), []).append(values)
         histograms += _histograms(network, params, tape)
-    for (quantity, layer), values in found.items():
-        log.add(step, f"{prefix}_{quantity}", layer, np.concatenate(values), runs)
+    for (quantity, layer), parts in found.items():
+        log.add(step, f"{prefix}_{quantity}", layer, np.concatenate(parts), runs)
     return histograms
 
 
@@ -127,8 +143,8 @@ def _histograms(network: Network, params: Params, tape: Tape) -> list[dict[str, 
 def predict(log: Log, network: Network, initialized: Initialized, x: Array) -> None:
     """Writes what theory expects of each run at initialization, for inputs with the second moment of ``x``.
 
-    ``predicted_preactivation_rms``, ``predicted_activation_rms`` and, of the activations, ``predicted_scatter``: the standard
-    deviation of log rms over networks of this width. What no theory covers is absent.
+    ``predicted_preactivation_rms``, ``predicted_activation_rms`` and, of the activations, ``predicted_scatter``: the
+    standard deviation of log rms over networks of this width. What no theory covers is absent.
     """
     second_moment = float(np.mean(np.square(x, dtype=np.float64)))
     names = tuple(initialized.laws)
@@ -149,8 +165,9 @@ def _expected(
     """(layer, rms of pre-activations, rms of activations, scatter) by layer; kept, since seeds of a scheme share it."""
     preactivation: dict[str, Moments] = {}
     activation: dict[str, Moments] = {}
+    moments_of = {"preactivation": preactivation, "activation": activation}
     for prediction in network.expect(Moments(second_moment), dict(zip(names, laws, strict=True))):
-        {"preactivation": preactivation, "activation": activation}[prediction.quantity][prediction.layer] = prediction.moments
+        moments_of[prediction.quantity][prediction.layer] = prediction.moments
     result = []
     for layer, moments in preactivation.items():
         last = activation.get(layer, moments)

@@ -37,7 +37,9 @@ class Rows:
     def __len__(self) -> int:
         return len(self.quantity)
 
-    def select(self, quantity: str, *, step: int | None = None, layer: str | None = None) -> list[tuple[int, str, float]]:
+    def select(
+        self, quantity: str, *, step: int | None = None, layer: str | None = None
+    ) -> list[tuple[int, str, float]]:
         """(step, layer, value) of the rows of one quantity, in the order recorded."""
         return [
             (int(s), name, float(v))
@@ -53,8 +55,9 @@ class Outcome:
     ``key``: the trial's; ``fate``: finished, diverged (a result) or failed (an error, whose text is ``error``);
     ``rows``: every measurement; ``summary``: one number per name (``test_accuracy``, ``steps_to_loss_0.5``; a number
     that does not exist is absent); ``start_time``, ``end_time``: seconds since the epoch; ``diverged_at_step``: the step
-    whose loss was not finite; ``arrays``: histogram counts and edges (``histogram/weight/hidden/1``) and, on request,
-    weights (``initial/hidden/1/weight``, ``final/...``); ``notes``: sentences a scheme or a stage wants a person to read.
+    whose loss was not finite; ``arrays``: histograms, bin centres and counts (2, bins), of the initial state
+    (``histogram/weight/hidden/1``) and of the final one (``final_histogram/...``), and on request weights
+    (``initial/hidden/1/weight``, ``final/...``); ``notes``: sentences that a scheme wants a person to read.
     """
 
     key: str
@@ -73,8 +76,8 @@ class Outcome:
 class Session:
     """One command: a single run or a sweep.
 
-    ``name``: for people; ``directory``: where it writes; ``overrides``: as given, not expanded; ``sweep_id``: hash of the
-    ordered overrides that matter to results, the same for the same command; ``total``: runs expected.
+    ``name``: for people; ``directory``: where it writes; ``overrides``: as given, not expanded; ``sweep_id``: hash of
+    the ordered overrides that matter to results, the same for the same command; ``total``: runs expected.
     """
 
     name: str
@@ -89,7 +92,7 @@ class Session:
 class Tracking:
     """Where runs are recorded beside the local Parquet files.
 
-    ``uri``: an MLflow server or database, None for ``mlflow.db`` below ``outputs``; ``experiment``: the MLflow experiment;
+    ``uri``: an MLflow server or database, None for ``mlflow.db`` below ``outputs``; ``experiment``: that of MLflow;
     ``figures``: whether to draw them.
     """
 

@@ -15,8 +15,8 @@ SHAPES = ("constant", "cosine", "step")
 class Schedule:
     """A shape, after ``warmup_steps`` of linear warm-up from 1/warmup_steps to 1.
 
-    ``constant``; ``cosine``: half a cosine from 1 to 0 over the steps after the warm-up (Loshchilov & Hutter 2017, eq. 5);
-    ``step``: times ``decay_factor`` every ``decay_every`` steps.
+    ``constant``; ``cosine``: half a cosine from 1 to 0 over the steps after the warm-up (Loshchilov & Hutter 2017,
+    eq. 5); ``step``: times ``decay_factor`` every ``decay_every`` steps.
     """
 
     shape: str = "constant"

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Protocol
+
+import pandas as pd
 
 from runner import comparison, figures, stack
 from runner.composition import Command
 from runner.records import Outcome, Rows, Session
 from runner.training import train
 from runner.trial import Trial
+from weightinit.arrays import Array
+
+
+# Seconds between two looks at how far the workers are.
+REFRESH = 0.2
 
 
 class Sink(Protocol):
@@ -24,23 +34,79 @@ class Sink(Protocol):
 
 
 def execute(
-    trials: Sequence[Trial], sink: Sink, *, progress: Callable[[int], None] = lambda steps: None
+    trials: Sequence[Trial],
+    sink: Sink,
+    *,
+    executor: Executor | None = None,
+    workers: int = 1,
+    progress: Callable[[int], None] = lambda steps: None,
 ) -> list[Outcome]:
-    """The outcome of each trial, in order; each was handed to ``sink`` as soon as its stack had finished."""
+    """The outcome of each trial, in order; each was handed to ``sink`` as soon as its stack had finished.
+
+    ``executor``: where ``workers`` stacks train at a time, here and one after the other without one. ``sink`` and
+    ``progress``, which is told of steps as they pass, are called from this thread alone.
+    """
     outcomes: dict[int, Outcome] = {}
-    for indices in stack.plan(trials):
-        results = _train([trials[index] for index in indices], progress)
+    for indices, results in _results(trials, executor, workers, progress):
         for index, outcome in zip(indices, results, strict=True):
             sink.record(trials[index], outcome)
             outcomes[index] = outcome
     return [outcomes[index] for index in range(len(trials))]
 
 
-def _train(trials: Sequence[Trial], progress: Callable[[int], None]) -> list[Outcome]:
+def _results(
+    trials: Sequence[Trial], executor: Executor | None, workers: int, progress: Callable[[int], None]
+) -> Iterator[tuple[list[int], list[Outcome]]]:
+    """Stacks as they finish: the indices of their trials, and the outcomes."""
+    stacks = deque(stack.plan(trials))
+    if executor is None:
+        while stacks:
+            yield (indices := stacks.popleft()), _train([trials[index] for index in indices], progress)
+        return
+    steps = _Steps() if isinstance(executor, ThreadPoolExecutor) else None
+    running: dict[Future[list[Outcome]], list[int]] = {}
+    try:
+        while stacks or running:
+            # What waits to be recorded holds memory, so that only so many stacks are ahead.
+            while stacks and len(running) < 2 * workers:
+                indices = stacks.popleft()
+                running[executor.submit(_train, [trials[index] for index in indices], steps)] = indices
+            done, _ = wait(running, timeout=REFRESH, return_when=FIRST_COMPLETED)
+            for future in done:
+                indices = running.pop(future)
+                yield indices, future.result()
+                if steps is None:
+                    progress(sum(trials[index].plan.steps for index in indices))
+            if steps is not None:
+                progress(steps.take())
+    finally:
+        if steps is not None:
+            steps.stop = True
+
+
+class _Steps:
+    """Steps that workers have done since the last ``take``; stops the workers that report to it when told to."""
+
+    def __init__(self) -> None:
+        self.lock, self.count, self.stop = threading.Lock(), 0, False
+
+    def __call__(self, steps: int) -> None:
+        if self.stop:
+            raise KeyboardInterrupt  # no Exception, so that it passes what catches a failing run
+        with self.lock:
+            self.count += steps
+
+    def take(self) -> int:
+        with self.lock:
+            count, self.count = self.count, 0
+        return count
+
+
+def _train(trials: Sequence[Trial], progress: Callable[[int], None] | None) -> list[Outcome]:
     """The outcomes of a stack. Where it raises, its runs are tried one by one, so that the culprit fails alone."""
     start = time.time()
     try:
-        return train(trials, progress=progress)
+        return train(trials, progress=progress or (lambda steps: None))
     except Exception as error:
         if len(trials) > 1:
             return [outcome for trial in trials for outcome in _train([trial], progress)]
@@ -49,14 +115,14 @@ def _train(trials: Sequence[Trial], progress: Callable[[int], None]) -> list[Out
         return [Outcome(trials[0].key, "failed", Rows.of(()), {}, start, time.time(), error=text)]
 
 
-def draw(session: Session, recorded: Sequence[tuple[Trial, Outcome]]) -> Mapping[str, Path]:
-    """Draws what the command showed; paths by file name."""
-    runs, curves = comparison.frames(recorded)
+def draw(
+    session: Session, runs: pd.DataFrame, curves: pd.DataFrame, arrays: Mapping[str, Array] | None = None
+) -> Mapping[str, Path]:
+    """Draws what the command showed; paths by file name. ``arrays``: those of a single run's outcome."""
     if session.multirun:
         drawn = figures.sweep_figures(runs, curves, group=comparison.swept(runs) or ["scheme"])
     else:
-        (trial, outcome) = recorded[0]
-        drawn = figures.run_figures(trial.name, curves, outcome.arrays)
+        drawn = figures.run_figures(runs["name"].iloc[0], curves, arrays or {})
     return figures.save(drawn, session.directory / "figures")
 
 

@@ -29,9 +29,9 @@ Progress = Callable[[int], None]
 
 
 def initialize(trials: Sequence[Trial]) -> tuple[Initialized | None, list[int], dict[int, Exception]]:
-    """Initial weights of a stack: (those of the runs that have some, in this order; their indices; what the others raised).
+    """Initial weights of a stack: those of the runs that have some, the indices of these runs, what the others raised.
 
-    Each scheme sees its own runs only. Where one raises, its runs are tried one by one, so that none takes others with it.
+    Each scheme sees its own runs only. Where one raises, its runs are tried one by one: none takes others with it.
     """
     network = trials[0].network
     groups: dict[str, list[int]] = {}
@@ -47,7 +47,7 @@ def initialize(trials: Sequence[Trial]) -> tuple[Initialized | None, list[int], 
                 for index in indices:
                     try:
                         parts.append(([index], _apply(network, [trials[index]])))
-                    except Exception as error:  # noqa: BLE001 - a scheme may be anybody's code
+                    except Exception as error:  # a scheme may be anybody's code
                         failures[index] = error
     alive = sorted(index for indices, _ in parts for index in indices)
     place = {index: position for position, index in enumerate(alive)}
@@ -114,8 +114,12 @@ class _Run:
         scale = _learning_rate_scale(self.network, initialized)
         self.tape = self.network.tape(len(trials), self.plan.batch_size)
         self.updater = Updater(
-            [trial.optimizer for trial in trials], self.plan.steps, self.flat, self.tape.flat_gradient,
-            self.network.kernel_parameters, scale,
+            [trial.optimizer for trial in trials],
+            self.plan.steps,
+            self.flat,
+            self.tape.flat_gradient,
+            self.network.kernel_parameters,
+            scale,
         )
 
     def outcomes(self, start: float) -> list[Outcome]:
@@ -210,8 +214,17 @@ class _Run:
             predict(self.log, self.network, self.initialized, x)
         laws: Mapping[str, Sequence[Law]] | None = self.initialized.laws if initial else None
         histograms = probe(
-            self.log, prefix, step, self.network, self.flat, self.alive, x, y, self.loss,
-            rows=self._rows_for(x.shape[1]), laws=laws,
+            self.log,
+            prefix,
+            step,
+            self.network,
+            self.flat,
+            self.alive,
+            x,
+            y,
+            self.loss,
+            rows=self._rows_for(x.shape[1]),
+            laws=laws,
         )
         params = self.network.views(self.flat)
         save = self.plan.save in ("both", "initial" if initial else "final")
@@ -297,7 +310,7 @@ def _cast(dataset: object, part: str, dtype: str) -> tuple[Array, Array]:
 
 
 def _probe_samples(trial: Trial) -> tuple[Array, Array]:
-    """The first samples of a part (splits are shuffled), or Gaussian inputs with targets of the training part; (1, n, ·)."""
+    """(1, n, features) and targets: the first samples of a part, which the split has shuffled, or Gaussian inputs."""
     plan = trial.plan
     x, y = _samples(trial, "validation" if plan.probe_source == "validation" else "train")
     if plan.probe_source == "gaussian":

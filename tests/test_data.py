@@ -238,12 +238,12 @@ def test_parts_hold_each_sample_once_with_its_own_target(task: str) -> None:
 
 
 def test_splits_are_fixed_and_their_seed_moves_them() -> None:
-    state = np.random.get_state()[1].copy()  # type: ignore[index]
+    state = str(np.random.get_state())  # noqa: NPY002 - the global generator is what must stay untouched
     first, again, other = (rows(prepare(samples(), split_seed=seed, **RAW)) for seed in (0, 0, 1))
     for part in PARTS:
         np.testing.assert_array_equal(first[part], again[part])
         assert set(first[part]) != set(other[part])
-    np.testing.assert_array_equal(np.random.get_state()[1], state)  # type: ignore[index]
+    assert str(np.random.get_state()) == state  # noqa: NPY002
 
 
 def test_the_test_part_does_not_depend_on_the_validation_fraction() -> None:

@@ -67,7 +67,9 @@ def test_updates_follow_the_formula_and_have_the_same_bits_alone(optimizers: lis
     w32, gradients32 = w.astype(np.float32), gradients.astype(np.float32)
     narrow = run(optimizers, w32, gradients32, kernels)
     for index, optimizer in enumerate(optimizers):
-        np.testing.assert_allclose(wide[index], formula(optimizer, w[index], gradients[:, index], kernels), rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(
+            wide[index], formula(optimizer, w[index], gradients[:, index], kernels), rtol=1e-12, atol=1e-12
+        )
         alone = run([optimizer], w32[index : index + 1], gradients32[:, index : index + 1], kernels)
         assert alone[0].tobytes() == narrow[index].tobytes()
         np.testing.assert_allclose(narrow[index], wide[index], rtol=1e-3, atol=1e-4)
@@ -113,7 +115,10 @@ def test_schedules() -> None:
     [
         (lambda: SGD(learning_rate=float("nan")), "optimizer.learning_rate must be a finite number above 0; got nan"),
         (lambda: SGD(learning_rate=-1.0), "optimizer.learning_rate must be"),
-        (lambda: SGD(learning_rate=0.1, momentum=1.0), "optimizer.momentum must be a finite number at least 0 and below 1"),
+        (
+            lambda: SGD(learning_rate=0.1, momentum=1.0),
+            "optimizer.momentum must be a finite number at least 0 and below 1",
+        ),
         (lambda: SGD(learning_rate=0.1, nesterov=True), "nesterov=true needs a momentum"),
         (lambda: SGD(learning_rate=0.1, schedule="cos"), "optimizer.schedule must be one of constant, cosine, step"),
         (lambda: SGD(learning_rate=0.1, schedule="step"), "needs optimizer.decay_every"),

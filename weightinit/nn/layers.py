@@ -137,7 +137,9 @@ class Nonlinearity:
         if q == 0.0:
             return Moments(float(phi(q)) ** 2)
         step = 1e-3
-        slope = math.log(self._mean_power(q * math.exp(step), 2) / self._mean_power(q * math.exp(-step), 2)) / (2 * step)
+        slope = math.log(self._mean_power(q * math.exp(step), 2) / self._mean_power(q * math.exp(-step), 2)) / (
+            2 * step
+        )
         spread = (fourth / square**2 - 1.0) / self.units
         return Moments(square, slope**2 * moments.relative_variance + spread)
 

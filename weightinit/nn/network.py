@@ -129,11 +129,13 @@ class Network:
 
     def backward(self, params: Params, d_output: Array, tape: Tape) -> Params:
         """Gradients of all weights by name, each (runs, *shape), in the tape's memory, after a ``forward``."""
-        gradient: Array | None = d_output
-        for index in range(len(self.layers) - 1, -1, -1):
+        gradient = d_output
+        for layer, before in zip(self.layers[:0:-1], self.layers[-2::-1], strict=True):
             # An elementwise layer finds its own buffer here: it turns d_activation into d_preactivation in place.
-            into = tape.d_preactivation[self.layers[index - 1].name] if index else None
-            gradient = self.layers[index].backward(params, gradient, tape, into=into)
+            into = tape.d_preactivation[before.name]
+            layer.backward(params, gradient, tape, into=into)
+            gradient = into
+        self.layers[0].backward(params, gradient, tape, into=None)
         return tape.gradient
 
     def expect(self, moments: Moments, laws: Mapping[str, Law]) -> tuple[Prediction, ...]:

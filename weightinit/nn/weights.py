@@ -17,8 +17,8 @@ class WeightSpec:
 
     ``name`` follows the structure (``hidden/3/weight``), so that it means the same weight in a deeper network;
     ``shape`` has no runs axis and is laid out ``(*kernel, fan_in, fan_out)``, a dense bias ``(1, fan_out)``;
-    ``fans`` of a bias are those of the weight beside it; ``position`` is that of the layer: the first one that has
-    weights is ``input`` even where it is also the last, the one that makes the network's output is ``output``.
+    ``fans`` of a bias are those of the weight beside it; ``position`` is that of the layer: the one that
+    makes the network's output is ``output``, of the others the first that has weights is ``input``.
     """
 
     name: str

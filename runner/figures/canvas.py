@@ -1,0 +1,162 @@
+"""The look that all figures share: style, canvas, captions, legends, log axes."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from weightinit.arrays import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, GREY, PALE = "#222222", "#5f5f5f", "#9a9a9a"
+# Okabe & Ito's palette without its black (that is ink) and its yellow, too pale for a line on white.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+LOOKS = 2 * len(PALETTE)  # groups that colour, marker and line still tell apart
+BAND = 0.14
+STYLE: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "text.color": INK,
+    "text.parse_math": False,  # a "$" in a name is a "$"
+    "axes.edgecolor": PALE,
+    "axes.facecolor": "white",
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.titlesize": 10.5,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.8,
+    "xtick.color": PALE,
+    "ytick.color": PALE,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "legend.labelcolor": INK,
+    "figure.facecolor": "white",
+    "savefig.dpi": 150,
+    "savefig.facecolor": "auto",
+    "savefig.bbox": None,
+    "svg.hashsalt": "weightinit",
+}
+NAMES = {
+    "activation_rms": "activation rms",
+    "gradient_std": "gradient std",
+    "weight_std": "weight std",
+    "weight": "weights",
+    "preactivation": "pre-activations",
+    "gradient": "gradients",
+}
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs drawn alike: what they are called, their keys, which of them diverged, and their look."""
+
+    label: str
+    keys: tuple[str, ...]
+    diverged: frozenset[str]
+    color: str
+    marker: str = "o"
+    line: str = "-"
+    hollow: bool = False
+
+    @property
+    def counted(self) -> str:
+        """The label with the number of runs, where there are several, and of those that diverged."""
+        runs, lost = len(self.keys), len(self.diverged)
+        counts = [f"{runs} runs"] * (runs > 1) + [f"{lost} diverged" if runs > 1 else "diverged"] * (lost > 0)
+        return f"{self.label} ({', '.join(counts)})" if counts else self.label
+
+    @property
+    def points(self) -> dict[str, Any]:
+        """Properties of this group's points."""
+        return {"marker": self.marker, "mec": self.color, "mfc": "white" if self.hollow else self.color}
+
+
+def canvas(columns: int, size: tuple[float, float], *, rows: int = 1) -> tuple[Figure, list[Axes]]:
+    """An empty figure of ``size`` (width, height) inches, and its axes row by row."""
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.09, wspace=0.02))
+    return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
+
+
+def finish(figure: Figure, title: str, caption: Iterable[str], alt: str) -> Figure:
+    """``figure`` with its title above, the sentences on how to read it below, and its alternative text as label."""
+    width = figure.get_figwidth()
+    figure.suptitle(textwrap.fill(title, int(width * 10)), x=0.1 / width, ha="left", fontsize=12, fontweight="bold")
+    text = textwrap.fill(" ".join(sentence for sentence in caption if sentence), int(width * 16))
+    figure.supxlabel(text, x=0.1 / width, ha="left", fontsize=8.5, color=GREY, linespacing=1.4)
+    figure.set_label(alt)
+    return figure
+
+
+def legend(figure: Figure, groups: Sequence[Group], *, theory: bool = False, band: bool = False) -> None:
+    """A legend right of the data: the groups, then what line, band and points are."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    handles: list[Any] = [
+        Line2D([], [], color=one.color, ls=one.line, label=one.counted, **one.points) for one in groups
+    ]
+    if theory:
+        handles.append(Line2D([], [], color=INK, lw=1.6, label="theory"))
+        handles += [Patch(color=INK, alpha=BAND, lw=0, label="± 2 scatter")] * band
+        handles.append(Line2D([], [], color=INK if groups else PALETTE[0], marker="o", ls="", label="measured"))
+    if handles:
+        figure.legend(handles=handles, loc="outside right upper")
+
+
+def log_axis(axis: Axes, values: Array) -> tuple[float, float]:
+    """Limits of the y axis, made logarithmic, that hold the finite positive ``values`` and span a decade at least."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    positive = values[np.isfinite(values) & (values > 0)]
+    low, high = np.log10((positive.min(), positive.max()) if len(positive) else (0.3, 3.0))
+    pad = max(0.05 * (high - low), (1 - (high - low)) / 2, 0.06)
+    low, high = max(low - pad, -300.0), min(high + pad, 300.0)
+    limits = float(10**low), float(10**high)
+    axis.set_yscale("log")
+    axis.set_ylim(limits)
+    span = high - low
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if span < 2 else (1, 3) if span < 3 else (1,)))
+    axis.yaxis.set_minor_locator(NullLocator())
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    return limits
+
+
+def crosses(axis: Axes, ends: Iterable[tuple[float, float]], color: str) -> None:
+    """Marks where runs diverged, at (step, last finite loss) or at the edge of an axis that they have left."""
+    bottom, top = axis.get_ylim()
+    for step, loss in ends:
+        y = min(max(loss, bottom), top)
+        axis.plot([step], [y], marker="X", ms=9, mew=0.8, mfc=color, mec="white", clip_on=False, zorder=4)
+
+
+def number(value: float, digits: int = 6) -> str:
+    """``value`` as axes and captions write it: plain between 0.001 and 10,000, else in powers of ten."""
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else "not finite"
+    exponent = math.floor(math.log10(abs(value)))
+    if -3 <= exponent < 4:
+        return f"{float(f'{value:.{digits}g}'):.10g}".replace("-", "−")
+    mantissa, power = f"{value:.{digits - 1}e}".split("e")
+    factor = f"{float(mantissa):g}·".replace("-", "−")
+    return factor.removeprefix("1·") + "10" + str(int(power)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))

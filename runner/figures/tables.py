@@ -1,0 +1,87 @@
+"""Rows of curves as tables of numbers to draw."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from weightinit.arrays import Array
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def by_step(curves: pd.DataFrame, quantity: str, *, columns: str = "key") -> pd.DataFrame:
+    """Values of a quantity by step (rows) and run or layer (columns), NaN where none was recorded."""
+    rows = curves[curves["quantity"] == quantity]
+    return _pivot(rows if columns == "key" else rows[rows["layer"] != ""], "step", columns)
+
+
+def initial(curves: pd.DataFrame, quantity: str) -> pd.DataFrame:
+    """Values of a quantity at initialization by layer (rows, in the network's order) and run (columns).
+
+    They are the probe's, or else those of step 0; NaN where none was recorded.
+    """
+    rows = curves[curves["quantity"] == f"init_{quantity}"]
+    if rows.empty:
+        rows = curves[(curves["quantity"] == quantity) & (curves["step"] == 0)]
+    rows = rows[rows["layer"] != ""]
+    return _pivot(rows, "layer", "key").reindex(network_order(rows["layer"].astype(str)))
+
+
+def _pivot(rows: pd.DataFrame, index: str, columns: str) -> pd.DataFrame:
+    rows = rows[rows["value"].notna()]
+    names = {name: rows[name].astype(str) for name in (index, columns) if name != "step"}
+    return rows.assign(**names).groupby([index, columns])["value"].first().unstack(columns)
+
+
+def network_order(layers: Iterable[str]) -> list[str]:
+    """Distinct layers as they follow in the network: numbers by value, names as they first appear, the output last."""
+    distinct = list(dict.fromkeys(layers))
+    seen: dict[str, int] = {}
+    for layer in distinct:
+        for part in layer.split("/"):
+            seen.setdefault(part, len(seen))
+    parts = {layer: [(0, int(p)) if p.isdecimal() else (1, seen[p]) for p in layer.split("/")] for layer in distinct}
+    return sorted(distinct, key=lambda layer: (layer == "output", parts[layer]))
+
+
+def completed(table: pd.DataFrame, diverged: Collection[str]) -> pd.DataFrame:
+    """``table`` by step and run without gaps between recorded steps, infinite after the end of a diverged run."""
+    table = table.dropna(how="all")
+    if not table.isna().any(axis=None):
+        return table
+    filled = table.interpolate(method="index", limit_area="inside")
+    ended = filled.isna() & filled.bfill().isna() & [key in diverged for key in filled.columns]
+    return filled.mask(ended, np.inf)
+
+
+def smooth(table: pd.DataFrame) -> pd.DataFrame:
+    """Running median over 4% of the steps, centred; what is infinite stays so."""
+    window = max(1, len(table) // 25) | 1
+    return table.rolling(window, center=True, min_periods=1).median().mask(np.isinf(table), np.inf)
+
+
+def over_runs(table: Array) -> tuple[Array, Array, Array]:
+    """5%, 50% and 95% quantile of each row; NaN is absent, infinity larger than every number."""
+    if table.shape[1] == 1:
+        return table[:, 0], table[:, 0], table[:, 0]
+    huge = 1e300  # interpolating between a number and infinity would give NaN
+    known = ~np.isnan(table).all(axis=1)
+    result = np.full((3, len(table)), np.nan)
+    result[:, known] = np.nanquantile(np.minimum(table[known], huge), (0.05, 0.5, 0.95), axis=1)
+    result[result > 1e-10 * huge] = np.inf
+    return result[0], result[1], result[2]
+
+
+def finite(values: Any) -> Array:
+    """``values`` as float64 with NaN, which is not drawn, for what is not finite."""
+    array = np.asarray(values, np.float64)
+    return np.where(np.isfinite(array), array, np.nan)
+
+
+def spread_evenly(count: int, most: int) -> list[int]:
+    """At most ``most`` of the indices below ``count``, evenly spread, both ends among them."""
+    return [round(i) for i in np.linspace(0, count - 1, min(count, most))]
