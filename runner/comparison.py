@@ -14,7 +14,7 @@ import pandas as pd
 from runner.fate import fate_text, initial_state
 from runner.inference import holm, intervals, log, mean, p_values
 from runner.records import Outcome
-from runner.text import setting, short
+from runner.text import label
 from weightinit.arrays import Array
 
 if TYPE_CHECKING:
@@ -175,7 +175,8 @@ def compare(runs: pd.DataFrame, curves: pd.DataFrame) -> Comparison:
         return table
 
     groups = first[by].copy()
-    groups["label"] = _labels(first, by)
+    columns = by or ["scheme" if "scheme" in first else "name"]
+    groups["label"] = [label(row, columns) for row in first.to_dict("records")]
     groups["context"] = _numbered(first, context)
     for name, mask in (("seeds", ~failed), ("diverged", diverged), ("failed", failed)):
         groups[name] = np.bincount(runs.loc[mask, "group"], minlength=len(first))
@@ -205,13 +206,6 @@ def compare(runs: pd.DataFrame, curves: pd.DataFrame) -> Comparison:
     return Comparison(tuple(by), tuple(context), threshold, runs, groups.join(means), pairs)
 
 
-def _labels(first: pd.DataFrame, by: Sequence[str]) -> list[str]:
-    if not by:
-        return list(first["scheme" if "scheme" in first else "name"])
-    rows = [{name: setting(row[name]) for name in by} for row in first.to_dict("records")]
-    return [" ".join(f"{short(n)} {v}" if "." in n else v for n, v in row.items() if v) for row in rows]
-
-
 def _columns(runs: pd.DataFrame) -> tuple[list[str], list[str]]:
     """Names of the columns that describe the trials, and of the summary's.
 
@@ -219,7 +213,7 @@ def _columns(runs: pd.DataFrame) -> tuple[list[str], list[str]]:
     """
     names = [str(name) for name in runs]
     before = names[: names.index("fate")]
-    known = {name.partition(".")[0] for name in before if "." in name}
+    known = {name.partition(".")[0] for name in before}
     described = before + [name for name in names[len(before) :] if name.partition(".")[0] in known]
     results = {"key", "name", "network", "fate", "diverged_at_step", "start_time", "end_time", "error"}
     summary = [name for name in names if name not in results and name not in described]

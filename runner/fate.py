@@ -15,7 +15,8 @@ def initial_state(curves: pd.DataFrame) -> pd.DataFrame:
     """By run's key, from the probe of the initial state and from theory: what is said of signal and gradient.
 
     ``log_growth``: of the rms, from the first hidden layer to the last, and ``scatter``, its standard deviation over
-    networks; ``log_gradient``: growth of the gradient from the last hidden layer back to the first.
+    networks; ``log_gradient``: growth of the gradient from the last hidden layer back to the first; ``kept``: share of
+    the mean square that the activation lets pass; ``geometric``: in theory, every layer does the same to it.
     """
     names = {
         "rms": "init_activation_rms",
@@ -40,10 +41,14 @@ def initial_state(curves: pd.DataFrame) -> pd.DataFrame:
         state[name.replace("rms", "log_growth")] = log(last[name]) - log(first[name])
     state["log_gradient"] = log(first["gradient"]) - log(last["gradient"])
     state["scatter"] = np.sqrt((last["scatter"] ** 2 - first["scatter"] ** 2).clip(lower=0))
-    later = layers[layers["key"].duplicated()]
-    kept = log(later["rms_predicted"]) - log(later["before_predicted"])
-    kept = kept.fillna(log(later["rms"]) - log(later["before"]))
-    state["kept"] = np.exp(2 * kept.groupby(later["key"]).mean())
+    kept = log(layers["rms_predicted"]) - log(layers["before_predicted"])
+    step = log(layers["rms_predicted"]).groupby(layers["key"]).diff()
+    varying = pd.DataFrame({"kept": kept, "step": step}).groupby(layers["key"]).agg(["min", "max"])
+    level = [(varying[name]["max"] - varying[name]["min"]) < 0.01 for name in ("kept", "step")]
+    state["geometric"] = level[0] & level[1] & (state["hidden"] > 2)
+    later = layers["key"].duplicated()
+    kept = kept.fillna(log(layers["rms"]) - log(layers["before"]))[later]
+    state["kept"] = np.exp(2 * kept.groupby(layers["key"][later]).mean())
     return state
 
 
@@ -52,7 +57,7 @@ def fate_text(runs: pd.DataFrame) -> str:
     diverged = runs["diverged_at_step"].dropna()
     if len(diverged) == len(runs):
         at = sorted({int(diverged.min()), int(diverged.max())})
-        return f"diverged at step{'s' * (len(at) - 1)} {' to '.join(map(str, at))}"
+        return f"diverged {'at' if len(at) == 1 else 'by'} step {at[-1]}"
     if len(diverged):
         return f"{len(diverged)} of {len(runs)} diverged"
     if "distinct_units" in runs and (runs["distinct_units"] == 1).all():

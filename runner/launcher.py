@@ -82,7 +82,10 @@ def launch(launcher: StackedLauncher, job_overrides: Sequence[Sequence[str]], fi
     assert task is not None
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     Path(config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
-    jobs = [_job(context.config_loader.load_sweep_config(config, list(texts)), first + i) for i, texts in enumerate(job_overrides)]
+    jobs = [
+        _job(context.config_loader.load_sweep_config(config, list(texts)), first + i)
+        for i, texts in enumerate(job_overrides)
+    ]
     if active is not None:
         trials = [from_hydra(job, job.hydra.runtime.choices, own(job.hydra.overrides.task)) for job in jobs]
         workers = launcher.max_workers or _cores()

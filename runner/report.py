@@ -15,8 +15,8 @@ import pandas as pd
 from runner.comparison import STEPS, Comparison, compare, frames
 from runner.fate import signal_text
 from runner.records import Outcome, Rows
-from runner.text import Column, number, plain, setting, short, table
-from runner.verdicts import METRICS, context_label, interval, score, threshold_text, verdict_lines
+from runner.text import Column, label, number, plain, setting, short, table
+from runner.verdicts import METRICS, interval, score, threshold_text, verdict_lines
 
 if TYPE_CHECKING:
     from runner.trial import Trial
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 WIDTH = 100
 LAYERS = 10  # columns of a single run's table
 SHOWN = 40  # groups in a sweep's table
-MARKS = "*†‡"
+MARKS = "*†‡§"
 HEADERS = {"test_accuracy": "test acc", "test_r2": "test R²", "test_loss": "test loss"}
 
 
@@ -36,7 +36,7 @@ def run_text(trial: Trial, outcome: Outcome, *, directory: Path | None = None, c
     runs = compare(*frames([(trial, outcome)])).runs
     names = [trial.choices.get(group) for group in ("scheme", "activation")]
     names += [trial.network.shape, trial.choices.get("data"), f"seed {trial.config['seed']}"]
-    steps = int(max(outcome.rows.step, default=0))
+    steps = int(max(outcome.rows.step, default=0)) if outcome.diverged_at_step is None else outcome.diverged_at_step
     took = f"{steps:,} steps, {outcome.end_time - outcome.start_time:.1f} s"
     lines = [_bold(f"{' · '.join(name for name in names if name):<50} {took}", color)]
     if outcome.fate == "failed":
@@ -52,7 +52,7 @@ def run_text(trial: Trial, outcome: Outcome, *, directory: Path | None = None, c
 
 
 def compare_line(trial: Trial) -> str:
-    """The command that holds this run against another scheme over seeds; a scheme with settings of its own, over seeds only."""
+    """The command that repeats this run over seeds, against another scheme unless its own has settings here."""
     kept = [text for text in trial.overrides if not re.match(r"[+~]*(seed|hydra\b[^=]*)(=|$)", text)]
     scheme = trial.choices["scheme"]
     if scheme != "custom" and not any(text.lstrip("+~").startswith("scheme.") for text in kept):
@@ -78,7 +78,9 @@ def _initial_lines(rows: Rows, shape: str, runs: pd.DataFrame) -> list[str]:
     for name, layer in zip(names, layers, strict=True):
         cells = [number(measured[layer]), *[number(theory.get(layer, math.nan))] * bool(theory)]
         columns.append(Column(name, cells))
-    sentence = f"  signal {signal_text(runs)}; " if hidden else "  "
+    sentence = (
+        f"  signal {signal_text(runs)}; ".replace("signal gradient", "signal stable, gradient") if hidden else "  "
+    )
     return [*table(columns), sentence + _deviation(measured, theory, scatter, shape)]
 
 
@@ -129,11 +131,11 @@ def sweep_text(
 ) -> str:
     """The final table of a sweep, what it means, and what failed.
 
-    ``report``: an experiment's ``title``, ``question`` and ``columns``, names of summary numbers to show beside the usual.
+    ``report``: an experiment's ``title``, ``question`` and ``columns`` (summary numbers to show beside the usual).
     """
     report = report or {}
     asked = list(report.get("columns") or ())
-    groups = comparison.groups.sort_values("place").reset_index(drop=True)
+    groups = comparison.groups.sort_values("place")
     shown, marked = groups.head(SHOWN), _footnotes(comparison, groups.head(SHOWN))
     fates = [fate + "".join(mark for mark, rows, _ in marked if row in rows) for row, fate in enumerate(shown["fate"])]
     blocks = [
@@ -162,7 +164,7 @@ def _sweep_table(
     sections = {}
     for index, row in enumerate(rows):
         if sectioned and comparison.context and (index == 0 or row["context"] != rows[index - 1]["context"]):
-            sections[index] = _bold(context_label(row, comparison), color)
+            sections[index] = _bold(label(row, comparison.context), color)
     names = [Column(_header(name, own), [setting(row[name]) or "–" for row in rows], left=True) for name in own]
     if not own:
         names = [Column("scheme", [row["label"] for row in rows], left=True)]
@@ -184,41 +186,49 @@ def _sweep_table(
     fate = [Column("fate", fates, left=True)]
     alike = len({row["seeds"] for row in rows}) == 1
     fewer = names if alike else names + seeds
-    for columns, broken, rest in (
+    layouts = [
         (names + seeds + numbers + extra + fate, False, []),
         (names + seeds + numbers + extra + fate, True, []),
         (fewer + numbers + extra + fate, True, []),
         (fewer + numbers + fate, True, names + extra if extra else []),
-    ):
-        lines = table(columns, broken=broken, sections=sections)
-        if max(map(len, lines)) <= WIDTH:
-            break
+    ]
+    drawn = [table(columns, broken=broken, sections=sections) for columns, broken, _ in layouts]
+    chosen = next((index for index, lines in enumerate(drawn) if max(map(len, lines)) <= WIDTH), len(drawn) - 1)
+    lines, (columns, broken, below) = drawn[chosen], layouts[chosen]
     tall = 1 + max(column.header.count("\n") for column in columns) * broken
     lines[:tall] = [_bold(line, color) for line in lines[:tall]]
     if columns[len(names)] is not seeds[0]:
         lines.append("one seed each" if rows[0]["seeds"] == 1 else f"{rows[0]['seeds']} seeds each")
-    return lines + (["", *table(rest, broken=True, sections=sections)] if rest else [])
+    return lines + (["", *table(below, broken=True, sections=sections)] if below else [])
 
 
 def _footnotes(comparison: Comparison, groups: pd.DataFrame) -> list[tuple[str, list[int], str]]:
     """(mark, rows, sentence) that say from theory why the signal of these groups shrinks or grows."""
-    found: dict[str, list[int]] = {}
-    runs = comparison.runs.drop_duplicates("group").set_index("group")
-    for row, (index, group) in enumerate(zip(groups.index, groups.to_dict("records"), strict=True)):
+    found: dict[str, tuple[list[int], dict[int, float]]] = {}
+    runs = comparison.runs.drop_duplicates("group").set_index("group").loc[groups.index]
+    for row, (group, run) in enumerate(zip(groups.to_dict("records"), runs.to_dict("records"), strict=True)):
         factor, kept = group["growth_predicted"], group["kept"]
         judged = "each layer" in group["fate"] or group["fate"].startswith(("vanishes", "explodes"))
         if not judged or not (0 < factor < math.inf and kept > 0) or abs(math.log(factor)) < 0.1:
             continue
-        depth, activation = int(runs["hidden"][index]), runs["activation"][index]
-        passed = "drops half" if abs(kept - 0.5) < 0.005 else f"keeps {number(kept, 2)}"
-        back = "don't make up for it" if factor < 1 else "make up for more than that"
-        text = (
-            f"{activation} {passed} of the second moment and weights of variance {number(factor / kept, 2)}/fan_in "
-            f"{back}: {depth} layers leave {number(factor ** (depth / 2))} of the rms"
-        )
-        text += f", 30 would leave {number(factor**15)}" if depth < 30 else ""
-        found.setdefault(text, []).append(row)
-    return [(mark, rows, text) for mark, (text, rows) in zip(MARKS, found.items(), strict=False)]
+        share = {"0.50": "drops half", "1.00": "keeps all"}.get(f"{kept:.2f}", f"keeps {number(kept, 2)}")
+        cause = f"{run['activation']} {share} of the second moment and "
+        weights = f"{factor / kept:.2g}".removeprefix("0")
+        if run["geometric"]:
+            back = "don't give it back" if factor < 1 else "give back more"
+            cause += f"weights of variance {weights}/fan_in {back}: "
+        else:
+            cause += f"weights and biases multiply it by {weights}, on average over the layers: "
+        rows, left = found.setdefault(cause, ([], {}))
+        rows.append(row)
+        left[int(run["hidden"])] = group["rms_predicted"]
+        if run["geometric"] and factor < 1:
+            left.setdefault(max(30, int(run["hidden"])), group["rms_predicted"] * factor ** ((30 - run["hidden"]) / 2))
+    notes = []
+    for mark, (cause, (rows, left)) in zip(MARKS, found.items(), strict=False):
+        rest = [f"{depth} layers {number(rms)}" for depth, rms in sorted(left.items())]
+        notes.append((mark, rows, f"{cause}{', '.join(rest)}"))
+    return notes
 
 
 def _failures(runs: pd.DataFrame, color: bool) -> list[str]:
@@ -252,7 +262,7 @@ def _layer_name(layer: str) -> str:
 def _steps(row: Mapping[Any, Any]) -> str:
     """The median steps to the threshold, and how many runs never reach it where not all do or don't."""
     never, seeds = row["never"], row["seeds"]
-    middle = "never" if row["steps"] == math.inf else "–" if math.isnan(row["steps"]) else f"{row['steps']:g}"
+    middle = "never" if row["steps"] == math.inf else "–" if math.isnan(row["steps"]) else plain(f"{row['steps']:g}")
     if never in (0, seeds):
         return middle
     return f"{middle} ({never} of {seeds})" if middle == "never" else f"{middle} (never {never} of {seeds})"

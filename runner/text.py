@@ -38,6 +38,12 @@ def setting(value: Any) -> str:
     return str(value) if isinstance(value, str | bool | np.bool_) else plain(f"{value:.6g}")
 
 
+def label(row: Mapping[Any, Any], columns: Sequence[str]) -> str:
+    """What tells a row apart by these columns: ``tanh he``, ``depth 10``."""
+    words = [(name, setting(row[name])) for name in columns]
+    return " ".join(f"{short(name)} {value}" if "." in name else value for name, value in words if value)
+
+
 def short(column: str) -> str:
     """A column's name for people: ``optimizer.learning_rate`` is learning rate."""
     return column.rpartition(".")[2].replace("_", " ")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
-import pandas as pd
-
 from runner.comparison import SIGNIFICANCE, Comparison
-from runner.text import number, plain, setting, short
+from runner.text import label, number, plain
 
 METRICS = {"test_accuracy": "accuracy", "test_r2": "R²", "test_loss": "loss"}
 WIDTH = 100
@@ -20,93 +19,88 @@ SHOWN = 40  # sentences
 
 def verdict_lines(comparison: Comparison) -> list[str]:
     """What the paired differences say, context by context."""
-    groups, pairs = comparison.groups, comparison.pairs
+    groups, pairs = comparison.groups, comparison.pairs.to_dict("records")
     if groups["seeds"].max() <= 1:
         return ["one seed: no ranking. Add seed='range(0,5)'."]
+    ranked = [pair for pair in pairs if groups["verdict"][pair["group"]]]
+    if pairs and not ranked:
+        return ["no two groups have two seeds in common: no ranking. Sweep the same seeds in each."]
+    ranked.sort(key=lambda pair: groups["place"][pair["group"]])
     lines = []
-    for _, members in groups.groupby("context", sort=False):
-        ranked = [
-            pair
-            for pair in pairs.to_dict("records")
-            if pair["group"] in members.index and groups["verdict"][pair["group"]]
-        ]
-        if not ranked:
-            continue
-        best = groups.loc[ranked[0]["best"]]
-        ranked.sort(key=lambda pair: groups["place"][pair["group"]])
-        prefix = f"{context_label(best.to_dict(), comparison)}: " if comparison.context else ""
-        if len(ranked) > SINGLY:
-            lines.append(prefix + _many(best, groups.loc[[pair["group"] for pair in ranked]]))
-            continue
-        for pair in ranked:
-            other = groups.loc[pair["group"]]
-            both = f"{best['label']} and {other['label']}: " if len(members) > 2 else ""
-            lines.append(prefix + both + "; ".join(_sentence(best, other, pair, comparison)))
-    made = int(pairs["p"].notna().sum())
+    for best, members in groupby(ranked, key=lambda pair: pair["best"]):
+        own = list(members)
+        prefix = f"{label(groups.loc[best].to_dict(), comparison.context)}: " if comparison.context else ""
+        if len(own) > SINGLY:
+            lines.append(prefix + _many(comparison, own))
+        else:
+            lines += [prefix + _sentence(comparison, pair, alone=len(own) == 1) for pair in own]
     if len(lines) > SHOWN:
         lines = [*lines[:SHOWN], f"... and {len(lines) - SHOWN} more"]
-    if made > 1 and lines:
-        lines.append(f"({made} comparisons, corrected by Holm; each against the best on validation data)")
+    if len(ranked) > 1:
+        lines.append(f"({len(ranked)} comparisons, corrected by Holm; each against the best on validation data)")
     return [part for line in lines for part in textwrap.wrap(line, WIDTH, subsequent_indent="  ")]
 
 
-def _sentence(best: pd.Series, other: pd.Series, pair: Mapping[Any, Any], comparison: Comparison) -> list[str]:
-    """The parts of what is said of a group and the best of its context."""
+def _sentence(comparison: Comparison, pair: Mapping[Any, Any], *, alone: bool) -> str:
+    """How a group differs from the best of its context; ``alone``: there are no others."""
+    best, other = (comparison.groups.loc[pair[name]].to_dict() for name in ("best", "group"))
+    names = {"best": _own_label(comparison, best), "other": _own_label(comparison, other)}
     if other["verdict"] == "diverged":
-        return [f"{other['label']} diverged in {other['diverged']} of {other['seeds']} runs, {best['label']} in none"]
-    metric, name = best["metric"], METRICS[best["metric"]]
-    difference, low, high = pair["difference"], pair["low"], pair["high"]
+        return f"{names['other']} diverged in {other['diverged']} of {other['seeds']} runs, {names['best']} in none"
+    metric, (sign, low, high) = best["metric"], (pair["difference"], pair["low"], pair["high"])
+    winner, loser = ("other", "best") if sign > 0 else ("best", "other")
+    by = interval(abs(sign), *((low, high) if sign > 0 else (-high, -low)), metric)
+    what = "" if metric == "test_accuracy" else f" in {METRICS[metric]}"
     if other["verdict"] == "tied":
-        parts = [f"{name} tied"]
+        unsure = f" ({names[winner]} ahead by {by}, but not after correction)" if low * high > 0 else ""
+        both = "" if alone else f"{names['best']} and {names['other']}: "
+        parts = [f"{both}{METRICS[metric]} tied{unsure}"]
     else:
-        winner = other if difference > 0 else best
-        if difference < 0:
-            difference, low, high = -difference, -high, -low
-        what = "" if metric == "test_accuracy" else f" in {name}"
-        parts = [f"{winner['label']} better{what} by {interval(difference, low, high, metric)}"]
-    ratio, low, high = pair["ratio"], pair["ratio_low"], pair["ratio_high"]
-    never = [group["label"] for group in (best, other) if group["never"] == group["seeds"]]
+        than = "" if alone else f" than {names[loser]}"
+        parts = [f"{names[winner]} better{than}{what} by {by}"]
+    if pair["speed_p"] < SIGNIFICANCE:
+        ratio, low, high = pair["ratio"], pair["ratio_low"], pair["ratio_high"]
+        faster, bounds = ("best", (ratio, low, high)) if ratio > 1 else ("other", (1 / ratio, 1 / high, 1 / low))
+        times, low, high = (number(value, 2) for value in bounds)
+        where = "" if pair["speed_pairs"] == pair["pairs"] else f" in {pair['speed_pairs']} where both arrive"
+        parts.append(f"{names[faster]} {times}x faster [{low}, {high}]{where}")
+    parts[-1] += f", {pair['pairs']} pairs"
+    never = [names[role] for role, group in (("best", best), ("other", other)) if group["never"] == group["seeds"]]
     if len(never) == 1:
         parts.append(f"{never[0]} never reaches {threshold_text(comparison)}")
-    elif pair["speed_pairs"] > 1 and pair["speed_p"] < SIGNIFICANCE:
-        if ratio < 1:
-            ratio, low, high = 1 / ratio, 1 / high, 1 / low
-        faster = best if pair["ratio"] > 1 else other
-        seen = "" if pair["speed_pairs"] == pair["pairs"] else f" in the {pair['speed_pairs']} where both arrive"
-        parts.append(f"{faster['label']} {number(ratio, 2)}x faster [{number(low, 2)}, {number(high, 2)}]{seen}")
-    parts[-1] += f", {pair['pairs']} pairs"
-    return parts
+    return "; ".join(parts)
 
 
-def _many(best: pd.Series, others: pd.DataFrame) -> str:
+def _many(comparison: Comparison, pairs: Sequence[Mapping[Any, Any]]) -> str:
     """One sentence on many groups against the best."""
+    best = comparison.groups.loc[pairs[0]["best"]].to_dict()
+    others = [comparison.groups.loc[pair["group"]].to_dict() for pair in pairs]
     words = []
-    for verdict, phrase in (
-        ("better", "better on test"),
-        ("tied", "tied"),
-        ("worse", "worse"),
-        ("diverged", "diverged"),
-    ):
-        labels = list(others.loc[others["verdict"] == verdict, "label"])
-        if labels:
-            more = f" and {len(labels) - SINGLY} more" if len(labels) > SINGLY else ""
-            words.append(f"{phrase}: {', '.join(labels[:SINGLY])}{more}")
-    return f"against {best['label']}: {METRICS[best['metric']]} " + "; ".join(words)
+    for verdict in ("better", "tied", "worse", "diverged"):
+        names = [_own_label(comparison, other) for other in others if other["verdict"] == verdict]
+        if names:
+            more = f" and {len(names) - SINGLY} more" if len(names) > SINGLY else ""
+            words.append(f"{verdict}: {', '.join(names[:SINGLY])}{more}")
+    return f"{METRICS[best['metric']]} against {_own_label(comparison, best)}: {'; '.join(words)}"
 
 
-def context_label(row: Mapping[Any, Any], comparison: Comparison) -> str:
-    words = [(name, setting(row[name])) for name in comparison.context]
-    return " ".join(value if "." not in name else f"{short(name)} {value}" for name, value in words if value)
+def _own_label(comparison: Comparison, group: Mapping[Any, Any]) -> str:
+    """The group's label without what its context says already."""
+    own = [name for name in comparison.by if name not in comparison.context]
+    return label(group, own) if own else str(group["label"])
 
 
 def threshold_text(comparison: Comparison) -> str:
+    """What steps are counted to: ``loss .5``."""
     return "its threshold" if comparison.threshold is None else f"loss {plain(f'{comparison.threshold:g}')}"
 
 
 def score(value: float, metric: str) -> str:
+    """A value of a test number as people write it: .960."""
     return number(value) if metric == "test_loss" or math.isnan(value) else plain(f"{value:.3f}")
 
 
 def interval(value: float, low: float, high: float, metric: str) -> str:
+    """A value of a test number with its interval, where it has one: .960 [.951, .969]."""
     bounds = "" if math.isnan(low) else f" [{score(low, metric)}, {score(high, metric)}]"
     return score(value, metric) + bounds

@@ -116,7 +116,8 @@ def test_float32_is_as_near_to_float64_as_float32_allows(phi):
     z = np.random.default_rng(7).uniform(-5, 5, 20_000).astype(np.float32)
     slope = np.abs(phi.dphi(z.astype(np.float64))).max()
     for low, high in ((phi.phi(z), phi.phi(z.astype(np.float64))), (phi.dphi(z), phi.dphi(z.astype(np.float64)))):
-        assert np.abs(low - high).max() < 16 * np.finfo(np.float32).eps * max(1, slope) ** 2
+        # 64: gelu_tanh multiplies the rounding of 1 - gate by 35, sine that of 30 z by 30 and its slope
+        assert np.abs(low - high).max() < 64 * np.finfo(np.float32).eps * max(1, slope) ** 2
 
 
 @every
@@ -184,6 +185,22 @@ def test_tails_keep_their_relative_precision():
             get(name).dphi(z), special.expit(z) * special.expit(-z) ** (name == "sigmoid"), 1e-12
         )
     np.testing.assert_allclose(get("gelu").phi(z), z * special.ndtr(z), 1e-14)
+
+
+def test_slopes_at_zero_are_exact():
+    for name, slope in (
+        ("gelu", 0.5),
+        ("gelu_tanh", 0.5),
+        ("silu", 0.5),
+        ("softplus", 0.5),
+        ("sigmoid", 0.25),
+        ("mish", 0.6),
+    ):
+        assert get(name).dphi(np.zeros(1)) == pytest.approx(slope, abs=1e-15)
+
+
+def test_relu_passes_no_gradient_at_zero():
+    np.testing.assert_array_equal(get("relu").dphi(np.array([-0.0, 0.0, 1e-300])), [0, 0, 1])
 
 
 def test_a_nan_is_not_hidden():

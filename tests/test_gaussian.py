@@ -24,8 +24,10 @@ def test_powers_have_the_moments_of_a_gaussian(power):
 @pytest.mark.parametrize("q", [0.04, 1.0, 9.0, 1e6])
 @pytest.mark.parametrize("kink", [0.0, 0.5, -1.3, 2.0, 1.0000001])
 def test_kinks_and_jumps_are_exact_named_or_not(kink, q, named):
-    kinks = (kink,) if named else ()
+    kinks = (kink,) if named else None
     k = kink / math.sqrt(q)
+    if k > 8:
+        pytest.skip("more than eight standard deviations away")
     folded = math.sqrt(q) * (2 * density(k) + k * (2 * special.ndtr(k) - 1))
     assert expectation(lambda z: np.abs(z - kink), q=q, kinks=kinks) == pytest.approx(folded, rel=1e-11)
     assert expectation(lambda z: z > kink, q=q, kinks=kinks) == pytest.approx(special.ndtr(-k), rel=1e-10)
@@ -57,11 +59,12 @@ def test_activations_agree_with_another_quadrature(name, q):
         mean = expectation(f, q=q, kinks=phi.kinks)
         assert mean == pytest.approx(other, rel=1e-10, abs=1e-10)
         assert expectation(f, q=q) == pytest.approx(mean, rel=1e-10, abs=1e-12)
+        assert expectation(f, q=q, kinks=()) == pytest.approx(mean, rel=1e-9, abs=1e-12)
 
 
 def test_an_array_of_q_gives_the_bits_of_each_alone():
     q = np.concatenate([[0.0], np.geomspace(1e-8, 1e8, 23)]).reshape(2, 12)
-    for name in ("tanh", "hardtanh", "gelu", "sine"):
+    for name in ("tanh", "hardtanh", "gelu", "erf"):
         phi = activations.get(name)
         together = expectation(lambda z, phi=phi: phi.phi(z) ** 2, q=q, kinks=phi.kinks)
         alone = [expectation(lambda z, phi=phi: phi.phi(z) ** 2, q=float(one), kinks=phi.kinks) for one in q.flat]
@@ -90,18 +93,31 @@ def test_relative_precision_does_not_depend_on_the_size_of_the_function():
     ("f", "text"),
     [
         (lambda z: 1 / z, "did not converge near .* pole"),
-        (lambda z: 1 / (z - 1), "did not converge near 1 "),
+        (lambda z: 1 / (z - 1), "(near|at) 1 standard deviations"),
         (lambda z: np.abs(z) ** -0.95, "did not converge"),
-        (lambda z: np.log(z), "no expectation: it gives NaN or infinity at -"),
+        (lambda z: np.log(z), "finite from -16 to 16; got nan at -"),
         (lambda z: np.exp(z * z / 2), "outgrows the Gaussian"),
         (lambda z: np.exp(z * z), "outgrows the Gaussian"),
-        (lambda z: np.exp(z**4), "NaN or infinity"),
-        (lambda z: np.random.default_rng(0).random(z.shape), "did not converge"),
+        (lambda z: np.exp(z**4), "finite from -16 to 16; got inf"),
+        (lambda z: np.random.default_rng(0).random(z.shape), "nowhere smooth"),
     ],
 )
 def test_what_has_no_expectation_is_refused(f, text):
     with pytest.raises(ValueError, match=text):
         expectation(f)
+
+
+@pytest.mark.parametrize("pole", [0, 0.3, 0.5, 1, -2, 4.75, 3.7123])
+def test_a_pole_is_not_taken_for_its_principal_value(pole):
+    with pytest.raises(ValueError, match=r"did not converge|infinity"):
+        expectation(lambda z: 1 / (z - pole), kinks=())
+
+
+def test_what_goes_wrong_without_a_search_for_kinks_is_seen_too():
+    with pytest.raises(ValueError, match="no expectation: it gives NaN or infinity at 8"):
+        expectation(lambda z: np.where(z > 20, np.inf, z), q=6.0, kinks=())
+    with pytest.raises(ValueError, match=r"did not converge near .*noise"):
+        expectation(lambda z: np.random.default_rng(0).random(z.shape), kinks=())
 
 
 @pytest.mark.parametrize("q", [-1.0, math.nan, math.inf])
@@ -113,5 +129,7 @@ def test_q_must_be_a_second_moment(q):
 
 
 def test_a_function_that_is_not_elementwise_is_refused():
-    with pytest.raises(TypeError, match="must map arrays elementwise"):
+    with pytest.raises(TypeError, match="elementwise"):
         expectation(lambda z: z.sum(0))
+    with pytest.raises(TypeError, match="must map arrays elementwise"):
+        expectation(lambda z: z.sum(0), kinks=())

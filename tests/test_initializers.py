@@ -3,7 +3,7 @@ import math
 
 import numpy as np
 import pytest
-from sampling import assert_distributed, assert_follows, assert_uncorrelated
+from tests.sampling import assert_distributed, assert_follows, assert_uncorrelated
 from scipy.special import ndtr
 
 from weightinit import initializers

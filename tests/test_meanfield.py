@@ -71,26 +71,28 @@ def test_erf_is_critical_at_zero():
     assert chi(0.0, "tanh", 1.0) == pytest.approx(1, abs=1e-12)
 
 
-@pytest.mark.parametrize("name", ["relu", "tanh", "silu", "hardtanh", "elu"])
-def test_maps_agree_with_wide_random_layers(name):
-    # 64 layers of 1,024 units: forward from pre-activations of moment q, backward from gradients of moment 1.
-    rng, phi = np.random.default_rng(3), get(name)
-    q, sigma_w2, sigma_b2, nets, width = 1.7, 1.4, 0.3, 64, 1024
-    z = math.sqrt(q) * rng.standard_normal((nets, 1, width))
-    d_next = rng.standard_normal((nets, 1, width))
-    after, back = np.empty_like(z), np.empty_like(z)
+def test_maps_agree_with_wide_random_layers():
+    # 128 layers of 512 units: forward from pre-activations of moment q, backward from gradients of moment 1.
+    rng, q, sigma_w2, sigma_b2, nets, width = np.random.default_rng(3), 1.7, 1.4, 0.3, 128, 512
+    names = ["relu", "tanh", "silu", "hardtanh", "elu"]
+    forward, backward = np.empty((2, len(names), nets))
     for net in range(nets):
         weight = rng.standard_normal((width, width)) * math.sqrt(sigma_w2 / width)
-        after[net] = phi.phi(z[net]) @ weight + rng.standard_normal(width) * math.sqrt(sigma_b2)
-        back[net] = (d_next[net] @ weight.T) * phi.dphi(z[net])
+        bias, d_next = rng.standard_normal(width) * math.sqrt(sigma_b2), rng.standard_normal(width)
+        z = rng.standard_normal(width) * math.sqrt(q)
+        for row, name in enumerate(names):
+            phi = get(name)
+            forward[row, net] = ((phi.phi(z) @ weight + bias) ** 2).mean()
+            backward[row, net] = ((weight @ d_next * phi.dphi(z)) ** 2).mean()
 
-    def agrees(moments, theory):
-        error = moments.std(ddof=1) / math.sqrt(nets)  # of the mean over independent nets
-        assert error < 0.03 * theory
-        assert abs(moments.mean() - theory) < 4 * error
-
-    agrees((after**2).mean((1, 2)), q_map(q, name, sigma_w2, sigma_b2))
-    agrees((back**2).mean((1, 2)) / (d_next**2).mean((1, 2)), chi(q, name, sigma_w2))
+    for row, name in enumerate(names):
+        for moments, theory in (
+            (forward[row], q_map(q, name, sigma_w2, sigma_b2)),
+            (backward[row], chi(q, name, sigma_w2)),
+        ):
+            error = moments.std(ddof=1) / math.sqrt(nets)
+            assert error < 0.02 * theory
+            assert abs(moments.mean() - theory) < 4 * error, name
 
 
 def test_arrays_give_the_bits_of_each_run_alone():
@@ -122,9 +124,9 @@ def test_q_must_be_a_second_moment(name, q):
 def test_a_hundred_layers_are_forecast_in_milliseconds():
     q, best = np.full(8, 1.0), math.inf
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         for _ in range(100):
             q = q_map(q, "tanh", 1.5, 0.1)
             chi(q, "tanh", 1.5)
-        best = min(best, time.perf_counter() - start)
-    assert best < 0.25  # 0.05 s measured for eight schemes at once; the rest is room for a busy machine
+        best = min(best, time.process_time() - start)
+    assert best < 0.25  # 0.03 s measured, for eight schemes at once

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from sampling import assert_follows, assert_uncorrelated
+from tests.sampling import assert_follows, assert_uncorrelated
 
 from weightinit import initializers, schemes
 from weightinit.arrays import stream

@@ -517,9 +517,11 @@ def test_what_mlflow_missed_is_sent_at_the_end(
             recorder.record(first, outcome(first))
         recorder.record(second, outcome(second))
         assert len(runs_of(client, "gap")) == 2
-    found = {run.info.run_name: run for run in runs_of(client, "gap")}
-    statuses = {name: run.info.status for name, run in found.items()}
-    assert statuses == dict.fromkeys(("gap", "he s0", "he s1"), "FINISHED")
+    runs = runs_of(client, "gap")
+    assert [(run.info.run_name, run.info.status) for run in runs] == [
+        ("gap", "FINISHED"), ("he s0", "FINISHED"), ("he s1", "FINISHED"),
+    ]  # fmt: skip
+    found = {run.info.run_name: run for run in runs}
     assert len(client.get_metric_history(found["he s0"].info.run_id, "weight_std/output")) == 11
     assert len(found["he s0"].inputs.dataset_inputs) == 1
     assert [record.levelname for record in caplog.records] == ["WARNING"]

@@ -225,13 +225,13 @@ def find_kinks(function: Callable[..., Any]) -> tuple[float, ...]:
     infinity, or is nowhere smooth.
     """
     # Rounding is judged against the size of phi here or near 0, for tails may be small differences of large numbers.
-    scale = float(np.abs(_evaluate(function, np.linspace(-1, 1, 33))).max())
+    scale = float(np.abs(_evaluate(function, _NODES)).max())
     # Ends without symmetry: no halving lands on a round number, where a kink would hide on the border of two panels.
     edges = np.linspace(-5.0 * math.pi, 6.0 * math.e, 38)
     low, high = _rough(function, scale, edges[:-1], edges[1:])
     while low.size and high[0] - low[0] > 1e-3:
         if low.size > 4096:
-            raise ValueError("the activation is nowhere smooth: four thousand polynomials of degree 15 don't fit it.")
+            raise ValueError("the function is nowhere smooth: four thousand polynomials of degree 15 don't fit it.")
         middle = (low + high) / 2
         low, high = _rough(function, scale, np.concatenate([low, middle]), np.concatenate([middle, high]))
     kinks: list[float] = []
@@ -286,12 +286,12 @@ def _evaluate(function: Callable[..., Any], z: Array) -> Array:
             values = np.broadcast_to(np.asarray(function(z), np.float64), z.shape)
     except (TypeError, ValueError) as error:
         raise TypeError(
-            f"a function as activation must map an array to an array of its shape, elementwise; it said: {error}. "
+            f"the function must map an array to an array of its shape, elementwise; it said: {error}. "
             "Write it with NumPy functions (numpy.tanh, not math.tanh; numpy.where, not if)."
         ) from error
     bad = ~np.isfinite(values)
     if bad.any():
-        raise ValueError(f"the activation must be finite from -16 to 16; got {values[bad][0]} at {z[bad][0]:.4g}.")
+        raise ValueError(f"the function must be finite from -16 to 16; got {values[bad][0]} at {z[bad][0]:.4g}.")
     return values
 
 
@@ -477,15 +477,13 @@ _CUBIC = 0.044715
 
 
 def _gelu_tanh(z: Array, out: Array) -> None:
-    x = z.clip(-10, 10, out=np.empty_like(z))  # tanh is flat long before, and the cube must not overflow
+    x = z.clip(-10, 10, out=np.empty_like(z))  # the gate is flat long before, and the cube must not overflow
     gate = np.multiply(x, x, out=np.empty_like(z))
     gate *= _CUBIC
     gate += 1
     gate *= x
-    gate *= math.sqrt(2 / math.pi)
-    np.tanh(gate, out=gate)
-    gate += 1
-    gate *= 0.5
+    gate *= math.sqrt(8 / math.pi)
+    _sigmoid(gate, gate)  # (1 + tanh(x / 2)) / 2, without the difference of large numbers in the left tail
     np.multiply(z, gate, out=out)
 
 

@@ -33,12 +33,12 @@ def gain(activation: str | Activation | Callable[..., Any], *, q: float = 1.0, k
         if q != 1:
             raise ValueError(f"kind='torch' is a table of constants for q=1; got q={q}. Pass kind='second_moment'.")
         return _torch_gain(phi)
+    mean = expectation(phi.phi, q=q, kinks=phi.kinks) if kind == "variance" else 0.0
     if kind == "backward":
         kept, moment = 1.0, expectation(lambda z: phi.dphi(z) ** 2, q=q, kinks=phi.kinks)
     else:
-        mean = expectation(phi.phi, q=q, kinks=phi.kinks) if kind == "variance" else 0.0
         kept, moment = q, expectation(lambda z: (phi.phi(z) - mean) ** 2, q=q, kinks=phi.kinks)
-    if moment == 0:
+    if moment <= 1e-24 * mean**2:  # zero, to the rounding of the mean
         raise ValueError(f"{phi.name} has no gain of kind {kind!r} at q={q:g}: the moment to make up for is zero.")
     return math.sqrt(kept / moment)
 

@@ -108,8 +108,8 @@ def finish(figure: Figure, title: str, caption: Iterable[str], alt: str) -> Figu
     return figure
 
 
-def legend(figure: Figure, groups: Sequence[Group], *, theory: bool = False, band: bool = False) -> None:
-    """A legend right of the data: the groups, then what line, band and points are."""
+def legend(axis: Axes, groups: Sequence[Group], *, theory: bool = False, band: bool = False) -> None:
+    """A legend right of ``axis``: the groups, then what line, band and points are."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -120,13 +120,21 @@ def legend(figure: Figure, groups: Sequence[Group], *, theory: bool = False, ban
         handles.append(Line2D([], [], color=INK, lw=1.6, label="theory"))
         handles += [Patch(color=INK, alpha=BAND, lw=0, label="± 2 scatter")] * band
         handles.append(Line2D([], [], color=INK if groups else PALETTE[0], marker="o", ls="", label="measured"))
+    place_legend(axis, handles)
+
+
+def place_legend(axis: Axes, handles: Sequence[Any]) -> None:
+    """Puts a legend of ``handles`` right of ``axis``, outside the data."""
     if handles:
-        figure.legend(handles=handles, loc="outside right upper")
+        axis.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0.0)
 
 
 def log_axis(axis: Axes, values: Array) -> tuple[float, float]:
-    """Limits of the y axis, made logarithmic, that hold the finite positive ``values`` and span a decade at least."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+    """Limits of the y axis, made logarithmic, that hold the finite positive ``values`` and span a decade at least.
+
+    Where all are zero its lower end is called 0.
+    """
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
     positive = values[np.isfinite(values) & (values > 0)]
     low, high = np.log10((positive.min(), positive.max()) if len(positive) else (0.3, 3.0))
@@ -136,10 +144,24 @@ def log_axis(axis: Axes, values: Array) -> tuple[float, float]:
     axis.set_yscale("log")
     axis.set_ylim(limits)
     span = high - low
-    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if span < 2 else (1, 3) if span < 3 else (1,)))
+    if not len(positive):
+        axis.yaxis.set_major_locator(FixedLocator([limits[0]] * bool((values == 0).any())))
+    elif span < 3:
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if span < 2 else (1, 3)))
+    else:
+        every = next(step for step in (1, 2, 3, 5, 10, 20, 50, 100) if span / step < 8)
+        powers = every * np.arange(np.ceil(low / every), high / every)
+        axis.yaxis.set_major_locator(FixedLocator((10.0**powers).tolist()))
     axis.yaxis.set_minor_locator(NullLocator())
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    plain = (-3, 4) if span < 6 else (0, 1)
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value if len(positive) else 0, plain=plain)))
     return limits
+
+
+def step_axis(axis: Axes, title: str) -> None:
+    """Gives ``axis`` its title, and whole training steps on the x axis."""
+    axis.set(title=title, xlabel="training step")
+    axis.locator_params(axis="x", integer=True, nbins=6)
 
 
 def crosses(axis: Axes, ends: Iterable[tuple[float, float]], color: str) -> None:
@@ -150,13 +172,14 @@ def crosses(axis: Axes, ends: Iterable[tuple[float, float]], color: str) -> None
         axis.plot([step], [y], marker="X", ms=9, mew=0.8, mfc=color, mec="white", clip_on=False, zorder=4)
 
 
-def number(value: float, digits: int = 6) -> str:
-    """``value`` as axes and captions write it: plain between 0.001 and 10,000, else in powers of ten."""
+def number(value: float, digits: int = 6, *, plain: tuple[int, int] = (-3, 4)) -> str:
+    """``value`` as axes and captions write it: plain from 10^plain[0] up to 10^plain[1], else in powers of ten."""
     if value == 0 or not math.isfinite(value):
         return "0" if value == 0 else "not finite"
-    exponent = math.floor(math.log10(abs(value)))
-    if -3 <= exponent < 4:
-        return f"{float(f'{value:.{digits}g}'):.10g}".replace("-", "−")
+    if value < 0:
+        return "−" + number(-value, digits, plain=plain)
     mantissa, power = f"{value:.{digits - 1}e}".split("e")
-    factor = f"{float(mantissa):g}·".replace("-", "−")
-    return factor.removeprefix("1·") + "10" + str(int(power)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    if plain[0] <= int(power) < plain[1]:
+        return f"{float(f'{mantissa}e{power}'):.10g}"
+    raised = str(int(power)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{float(mantissa):g}·".removeprefix("1·") + "10" + raised

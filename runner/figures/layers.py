@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 THEORY = {"activation_rms": "predicted_activation_rms", "weight_std": "weight_expected_std"}
-CROWDED = 20  # layers from which points are small and stay in line
+CROWDED = 20  # layers above which points are small
 EDGES = {
     "v": "Triangles at the lower edge: exactly zero.",
     "^": "Triangles at the upper edge: too large for a number.",
@@ -59,12 +59,12 @@ def panel(axis: Axes, curves: pd.DataFrame, groups: Sequence[Group], quantity: s
         values += [p.theory * np.exp(sign * p.scatter) for p in profiles for sign in (-2, 2)]
     limits = log_axis(axis, np.concatenate(values))
     longest = max((profile.layers for profile in profiles), key=len)
+    size = 3.5 if len(longest) > CROWDED else 6.5 if len(profiles) <= 6 else 5
     remarks: set[str] = set()
     sentences = []
-    for place, profile in enumerate(profiles):
+    for profile in profiles:
         _draw_theory(axis, profile, limits, band=band)
-        shift = (place - (len(profiles) - 1) / 2) * min(0.07, 0.5 / len(profiles))
-        remarks |= _draw_points(axis, profile, limits, shift=shift, crowded=len(longest) > CROWDED)
+        remarks |= _draw_points(axis, profile, limits, size)
         ends = [f"{number(profile.middle[i], 2)} at {profile.layers[i]}" for i in _ends(profile.middle)]
         sentences.append(f"{profile.group.label} {' to '.join(ends)}".strip())
     if all(profile.layers == longest for profile in profiles):
@@ -114,13 +114,11 @@ def _draw_theory(axis: Axes, profile: _Profile, limits: tuple[float, float], *, 
     axis.plot(x, line.clip(*limits), color=color, ls=profile.group.line, lw=1.6)
 
 
-def _draw_points(
-    axis: Axes, profile: _Profile, limits: tuple[float, float], *, shift: float, crowded: bool
-) -> set[str]:
+def _draw_points(axis: Axes, profile: _Profile, limits: tuple[float, float], size: float) -> set[str]:
     """Draws the measured points; remarks on those that no log axis can hold."""
-    x = np.arange(1.0, len(profile.layers) + 1) + shift * (not crowded)
+    x = np.arange(1.0, len(profile.layers) + 1)
     low, middle, high, color = profile.low, profile.middle, profile.high, profile.group.color
-    look: dict[str, Any] = {"ls": "", "ms": 3.5 if crowded else 6.5, "zorder": 3} | profile.group.points
+    look: dict[str, Any] = {"ls": "", "ms": size, "zorder": 3} | profile.group.points
     inside = (middle > 0) & np.isfinite(middle)
     if not np.isfinite(profile.theory).any():
         axis.plot(x[inside], middle[inside], color=color, ls=profile.group.line, lw=0.8, alpha=0.7)

@@ -8,7 +8,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runner.figures.canvas import GREY, INK, NAMES, PALETTE, Group, canvas, crosses, finish, legend, log_axis, number
+from runner.figures.canvas import (
+    GREY,
+    INK,
+    NAMES,
+    PALETTE,
+    Group,
+    canvas,
+    crosses,
+    finish,
+    legend,
+    log_axis,
+    number,
+    place_legend,
+    step_axis,
+)
 from runner.figures.layers import layer_ticks, panel
 from runner.figures.tables import by_step, finite, initial, network_order, smooth, spread_evenly
 from weightinit.arrays import Array
@@ -29,38 +43,33 @@ def loss(name: str, curves: pd.DataFrame, diverged_at_step: int | None) -> Figur
         return None
     score = next((q for q in ("validation_accuracy", "validation_r2") if (curves["quantity"] == q).any()), None)
     figure, axes = canvas(2 if score else 1, (10 if score else 7, 4))
-    _log_axis_of_losses(axes[0], losses)
+    axis = axes[0]
+    bottom, _ = log_axis(axis, np.concatenate(losses))
     if not train.empty:
-        axes[0].plot(train.index, finite(train[""]), color=BLUE, lw=0.7, alpha=0.35, label="train, each batch")
-        axes[0].plot(train.index, finite(smooth(train)[""]), color=BLUE, lw=2, label="train, running median")
+        raw, median = (np.maximum(finite(table[""]), bottom) for table in (train, smooth(train)))
+        axis.plot(train.index, raw, color=BLUE, lw=0.7, alpha=0.35, label="train, each batch")
+        axis.plot(train.index, median, color=BLUE, lw=2, label="train, running median")
     if not validation.empty:
-        axes[0].plot(validation.index, finite(validation[""]), "o-", ms=5, lw=0.8, color=ORANGE, label="validation")
-    remark = "" if diverged_at_step is None else f"It diverged at step {diverged_at_step}."
-    known = losses[0][np.isfinite(losses[0])]
-    if remark:
-        crosses(axes[0], [(float(diverged_at_step or 0), known[-1])], BLUE)
-    axes[0].set(title="loss", xlabel="training step")
+        values = np.maximum(finite(validation[""]), bottom)
+        axis.plot(validation.index, values, "o-", ms=5, lw=0.8, color=ORANGE, label="validation")
+    known = next(values[np.isfinite(values)] for values in losses if np.isfinite(values).any())
+    remarks = []
+    if diverged_at_step is not None:
+        crosses(axis, [(diverged_at_step, known[-1])], BLUE)
+        remarks.append(f"It diverged at step {diverged_at_step}.")
+    step_axis(axis, "loss")
+    alt = " ".join([f"Loss by training step, from {number(known[0], 2)} to {number(known[-1], 2)}.", *remarks])
     if score:
         table = by_step(curves, score)
         values = finite(table[""])
-        axes[1].plot(table.index, values, "o-", ms=5, lw=0.8, color=ORANGE)
-        low = max(-1.0, float(np.nanmin(np.append(values, 0.0))))  # R² has no lower end
-        axes[1].set(title=score.replace("_", " ").replace("r2", "R²"), xlabel="training step", ylim=(low - 0.03, 1.03))
-        axes[1].set_xlim(axes[0].get_xlim())
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")
-    caption = (
-        "A level loss learns nothing; a validation loss that rises while the training loss falls overfits.",
-        remark,
-    )
-    alt = f"Loss by training step, from {number(known[0], 2)} to {number(known[-1], 2)}. {remark}".strip()
-    return finish(figure, f"{name}: loss", caption, alt)
-
-
-def _log_axis_of_losses(axis: Axes, losses: list[Array]) -> None:
-    """Makes room for all but what a diverging run climbs to at its end."""
-    values = np.concatenate(losses)
-    start = values[np.isfinite(values)][0]
-    log_axis(axis, values[values <= 30 * start])
+        axes[1].plot(table.index, values.clip(-1), "o-", ms=5, lw=0.8, color=ORANGE)
+        step_axis(axes[1], score.replace("_", " ").replace("r2", "R²"))
+        lowest = float(np.nanmin(np.append(values, 0.0)))
+        axes[1].set(ylim=(max(lowest, -1) - 0.03, 1.03), xlim=axis.get_xlim())
+        remarks += ["R² below −1 is drawn there."] * (lowest < -1)
+    place_legend(axes[-1], axis.get_legend_handles_labels()[0])
+    how = "A level loss learns nothing; a validation loss that rises while the training loss falls overfits."
+    return finish(figure, f"{name}: loss", [how, *remarks], alt)
 
 
 def layers(name: str, curves: pd.DataFrame) -> Figure | None:
@@ -74,7 +83,7 @@ def layers(name: str, curves: pd.DataFrame) -> Figure | None:
     for axis, quantity in zip(axes, quantities, strict=True):
         axis.set_title(NAMES[quantity])
     theory, band = any(one.theory for one in panels), any(one.band for one in panels)
-    legend(figure, [], theory=theory, band=band)
+    legend(axes[-1], [], theory=theory, band=band)
     caption = (
         "A straight slope on this log axis is one factor per layer: activations that fall from left to right vanish, "
         "gradients that fall from right to left do.",
@@ -100,12 +109,12 @@ def training_layers(name: str, curves: pd.DataFrame) -> Figure | None:
     colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.93, len(names)))
     figure, axes = canvas(len(tables), (1.5 + 4.25 * len(tables), 4))
     for axis, (quantity, table) in zip(axes, tables.items(), strict=True):
-        log_axis(axis, table.to_numpy())
+        bottom, _ = log_axis(axis, table.to_numpy())
         size = 5 if len(table) <= 60 else 0
         for layer, color in zip(names, colors, strict=True):
             if layer in table:
-                axis.plot(table.index, finite(table[layer]), ".-", color=color, lw=1.3, ms=size)
-        axis.set(title=NAMES[quantity], xlabel="training step")
+                axis.plot(table.index, np.maximum(finite(table[layer]), bottom), ".-", color=color, lw=1.3, ms=size)
+        step_axis(axis, NAMES[quantity])
     depth = ScalarMappable(Normalize(0.5, len(names) + 0.5), ListedColormap(colors))
     bar = figure.colorbar(depth, ax=axes, label="layer", aspect=30, pad=0.02)
     ticks, labels = layer_ticks(names)
@@ -114,6 +123,7 @@ def training_layers(name: str, curves: pd.DataFrame) -> Figure | None:
     caption = (
         "Dark is the first layer, bright the output.",
         "Gradients that stay close together train all layers alike.",
+        "What lies on the lower edge is exactly zero." * any((table == 0).any(axis=None) for table in tables.values()),
     )
     story = " and ".join(NAMES[quantity] for quantity in tables)
     alt = f"{story.capitalize()} by training step, one line for each of {len(names)} layers."
@@ -177,15 +187,16 @@ def _histogram(axis: Axes, histogram: Array | None, color: str) -> str:
         axis.fill_between(at, shares, step="mid", color=color, alpha=0.5, lw=0)
         axis.plot(x, normal, color=INK, lw=1)
         axis.set(xlim=(low, high), ylim=(0, 1.4 * max(shares.max(), normal.max())))
-        ticks = _three_ticks(middle + half * low, middle + half * high)
+        ticks = _round_ticks(middle + half * low, middle + half * high)
         axis.set_xticks([(tick - middle) / half for tick in ticks], [number(tick, 2) for tick in ticks])
         text = f"std {number(std * half, 2)}"
     axis.text(0.98, 0.98, text, transform=axis.transAxes, ha="right", va="top", fontsize=8, color=GREY)
     return text
 
 
-def _three_ticks(low: float, high: float) -> list[float]:
+def _round_ticks(low: float, high: float) -> list[float]:
     """Zero and a round number to either side, as far as they lie well within the limits; else the middle."""
     edge = float(f"{0.55 * max(-low, high):.0e}")
-    inside = [tick for tick in (-edge, 0.0, edge) if low + 0.1 * (high - low) <= tick <= high - 0.1 * (high - low)]
-    return inside or [(low + high) / 2]
+    candidates = (-edge, 0.0, edge) if len(number(edge, 2)) < 5 else (-edge, edge)
+    margin = 0.1 * (high - low)
+    return [tick for tick in candidates if low + margin <= tick <= high - margin] or [(low + high) / 2]

@@ -21,6 +21,7 @@ from runner.figures.canvas import (
     legend,
     log_axis,
     number,
+    step_axis,
 )
 from runner.figures.layers import panel
 from runner.figures.tables import by_step, completed, finite, initial, over_runs, smooth, spread_evenly
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 
 POINTS = 400  # along a curve: more than a page can show
 FEW = 4  # groups whose bands may lie over each other
-SCORES = {"test_accuracy": "test accuracy", "test_r2": "test R²"}
+# Name and lower end on paper: R² has none, so what lies below -1 is drawn there.
+SCORES = {"test_accuracy": ("test accuracy", 0.0), "test_r2": ("test R²", -1.0)}
 
 
 def groups(runs: pd.DataFrame, columns: Sequence[str]) -> tuple[list[Group], str]:
@@ -79,16 +81,18 @@ def loss(subject: str, curves: pd.DataFrame, groups: Sequence[Group], left_out: 
     story: dict[str, str] = {}
     for axis, (quantity, table) in zip(axes, tables.items(), strict=True):
         story |= _losses(axis, table, groups, smoothed=quantity == "train")
-        axis.set(title=f"{quantity} loss{', running median' * (quantity == 'train')}", xlabel="training step")
-    legend(figure, groups)
+        step_axis(axis, f"{quantity} loss{', running median' * (quantity == 'train')}")
+    legend(axes[-1], groups)
     caption = (
         "Lower and earlier is better; a level loss learns nothing.",
         _said_of_several(groups, "Line: median over a group's runs; band: the middle 90% of them."),
-        "A cross ends a run that diverged; from there on it counts as infinite." * any(g.diverged for g in groups),
+        "A cross ends a run that diverged; from there on it counts as infinite, which can end its group's band."
+        * any(group.diverged for group in groups),
         left_out,
     )
     ends = ", ".join(f"{label} {end}" for label, end in story.items())
-    return finish(figure, _title("Loss", subject), caption, f"Loss by training step; at the end: {ends}.")
+    alt = f"Loss by training step; {quantity} loss at the end: {ends}."
+    return finish(figure, _title("Loss", subject), caption, alt)
 
 
 def _losses(axis: Axes, whole: pd.DataFrame, groups: Sequence[Group], *, smoothed: bool) -> dict[str, str]:
@@ -102,17 +106,20 @@ def _losses(axis: Axes, whole: pd.DataFrame, groups: Sequence[Group], *, smoothe
             quantiles = over_runs(shown.to_numpy())
             drawn.append((group, table, shown.index, *quantiles))
             values = np.concatenate([values, *quantiles])
-    starts = [middle[0] for *_, middle, _ in drawn if np.isfinite(middle[0])]
+    # Room for what trains; what diverges climbs out of the axis.
+    starts = [middle[0] for group, *_, middle, _ in drawn if len(group.diverged) < len(group.keys)]
     limits = log_axis(axis, values[values <= 30 * max(starts)] if starts else values)
     for group, table, steps, low, middle, high in drawn:
         points = group.points | {"ms": 4 if len(steps) <= 40 else 0}
-        axis.plot(steps, finite(middle), color=group.color, ls=group.line, lw=1.8, **points)
+        line = np.maximum(finite(middle), limits[0])
+        axis.plot(steps, line, color=group.color, ls=group.line, lw=1.8, **points)
         if table.shape[1] > 1:
-            axis.fill_between(steps, low.clip(*limits), high.clip(*limits), color=group.color, alpha=0.16, lw=0)
+            edges = (np.maximum(finite(edge), limits[0]) for edge in (low, high))
+            axis.fill_between(steps, *edges, where=np.isfinite(high), color=group.color, alpha=0.16, lw=0)
         ended = table[[key for key in table.columns if key in group.diverged]]
         runs = [run[np.isfinite(run)] for _, run in ended.items()]
         crosses(axis, [(float(run.index[-1]), float(run.iloc[-1])) for run in runs if len(run)], group.color)
-        last[group.label] = number(middle[-1], 2)
+        last[group.label] = number(middle[-1], 2) if len(group.diverged) < len(group.keys) else "diverged"
     return last
 
 
@@ -125,10 +132,11 @@ def layers(
     figure, (axis,) = canvas(1, (8, 4.6))
     shown = panel(axis, curves, groups, quantity, bands=len(groups) <= FEW)
     axis.set_ylabel(NAMES[quantity])
-    legend(figure, groups, theory=shown.theory, band=shown.band)
+    legend(axis, groups, theory=shown.theory, band=shown.band)
     caption = (
-        "Lines: what theory expects; points: what was measured." if shown.theory else "Lines only join the points.",
-        _said_of_several(groups, "Point: median over a group's runs; bar: the middle 90% of them."),
+        f"Lines: {'what theory expects' if shown.theory else 'only to join the points'}; points: measured"
+        + _said_of_several(groups, ", the median over a group's runs; bars: the middle 90% of them")
+        + ".",
         "On this log axis level is stable, and a straight slope is one factor per layer.",
         "About 95% of single networks lie in the band." if shown.band else "",
         *shown.remarks,
@@ -145,43 +153,44 @@ def accuracy(subject: str, runs: pd.DataFrame, groups: Sequence[Group], left_out
     if not kinds:
         return None
     figure, axes = canvas(1, (8, 1.1 + len(kinds) * (0.65 + 0.36 * len(groups))), rows=len(kinds))
-    story = [_scores(axis, scores[name], groups, SCORES[name]) for axis, name in zip(axes, kinds, strict=True)]
+    story = [_scores(axis, scores[name], groups, *SCORES[name]) for axis, name in zip(axes, kinds, strict=True)]
     caption = (
-        _said_of_several(groups, "Dots: single runs; diamond: their mean; bar: its 95% interval.")
+        _said_of_several(groups, "Marks: single runs; upright: their mean; bar: its 95% interval.")
         or "One run per group says nothing about chance: no interval, no ranking. Sweep the seed for both.",
         "A run that diverged has no score, and takes no part in the mean." * any(g.diverged for g in groups),
         left_out,
     )
-    title = " and ".join(SCORES[name] for name in kinds)
+    title = " and ".join(SCORES[name][0] for name in kinds)
     return finish(figure, _title(title[0].upper() + title[1:], subject), caption, " ".join(story))
 
 
-def _scores(axis: Axes, scores: pd.Series[float], groups: Sequence[Group], name: str) -> str:
+def _scores(axis: Axes, scores: pd.Series[float], groups: Sequence[Group], name: str, floor: float) -> str:
     """Draws one kind of score, a row per group; says what it shows."""
     table = np.full((len(groups), max(len(group.keys) for group in groups)), np.nan)
     for row, group in enumerate(groups):
         table[row, : len(group.keys)] = scores[list(group.keys)]
-    clipped = table.clip(-1, 1)  # R² has no lower end: what lies below -1 is drawn there
-    story = []
-    for row, (group, mean, low, high) in enumerate(zip(groups, *intervals(table), strict=True)):
-        values = clipped[row][~np.isnan(clipped[row])]
-        if not len(values):
-            continue
-        several = len(values) > 1
-        jitter = row + 0.34 * ((0.5 + np.arange(len(values)) * 0.618034) % 1 - 0.5) * several
-        look: dict[str, Any] = group.points | {"mew": 0.8 * group.hollow}
-        axis.plot(values, jitter, ls="", ms=5.5, alpha=0.3 + 0.6 / len(values) ** 0.5, **look)
-        if several:
-            axis.plot(np.clip((low, high), -1, 1), [row, row], color=INK, lw=1.6, solid_capstyle="butt", zorder=3)
-            axis.plot([max(mean, -1)], [row], ls="", marker="D", ms=6, mfc="white", mec=INK, mew=1.3, zorder=4)
-        story.append(f"{group.label} {mean:.3f}" + f" ({low:.3f} to {high:.3f})" * several)
-    lowest = float(np.nanmin(clipped))
+    statistics = intervals(table)
+    shown, means, lows, highs = (values.clip(floor, 1) for values in (table, *statistics))
+    for row, group in enumerate(groups):
+        values = shown[row][~np.isnan(shown[row])]
+        jitter = 0.34 * ((0.5 + np.arange(len(values)) * 0.618034) % 1 - 0.5) * (len(values) > 1)
+        look: dict[str, Any] = group.points | {"mew": 0.8 * group.hollow, "alpha": 0.3 + 0.6 / max(len(values), 1) ** 0.5}
+        axis.plot(values, row + jitter, ls="", ms=5.5, **look)
+        if len(values) > 1:
+            axis.plot([lows[row], highs[row]], [row, row], color=INK, lw=1.6, solid_capstyle="butt", zorder=3)
+            axis.plot([means[row]], [row], ls="", marker="|", ms=15, mec=INK, mew=2, zorder=4)
+    lowest = float(np.nanmin([shown.min(axis=1, initial=1, where=~np.isnan(shown)), lows]))
     pad = max(0.04 * (1 - lowest), 0.004)
     axis.set(xlim=(lowest - pad, 1 + pad), ylim=(len(groups) - 0.4, -0.6), xlabel=name)
     axis.set_yticks(range(len(groups)), [group.counted for group in groups])
     axis.tick_params(axis="y", length=0)
     axis.spines["left"].set_visible(False)
     axis.grid(visible=False, axis="y")
+    story = [
+        f"{group.label} {mean:.3f}" + f" ({low:.3f} to {high:.3f})" * bool(low <= high)
+        for group, mean, low, high in zip(groups, *statistics, strict=True)
+        if np.isfinite(mean)
+    ]
     return f"{name[0].upper()}{name[1:]}: {', '.join(story)}."
 
 

@@ -19,7 +19,7 @@ from runner.tracking import files
 from runner.tracking.address import without_password
 from runner.tracking.files import read
 from runner.tracking.metrics import metric_name
-from runner.tracking.store import Status, Store
+from runner.tracking.store import Status, Store, cause
 from runner.trial import Trial
 
 __all__ = ["Recorder", "metric_name", "read"]
@@ -112,12 +112,12 @@ class Recorder:
             final = status or ("FAILED" if totals["runs_failed"] else "FINISHED")
             self.store.close(final, totals, {"": tables, "figures": list((drawn or {}).values())})
         except Exception as error:
-            self._trouble = str(error)
+            self._trouble = cause(error)
             lacking.append("the sweep's summary, tables and figures" if self.session.multirun else "tables and figures")
         if lacking:
             _log.warning(
                 "MLflow at %s lacks %s (%s). Everything is in %s.",
-                self.store.uri, " and ".join(lacking), without_password(self._trouble), self.session.directory,
+                self.store.uri, " and ".join(lacking), self._trouble, self.session.directory,
             )
 
     def _send(self, key: str) -> bool:
@@ -131,9 +131,9 @@ class Recorder:
             if not self._trouble:
                 _log.warning(
                     "MLflow at %s failed (%s). Work goes on, every run is kept in %s, MLflow gets the rest at the end.",
-                    self.store.uri, without_password(str(error)), self.session.directory,
+                    self.store.uri, cause(error), self.session.directory,
                 )
-            self._trouble = str(error)
+            self._trouble = cause(error)
             return False
         del self._missed[key]
         return True

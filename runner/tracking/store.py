@@ -97,7 +97,7 @@ class Store:
                 self._parent = self._create_run(self.session.name, time.time(), {"mlflow.note.content": note})
         except Exception as error:
             raise ValueError(
-                f"MLflow must be able to record to tracking.uri; got {self.uri} ({without_password(str(error))}). "
+                f"MLflow must be able to record to tracking.uri; got {self.uri} ({cause(error)}). "
                 "Mend that, pass another tracking.uri, or record to local files only with tracking=none."
             ) from error
 
@@ -184,6 +184,12 @@ class Store:
                     if "database is locked" not in str(error) or time.monotonic() > deadline:
                         raise
                     time.sleep(self._random.uniform(0.02, 0.2))
+
+
+def cause(error: Exception) -> str:
+    """One line on an error of MLflow's, whose own text may hold a whole batch of SQL, or a password."""
+    first = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    return without_password(first[:300].rstrip("."))
 
 
 @contextmanager

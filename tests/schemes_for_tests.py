@@ -1,0 +1,55 @@
+"""Schemes and an activation of a user's own, some of them broken, for tests to name as ``_target_``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from weightinit.activations import Activation
+from weightinit.arrays import Array
+from weightinit.nn import Network
+from weightinit.schemes import Initialized, VarianceScaling
+
+HE = VarianceScaling(scale=2.0)
+
+
+@dataclass(frozen=True)
+class RaisesAtSeed:
+    """He, but not for one seed."""
+
+    seed: int
+
+    def __call__(self, network: Network, seeds: Sequence[int], batch: Array | None = None) -> Initialized:
+        if self.seed in seeds:
+            raise RuntimeError(f"seed {self.seed} was refused")
+        return HE(network, seeds)
+
+
+@dataclass(frozen=True)
+class Transposed:
+    """Weights laid out (fan_out, fan_in)."""
+
+    def __call__(self, network: Network, seeds: Sequence[int], batch: Array | None = None) -> Initialized:
+        initialized = HE(network, seeds)
+        return replace(initialized, params={name: w.swapaxes(1, 2) for name, w in initialized.params.items()})
+
+
+@dataclass(frozen=True)
+class Watching:
+    """He, with a note on what it was given."""
+
+    def __call__(self, network: Network, seeds: Sequence[int], batch: Array | None = None) -> Initialized:
+        note = f"seeds {', '.join(map(str, seeds))}; batch {batch.shape if batch is not None else None}"
+        return replace(HE(network, seeds), notes=((note,),) * len(seeds))
+
+
+def breaking_activation() -> Activation:
+    """Raises wherever it is applied to a batch."""
+
+    def value(z: Array, out: Array) -> Array:
+        if z.ndim > 1:
+            raise FloatingPointError("broken on purpose")
+        out[...] = z
+        return out
+
+    return Activation("breaking", value, lambda z, a, out: out)

@@ -1,0 +1,272 @@
+"""Training of stacks: the same bits alone and among others, on any number of threads; divergence; what is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+
+import numpy as np
+import pytest
+
+from runner import stack, sweep
+from runner.catalogue import choices
+from runner.composition import Composer
+from runner.records import Outcome
+from runner.training import evaluate, initialize, single_blas_thread, train
+from runner.trial import Trial
+from weightinit.nn import LOSSES, mlp
+
+SMALL = [
+    "data=iris",
+    "architecture.widths=[9,7]",
+    "training.steps=14",
+    "training.batch_size=10",
+    "training.probe.size=20",
+]
+SMALL += ["training.evaluate_every=5", "training.measure_every=4", "tracking=none", "training.save=both"]
+
+
+def trials(*overrides: str, each: Sequence[Sequence[str]] = ((),)) -> list[Trial]:
+    return Composer().trials([[*SMALL, *overrides, *own] for own in each])
+
+
+def mixed(count: int) -> list[list[str]]:
+    """Runs that differ in all that may differ within a stack."""
+    schemes = ["he", "xavier", "orthogonal", "pytorch", "random", "truncated_normal", "sparse"]
+    return [
+        [
+            f"scheme={schemes[i % 7]}",
+            f"seed={i // 3}",
+            f"training.seed={i % 5}",
+            f"optimizer.learning_rate={0.01 * (1 + i % 4)}",
+        ]
+        for i in range(count)
+    ]
+
+
+def assert_same(one: Outcome, other: Outcome) -> None:
+    assert one.key == other.key
+    assert one.fate == other.fate
+    assert one.diverged_at_step == other.diverged_at_step
+    assert one.rows.quantity == other.rows.quantity
+    assert one.rows.layer == other.rows.layer
+    assert one.rows.step.tobytes() == other.rows.step.tobytes()
+    different = [
+        q
+        for q, a, b in zip(one.rows.quantity, one.rows.value, other.rows.value, strict=True)
+        if a.tobytes() != b.tobytes()
+    ]
+    assert not different
+    assert one.summary == other.summary
+    assert one.arrays.keys() == other.arrays.keys()
+    for name, array in one.arrays.items():
+        assert array.tobytes() == other.arrays[name].tobytes(), name
+
+
+def assert_stacks_change_nothing(runs: list[Trial], sizes: Sequence[int]) -> None:
+    alone = [train([trial])[0] for trial in runs]
+    for size in sizes:
+        together = [o for start in range(0, len(runs), size) for o in train(runs[start : start + size])]
+        for one, other in zip(alone, together, strict=True):
+            assert_same(one, other)
+
+
+@dataclass
+class Kept:
+    """A sink that keeps what it gets."""
+
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+
+    def record(self, trial: Trial, outcome: Outcome) -> None:
+        self.outcomes[outcome.key] = outcome
+
+
+def test_a_run_has_the_same_bits_alone_in_7_and_in_64_on_one_and_two_threads() -> None:
+    runs = trials(each=mixed(64))
+    assert len({trial.signature for trial in runs}) == 1
+    assert_stacks_change_nothing(runs, [7, 64])
+    alone = {trial.key: train([trial])[0] for trial in runs}
+    with ThreadPoolExecutor(2) as executor:
+        sweep.execute(runs, kept := Kept(), executor=executor, workers=2)
+    for key, outcome in kept.outcomes.items():
+        assert_same(alone[key], outcome)
+
+
+@pytest.mark.parametrize("activation", [choice.name for choice in choices("activation")])
+def test_no_activation_breaks_the_identity(activation: str) -> None:
+    assert_stacks_change_nothing(trials(f"activation={activation}", each=mixed(7)), [7])
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine optimizer.warmup_steps=3", "step optimizer.decay_every=4"])
+@pytest.mark.parametrize("optimizer", [choice.name for choice in choices("optimizer")])
+def test_no_optimizer_and_no_schedule_breaks_the_identity(optimizer: str, schedule: str) -> None:
+    settings = [f"optimizer={optimizer}", *f"optimizer.schedule={schedule}".split()]
+    settings += ["optimizer.weight_decay=0.01", "optimizer.clip_norm=0.5"]
+    assert_stacks_change_nothing(trials(*settings, each=mixed(7)), [7])
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "training.dtype=float64",
+        "data=diabetes",
+        "training.loss=mse",
+        "architecture.bias=false",
+        "training.probe.source=gaussian",
+        "architecture.depth=0 architecture.widths=null",
+        "training.probe.source=validation training.evaluation_batch_size=4",
+    ],
+)
+def test_nothing_else_breaks_the_identity(setting: str) -> None:
+    assert_stacks_change_nothing(trials(*setting.split(), each=mixed(7)), [3, 7])
+
+
+def test_a_run_that_diverges_leaves_the_others_as_they_are() -> None:
+    rates = ["optimizer.learning_rate=1e30" if i in (1, 4) else f"seed={i}" for i in range(6)]
+    runs = trials(each=[[rate] for rate in rates])
+    outcomes = train(runs)
+    assert [outcome.fate for outcome in outcomes] == ["diverged" if i in (1, 4) else "finished" for i in range(6)]
+    assert_stacks_change_nothing(runs, [6])
+    gone = outcomes[1]
+    assert gone.diverged_at_step is not None
+    assert 0 < gone.diverged_at_step < 14
+    losses = gone.rows.select("train_loss")
+    assert losses[-1][0] <= gone.diverged_at_step
+    assert "test_accuracy" not in gone.summary
+    assert not gone.rows.select("final_weight_std")
+
+
+def test_all_runs_of_a_stack_may_diverge() -> None:
+    outcomes = train(trials("optimizer.learning_rate=1e30", each=[["seed=0"], ["seed=1"]]))
+    assert [outcome.fate for outcome in outcomes] == ["diverged", "diverged"]
+
+
+def test_a_scheme_that_raises_fails_alone() -> None:
+    bad = ["scheme=custom", "scheme._target_=tests.schemes_for_tests.RaisesAtSeed"]
+    each = [[*bad, "+scheme.seed=3", f"seed={seed}"] for seed in (2, 3, 4)] + [["scheme=he", "seed=3"]]
+    runs = trials(each=each)
+    outcomes = train(runs)
+    assert [outcome.fate for outcome in outcomes] == ["finished", "failed", "finished", "finished"]
+    assert "seed 3 was refused" in str(outcomes[1].error)
+    assert_same(outcomes[3], train(runs[3:])[0])
+
+
+def test_a_scheme_that_gives_the_wrong_shape_fails_with_its_name() -> None:
+    (run,) = trials("scheme=custom", "scheme._target_=tests.schemes_for_tests.Transposed")
+    (outcome,) = train([run])
+    assert outcome.fate == "failed"
+    assert "hidden/1/weight" in str(outcome.error)
+
+
+def test_what_breaks_a_whole_stack_fails_run_by_run() -> None:
+    """An activation that raises in training takes down its stack; run by run, each says why."""
+    runs = trials("activation._target_=tests.schemes_for_tests.breaking_activation", each=[["seed=0"], ["seed=1"]])
+    outcomes = sweep.execute(runs, Kept())
+    assert [outcome.fate for outcome in outcomes] == ["failed", "failed"]
+    assert "broken on purpose" in str(outcomes[0].error)
+
+
+def test_a_scheme_sees_its_own_runs_only() -> None:
+    own = ["scheme=custom", "scheme._target_=tests.schemes_for_tests.Watching"]
+    runs = trials(each=[["seed=0"], [*own, "seed=5"], ["seed=1"], [*own, "seed=6"]])
+    initialized, alive, failures = initialize(runs)
+    assert not failures
+    assert alive == [0, 1, 2, 3]
+    assert initialized is not None
+    assert initialized.notes == ((), ("seeds 5, 6; batch (2, 10, 4)",), (), ("seeds 5, 6; batch (2, 10, 4)",))
+
+
+def test_stacks_and_outcomes_pass_through_processes() -> None:
+    runs = trials(each=mixed(6))
+    expected = {trial.key: train([trial])[0] for trial in runs}
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
+        sweep.execute(runs, kept := Kept(), executor=executor, workers=1)
+    for key, outcome in kept.outcomes.items():
+        assert_same(expected[key], outcome)
+
+
+def test_summary_says_what_the_rows_say() -> None:
+    (outcome,) = train(
+        trials("data=digits", "architecture.widths=[32,32]", "training.steps=150", "training.batch_size=64")
+    )
+    losses = np.array([value for _, _, value in outcome.rows.select("train_loss")])
+    assert len(losses) == 150
+    reached = int(outcome.summary["steps_to_loss_0.5"])
+    assert losses[reached - 4 : reached + 1].mean() < 0.5
+    assert losses[reached - 5 : reached].mean() >= 0.5
+    accuracies = outcome.rows.select("validation_accuracy")
+    assert accuracies[0][0] == 0
+    assert accuracies[-1] == (150, "", outcome.summary["validation_accuracy"])
+    assert outcome.summary["test_accuracy"] > 0.9
+    rms = {layer: value for _, layer, value in outcome.rows.select("init_activation_rms")}
+    assert outcome.summary["init_activation_ratio"] == rms["hidden/2"] / rms["hidden/1"]
+    assert outcome.summary["distinct_units"] == 32
+    assert {layer for _, layer, _ in outcome.rows.select("activation_rms")} == {"hidden/1", "hidden/2", "output"}
+
+
+def test_statistics_through_training_are_those_of_the_state_at_that_step() -> None:
+    """Step 0 of training is the initial network: its weights have the statistics that the probe saw."""
+    (outcome,) = train(trials("scheme=he"))
+    for quantity in ("weight_std", "weight_rms", "weight_min"):
+        probed = {layer: value for _, layer, value in outcome.rows.select(f"init_{quantity}")}
+        seen = {layer: value for _, layer, value in outcome.rows.select(quantity, step=0)}
+        assert probed == seen
+
+
+def test_units_of_a_constant_network_stay_equal_and_those_of_a_random_one_do_not() -> None:
+    settings = ["activation=tanh", "architecture.widths=[12,12]", "training.steps=60"]
+    constant, random = train(trials(*settings, each=[["scheme=constant"], ["scheme=random"]]))
+    assert constant.summary["distinct_units"] == 1
+    assert random.summary["distinct_units"] == 12
+
+
+def test_evaluation_does_not_depend_on_its_batches() -> None:
+    rng = np.random.default_rng(0)
+    network = mlp(6, 3, "tanh", widths=[5], dtype="float64")
+    flat, x = rng.standard_normal((4, network.parameters)), rng.standard_normal((23, 6))
+    y = np.eye(3)[rng.integers(0, 3, 23)]
+    whole = evaluate(network, flat, x, y, LOSSES["cross_entropy"], 23, 4, regression=False)
+    parts = evaluate(network, flat, x, y, LOSSES["cross_entropy"], 5, 3, regression=False)
+    np.testing.assert_allclose(parts[0], whole[0], rtol=1e-13)
+    np.testing.assert_array_equal(parts[1], whole[1])
+
+
+def test_r2_is_one_minus_the_squared_error_over_that_of_the_mean() -> None:
+    rng = np.random.default_rng(1)
+    network = mlp(6, 2, "tanh", depth=0, dtype="float64")
+    flat, x, y = (
+        rng.standard_normal((3, network.parameters)),
+        rng.standard_normal((23, 6)),
+        rng.standard_normal((23, 2)),
+    )
+    _, score = evaluate(network, flat, x, y, LOSSES["mse"], 7, 2, regression=True)
+    for run, params in enumerate(flat):
+        views = network.views(params[None])
+        error = x @ views["output/weight"][0] + views["output/bias"][0] - y
+        assert score[run] == pytest.approx(1 - (error**2).sum() / ((y - y.mean(axis=0)) ** 2).sum(), rel=1e-12)
+
+
+def test_a_stack_holds_only_runs_that_may_share_it_and_no_run_twice() -> None:
+    runs = trials(each=[*mixed(30), *[["architecture.widths=[5]", *own] for own in mixed(5)]])
+    stacks = stack.plan(runs)
+    assert sorted(index for indices in stacks for index in indices) == list(range(35))
+    for indices in stacks:
+        assert len({runs[index].signature for index in indices}) == 1
+
+
+def test_blas_threads_are_restored_after_the_last_worker() -> None:
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    def threads() -> set[int]:
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    with threadpool_limits(2, "blas"):
+        before = threads()
+        with single_blas_thread():
+            assert threads() == {1}
+            with single_blas_thread():
+                pass
+            assert threads() == {1}
+        assert threads() == before
