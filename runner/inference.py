@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from weightinit.arrays import Array
 
@@ -29,12 +29,12 @@ def intervals(samples: Array) -> tuple[Array, Array, Array]:
     for n in np.unique(counts[counts > 1]):
         rows = np.flatnonzero(counts == n)
         values = samples[rows][~np.isnan(samples[rows])].reshape(-1, n)
-        quantile = stats.t.ppf(1 - tail, n - 1)
+        quantile = special.stdtrit(n - 1, 1 - tail)
         if n < FEWEST_TO_RESAMPLE:
             half = quantile * values.std(axis=1, ddof=1) / math.sqrt(n)
             low[rows], high[rows] = centre[rows] - half, centre[rows] + half
             continue
-        expanded = stats.norm.sf(quantile * math.sqrt(n / (n - 1)))
+        expanded = special.ndtr(-quantile * math.sqrt(n / (n - 1)))
         drawn = np.random.default_rng(0).integers(n, size=(RESAMPLES, n)) + n * np.arange(RESAMPLES)[:, None]
         weights = np.bincount(drawn.ravel(), minlength=RESAMPLES * n).reshape(RESAMPLES, n) / n
         for row, value in zip(rows, values, strict=True):
@@ -66,7 +66,7 @@ def p_values(differences: Array) -> Array:
     centre = mean(differences)
     with np.errstate(invalid="ignore", divide="ignore"):
         std = np.sqrt(np.nansum((differences - centre[:, None]) ** 2, axis=1) / (n - 1))
-        p = 2 * stats.t.sf(np.abs(centre) * np.sqrt(n) / std, n - 1)
+        p = 2 * special.stdtr(n - 1, -np.abs(centre) * np.sqrt(n) / std)
     same = std <= 1e-12 * np.abs(centre)
     p = np.where(same, np.where(centre == 0, 1.0, np.exp2(1.0 - n)), p)
     return np.where(n > 1, p, math.nan)

@@ -25,6 +25,7 @@ WIDTH = 100
 LAYERS = 10  # columns of a single run's table
 SHOWN = 40  # groups in a sweep's table
 MARKS = "*†‡§"
+DEEP = 30  # layers that a footnote looks ahead to
 HEADERS = {"test_accuracy": "test acc", "test_r2": "test R²", "test_loss": "test loss"}
 
 
@@ -37,7 +38,7 @@ def run_text(trial: Trial, outcome: Outcome, *, directory: Path | None = None, c
     names = [trial.choices.get(group) for group in ("scheme", "activation")]
     names += [trial.network.shape, trial.choices.get("data"), f"seed {trial.config['seed']}"]
     steps = int(max(outcome.rows.step, default=0)) if outcome.diverged_at_step is None else outcome.diverged_at_step
-    took = f"{steps:,} steps, {outcome.end_time - outcome.start_time:.1f} s"
+    took = f"{steps:,} step{'s' * (steps != 1)}, {outcome.end_time - outcome.start_time:.1f} s"
     lines = [_bold(f"{' · '.join(name for name in names if name):<50} {took}", color)]
     if outcome.fate == "failed":
         lines += textwrap.wrap(f"failed     {outcome.error}", WIDTH, subsequent_indent=" " * 11)
@@ -78,10 +79,11 @@ def _initial_lines(rows: Rows, shape: str, runs: pd.DataFrame) -> list[str]:
     for name, layer in zip(names, layers, strict=True):
         cells = [number(measured[layer]), *[number(theory.get(layer, math.nan))] * bool(theory)]
         columns.append(Column(name, cells))
-    sentence = (
-        f"  signal {signal_text(runs)}; ".replace("signal gradient", "signal stable, gradient") if hidden else "  "
+    signal = signal_text(runs).replace("gradient", "stable, gradient")
+    judged = (
+        f"  signal {signal}{' (its mean square)' if 'x' in signal or 'layer' in signal else ''}; " if hidden else "  "
     )
-    return [*table(columns), sentence + _deviation(measured, theory, scatter, shape)]
+    return [*table(columns), judged + _deviation(measured, theory, scatter, shape)]
 
 
 def _deviation(
@@ -204,7 +206,7 @@ def _sweep_table(
 
 def _footnotes(comparison: Comparison, groups: pd.DataFrame) -> list[tuple[str, list[int], str]]:
     """(mark, rows, sentence) that say from theory why the signal of these groups shrinks or grows."""
-    found: dict[str, tuple[list[int], dict[int, float]]] = {}
+    found: dict[str, tuple[list[int], dict[int, str]]] = {}
     runs = comparison.runs.drop_duplicates("group").set_index("group").loc[groups.index]
     for row, (group, run) in enumerate(zip(groups.to_dict("records"), runs.to_dict("records"), strict=True)):
         factor, kept = group["growth_predicted"], group["kept"]
@@ -221,13 +223,13 @@ def _footnotes(comparison: Comparison, groups: pd.DataFrame) -> list[tuple[str, 
             cause += f"weights and biases multiply it by {weights}, on average over the layers: "
         rows, left = found.setdefault(cause, ([], {}))
         rows.append(row)
-        left[int(run["hidden"])] = group["rms_predicted"]
-        if run["geometric"] and factor < 1:
-            left.setdefault(max(30, int(run["hidden"])), group["rms_predicted"] * factor ** ((30 - run["hidden"]) / 2))
+        depth, rms = int(run["hidden"]), group["rms_predicted"]
+        left[depth] = f"{depth} layers leave an rms of {number(rms)}"
+        if run["geometric"] and depth < DEEP:
+            left.setdefault(DEEP, f"{DEEP} would leave {number(rms * factor ** ((DEEP - depth) / 2))}")
     notes = []
     for mark, (cause, (rows, left)) in zip(MARKS, found.items(), strict=False):
-        rest = [f"{depth} layers {number(rms)}" for depth, rms in sorted(left.items())]
-        notes.append((mark, rows, f"{cause}{', '.join(rest)}"))
+        notes.append((mark, rows, cause + ", ".join(text for _, text in sorted(left.items()))))
     return notes
 
 

@@ -21,7 +21,6 @@ from runner.training import train
 from runner.trial import Trial
 from weightinit.arrays import Array
 
-
 # Seconds between two looks at how far the workers are.
 REFRESH = 0.2
 

@@ -18,8 +18,7 @@ def number(value: float, digits: int = 3) -> str:
         return "–"
     if value == 0 or math.isinf(value):
         return f"{value:g}"
-    value = float(f"{value:.{digits - 1}e}")
-    exponent = math.floor(math.log10(abs(value)))
+    exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])
     if -5 < exponent < 5:
         return plain(f"{value:.{max(0, digits - 1 - exponent)}f}")
     mantissa, _, power = f"{value:.1e}".partition("e")

@@ -113,13 +113,43 @@ def from_hydra(config: DictConfig, choices: Mapping[str, Any], overrides: tuple[
 
     Raises ValueError or TypeError, with what was wrong, what is allowed, what was got and how to mend it.
     """
-    own = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
-    for key in sorted(OmegaConf.missing_keys(own)):
-        raise ValueError(f"{key} needs a value. Pass {key}=... on the command line.")
-    plain = OmegaConf.to_container(own, resolve=True)
-    assert isinstance(plain, dict)
-    chosen = {str(group): str(name) for group, name in choices.items() if "/" not in str(group)}
-    return build({str(key): value for key, value in plain.items()}, chosen, overrides)
+    chosen = {str(group): name for group, name in choices.items() if "/" not in str(group)}
+    for group, name in chosen.items():
+        if not isinstance(name, str | None):
+            names = list(map(str, name))
+            raise ValueError(
+                f"{group} takes one choice; got the list [{','.join(names)}]. Pass {group}={','.join(names)} -m to compare them."
+            )
+    return build(_plain_config(config), {group: str(name) for group, name in chosen.items()}, overrides)
+
+
+def check_fixed(config: DictConfig, swept: Sequence[str]) -> None:
+    """Raises as ``from_hydra`` does for what is wrong in the groups that none of the ``swept`` keys belongs to."""
+    fixed = [group for group in VARIANTS if not any(key == group or key.startswith(f"{group}.") for key in swept)]
+    part = OmegaConf.masked_copy(config, fixed)
+    for group, node in _plain_config(part).items():
+        if group == "data":
+            load(node)
+        elif group == "architecture":
+            _check_keys(group, node)
+        else:
+            _make(group, node)
+
+
+def _plain_config(config: DictConfig) -> dict[str, Any]:
+    """The lab's part of a configuration as plain values, interpolations resolved."""
+    try:
+        own = {str(key): config[key] for key in config if key != "hydra"}
+        return {
+            key: OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if OmegaConf.is_config(value) else value
+            for key, value in own.items()
+        }
+    except MissingMandatoryValue as error:
+        missing = sorted(key for key in OmegaConf.missing_keys(config) if not key.startswith("hydra."))
+        texts = " ".join(f"{key}=..." for key in missing)
+        raise ValueError(f"{' and '.join(missing)} {'needs a value' if len(missing) == 1 else 'need values'}. Pass {texts}.") from error
+    except OmegaConfBaseException as error:
+        raise ValueError(f"{error.full_key}: {str(error).partition(chr(10))[0]}. Name a key that exists, as in ${{seed}}.") from error
 
 
 def build(

@@ -36,8 +36,8 @@ def verdict_lines(comparison: Comparison) -> list[str]:
             lines += [prefix + _sentence(comparison, pair, alone=len(own) == 1) for pair in own]
     if len(lines) > SHOWN:
         lines = [*lines[:SHOWN], f"... and {len(lines) - SHOWN} more"]
-    if len(ranked) > 1:
-        lines.append(f"({len(ranked)} comparisons, corrected by Holm; each against the best on validation data)")
+    if (made := int(comparison.pairs["p"].notna().sum())) > 1:
+        lines.append(f"({made} comparisons, corrected by Holm; each against the best on validation data)")
     return [part for line in lines for part in textwrap.wrap(line, WIDTH, subsequent_indent="  ")]
 
 

@@ -18,8 +18,10 @@ from omegaconf import DictConfig
 
 @dataclass
 class StackedLauncherConf:
-    """``memory``: the share of the machine's memory that the stacks at work may take; ``executor``: where stacks are
-    trained, any executor of ``concurrent.futures``' interface; ``max_workers``: how many at a time, null for one a core.
+    """How stacks are trained.
+
+    ``memory``: share of the machine's memory that the stacks at work may take; ``max_workers``: how many are at work,
+    null for one a core; ``executor``: where, any class with the interface of ``concurrent.futures``' executors.
     """
 
     _target_: str = "hydra_plugins.weightinit.StackedLauncher"

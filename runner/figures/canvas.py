@@ -101,7 +101,7 @@ def canvas(columns: int, size: tuple[float, float], *, rows: int = 1) -> tuple[F
 def finish(figure: Figure, title: str, caption: Iterable[str], alt: str) -> Figure:
     """``figure`` with its title above, the sentences on how to read it below, and its alternative text as label."""
     width = figure.get_figwidth()
-    figure.suptitle(textwrap.fill(title, int(width * 10)), x=0.1 / width, ha="left", fontsize=12, fontweight="bold")
+    figure.suptitle(textwrap.fill(title, int(width * 9.2)), x=0.1 / width, ha="left", fontsize=12, fontweight="bold")
     text = textwrap.fill(" ".join(sentence for sentence in caption if sentence), int(width * 16))
     figure.supxlabel(text, x=0.1 / width, ha="left", fontsize=8.5, color=GREY, linespacing=1.4)
     figure.set_label(alt)

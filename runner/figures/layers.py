@@ -143,5 +143,6 @@ def layer_ticks(layers: Sequence[str]) -> tuple[list[int], list[str]]:
     """Positions, from 1, and labels of about 12 ticks at most: every layer, or the first, round numbers, the last."""
     count = len(layers)
     every = next(step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, count) if count / step <= 12)
-    ticks = [i for i in range(1, count + 1) if i in (1, count) or (i % every == 0 and 1 < i <= count - 0.6 * every)]
+    apart = 0.6 * every  # from either end
+    ticks = [i for i in range(1, count + 1) if i in (1, count) or (i % every == 0 and 1 + apart <= i <= count - apart)]
     return ticks, [layers[i - 1].removeprefix("hidden/").replace("output", "out") for i in ticks]

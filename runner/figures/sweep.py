@@ -114,8 +114,8 @@ def _losses(axis: Axes, whole: pd.DataFrame, groups: Sequence[Group], *, smoothe
         line = np.maximum(finite(middle), limits[0])
         axis.plot(steps, line, color=group.color, ls=group.line, lw=1.8, **points)
         if table.shape[1] > 1:
-            edges = (np.maximum(finite(edge), limits[0]) for edge in (low, high))
-            axis.fill_between(steps, *edges, where=np.isfinite(high), color=group.color, alpha=0.16, lw=0)
+            lower, upper = (np.maximum(finite(edge), limits[0]) for edge in (low, high))
+            axis.fill_between(steps, lower, upper, color=group.color, alpha=0.16, lw=0)
         ended = table[[key for key in table.columns if key in group.diverged]]
         runs = [run[np.isfinite(run)] for _, run in ended.items()]
         crosses(axis, [(float(run.index[-1]), float(run.iloc[-1])) for run in runs if len(run)], group.color)
@@ -174,8 +174,9 @@ def _scores(axis: Axes, scores: pd.Series[float], groups: Sequence[Group], name:
     for row, group in enumerate(groups):
         values = shown[row][~np.isnan(shown[row])]
         jitter = 0.34 * ((0.5 + np.arange(len(values)) * 0.618034) % 1 - 0.5) * (len(values) > 1)
-        look: dict[str, Any] = group.points | {"mew": 0.8 * group.hollow, "alpha": 0.3 + 0.6 / max(len(values), 1) ** 0.5}
-        axis.plot(values, row + jitter, ls="", ms=5.5, **look)
+        alpha = 0.3 + 0.6 / max(len(values), 1) ** 0.5
+        look: dict[str, Any] = group.points | {"ms": 5.5, "mew": 0.8 * group.hollow, "alpha": alpha}
+        axis.plot(values, row + jitter, ls="", **look)
         if len(values) > 1:
             axis.plot([lows[row], highs[row]], [row, row], color=INK, lw=1.6, solid_capstyle="butt", zorder=3)
             axis.plot([means[row]], [row], ls="", marker="|", ms=15, mec=INK, mew=2, zorder=4)
