@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from runner.records import Rows
 from weightinit.arrays import Array
 from weightinit.laws import Law
-from weightinit.nn import Loss, Moments, Network, Params, Tape
+from weightinit.nn import Loss, Moments, Network, Params, Prediction, Tape
 from weightinit.schemes import Initialized
 from weightinit.statistics import histogram, measure
 
@@ -75,6 +76,7 @@ def layer_statistics(
             "gradient": tape.gradient[spec.name],
             "preactivation": z,
             "activation": tape.activation.get(spec.layer, z),
+            "backward": tape.d_preactivation[spec.layer],
         }
         if spec.layer in activations:
             readings["slope"] = activations[spec.layer].dphi(z)
@@ -86,6 +88,21 @@ def layer_statistics(
             yield quantity, spec.layer, values
 
 
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """What a network is probed with: ``x`` (1, samples, inputs) and targets ``y`` (1, samples, outputs)."""
+
+    x: Array
+    y: Array
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Second moment of the inputs, and E[x x'] / E[x²] of every pair of samples (samples, samples)."""
+        x = self.x[0].astype(np.float64)
+        second_moment = float(np.mean(x**2))
+        return Moments(second_moment, correlation=x @ x.T / (x.shape[1] * second_moment))
+
+
 def probe(
     log: Log,
     prefix: str,
@@ -93,34 +110,35 @@ def probe(
     network: Network,
     flat: Array,
     runs: Array,
-    x: Array,
-    y: Array,
+    samples: Samples,
     loss: Loss,
     *,
     rows: int,
     laws: Mapping[str, Sequence[Law]] | None = None,
-) -> list[dict[str, Array]]:
-    """Measures the stack on fixed samples: every statistic into ``log`` under ``prefix``; returns histograms by run.
+) -> tuple[list[dict[str, Array]], Array]:
+    """Measures the stack on fixed samples: every statistic goes into ``log`` under ``prefix``.
 
-    ``flat``: parameter vectors (n, parameters) of ``runs``; ``x`` (1, samples, inputs), ``y`` (1, samples, outputs) shared
-    by all; ``rows`` runs go through at a time, which bounds the memory and changes no number.
+    Returns histograms by run, and the gradient of the loss at the output (runs, samples, outputs). ``flat``: parameter
+    vectors (n, parameters) of ``runs``; ``rows`` runs go through at a time, which bounds the memory and changes nothing.
     """
     found: dict[tuple[str, str], list[Array]] = {}
     histograms: list[dict[str, Array]] = []
+    gradients: list[Array] = []
     for start in range(0, len(runs), rows):
         part = slice(start, start + rows)
         params = network.views(flat[part])
-        tape = network.tape(len(flat[part]), x.shape[1])
-        output = network.forward(params, {}, x, tape)
-        loss(output, y, tape.d_output)
+        tape = network.tape(len(flat[part]), samples.x.shape[1])
+        output = network.forward(params, {}, samples.x, tape)
+        loss(output, samples.y, tape.d_output)
         network.backward(params, tape.d_output, tape)
         own = None if laws is None else {name: law[part] for name, law in laws.items()}
         for quantity, layer, values in layer_statistics(network, params, tape, ends=True, laws=own):
             found.setdefault((quantity, layer), []).append(values)
         histograms += _histograms(network, params, tape)
+        gradients.append(tape.d_output)
     for (quantity, layer), parts in found.items():
         log.add(step, f"{prefix}_{quantity}", layer, np.concatenate(parts), runs)
-    return histograms
+    return histograms, np.concatenate(gradients)
 
 
 def _histograms(network: Network, params: Params, tape: Tape) -> list[dict[str, Array]]:
@@ -140,36 +158,83 @@ def _histograms(network: Network, params: Params, tape: Tape) -> list[dict[str, 
     return result
 
 
-def predict(log: Log, network: Network, initialized: Initialized, x: Array) -> None:
-    """Writes what theory expects of each run at initialization, for inputs with the second moment of ``x``.
+def predict(log: Log, network: Network, initialized: Initialized, samples: Samples, d_output: Array) -> None:
+    """Writes what theory expects of each run at initialization on these samples, where its scheme's laws are known.
 
-    ``predicted_preactivation_rms``, ``predicted_activation_rms`` and, of the activations, ``predicted_scatter``: the
-    standard deviation of log rms over networks of this width. What no theory covers is absent.
+    By layer: ``predicted_preactivation_rms``, ``predicted_activation_rms``, ``_mean`` and ``_correlation``;
+    ``predicted_scatter``, the standard deviation of log rms over networks of this width. From the gradient measured at
+    the output (runs, samples, outputs) back: ``predicted_backward_rms``, and ``predicted_gradient_std`` of the weights with
+    ``predicted_gradient_scatter``.
     """
-    second_moment = float(np.mean(np.square(x, dtype=np.float64)))
     names = tuple(initialized.laws)
-    expected = [
-        _expected(network, second_moment, names, tuple(initialized.laws[name][run] for name in names))
-        for run in range(log.runs)
-    ]
-    quantities = ("predicted_preactivation_rms", "predicted_activation_rms", "predicted_scatter")
-    for index, (layer, *_) in enumerate(expected[0]):
-        for column, quantity in enumerate(quantities, start=1):
-            log.add(0, quantity, layer, np.array([rows[index][column] for rows in expected]), np.arange(log.runs))
+    laws = [tuple(initialized.laws[name][run] for name in names) for run in range(log.runs)]
+    expected = [_expected(network, samples, names, own) for own in laws]
+    d_output = d_output.astype(np.float64)
+    everyone = np.arange(log.runs)
+    table: dict[tuple[str, str], Array] = {}
+    for run, (layers, gram) in enumerate(expected):
+        # Sum over pairs of samples of (input . input') (gradient . gradient'): the square of their outer products' sum.
+        squares = gram @ (d_output[run] @ d_output[run].T).ravel() / network.outputs
+        rms = np.sqrt(np.mean(d_output[run] ** 2))
+        for facts, square in zip(layers, squares, strict=True):
+            row = facts.numbers | {
+                "backward_rms": facts.backward * rms,
+                "gradient_std": math.sqrt(max(square, 0.0)) if square == square else math.nan,
+            }
+            for name, value in row.items():
+                table.setdefault((f"predicted_{name}", facts.layer), np.full(log.runs, np.nan))[run] = value
+    for (quantity, layer), values in table.items():
+        log.add(0, quantity, layer, values, everyone)
 
 
-@lru_cache(maxsize=256)
+@dataclass(frozen=True)
+class _Facts:
+    """What theory expects of one layer: numbers by name, and its gradient's rms over that at the output."""
+
+    layer: str
+    numbers: dict[str, float]
+    backward: float
+
+
+@lru_cache(maxsize=8)
 def _expected(
-    network: Network, second_moment: float, names: tuple[str, ...], laws: tuple[Law, ...]
-) -> tuple[tuple[str, float, float, float], ...]:
-    """(layer, rms of pre-activations, rms of activations, scatter) by layer; kept, since seeds of a scheme share it."""
-    preactivation: dict[str, Moments] = {}
-    activation: dict[str, Moments] = {}
-    moments_of = {"preactivation": preactivation, "activation": activation}
-    for prediction in network.expect(Moments(second_moment), dict(zip(names, laws, strict=True))):
-        moments_of[prediction.quantity][prediction.layer] = prediction.moments
-    result = []
-    for layer, moments in preactivation.items():
-        last = activation.get(layer, moments)
-        result.append((layer, moments.rms, last.rms, last.scatter))
-    return tuple(result)
+    network: Network, samples: Samples, names: tuple[str, ...], laws: tuple[Law, ...]
+) -> tuple[list[_Facts], Array]:
+    """The layers with weights, and (layers, samples²): what an output gradient's Gram matrix is to be multiplied with.
+
+    Kept, since the seeds of a scheme share it.
+    """
+    before: dict[str, Prediction] = {}
+    after: dict[str, Moments] = {}
+    for prediction in network.expect(samples.moments, dict(zip(names, laws, strict=True))):
+        if prediction.quantity == "preactivation":
+            before[prediction.layer] = prediction
+        after[prediction.layer] = prediction.moments
+    units = {spec.layer: spec.shape[-1] for spec in network.weights}
+    pairs = samples.x.shape[1] ** 2
+    facts, gram = [], np.empty((len(before), pairs), np.float32)
+    for index, (layer, flow) in enumerate(before.items()):
+        last = after[layer]
+        if last is flow.moments:
+            # A layer without activation shows its own units, Gaussian given the layers before: their square scatters.
+            last = replace(last, relative_variance=last.relative_variance + 2.0 / units[layer])
+        numbers = {
+            "preactivation_rms": flow.moments.rms,
+            "activation_rms": last.rms,
+            "activation_mean": last.mean,
+            "activation_correlation": _off_diagonal_mean(last.correlation),
+            "scatter": last.scatter,
+            "gradient_scatter": 0.5 * math.sqrt(flow.input.relative_variance + flow.gradient.relative_variance),
+        }
+        facts.append(_Facts(layer, numbers, math.sqrt(flow.gradient.second_moment)))
+        alike = flow.input.correlation * flow.gradient.correlation
+        gram[index] = np.ravel(flow.input.second_moment * flow.gradient.second_moment * alike)
+    return facts, gram
+
+
+def _off_diagonal_mean(correlation: float | Array) -> float:
+    """Mean over pairs of different samples."""
+    matrix = np.asarray(correlation)
+    if matrix.ndim == 0:
+        return float(matrix)
+    return float((matrix.sum() - np.trace(matrix)) / (matrix.size - len(matrix)))

@@ -14,7 +14,8 @@ from functools import lru_cache
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from runner.measurement import Log, layer_statistics, predict, probe
+from runner.data import Dataset
+from runner.measurement import Log, Samples, layer_statistics, predict, probe
 from runner.optimizers import Updater
 from runner.records import Outcome, Rows
 from runner.trial import Plan, Trial
@@ -208,24 +209,16 @@ class _Run:
             self.log.add(step, quantity, layer, values, self.alive)
 
     def _measure_end(self, prefix: str, step: int) -> None:
-        x, y = _probe_samples(self.trials[0])
+        first = self.trials[0]
+        samples = _probe_samples(first.dataset, self.plan.probe, self.plan.probe_source, self.network.dtype.name)
         initial = prefix == "init"
-        if initial:
-            predict(self.log, self.network, self.initialized, x)
         laws: Mapping[str, Sequence[Law]] | None = self.initialized.laws if initial else None
-        histograms = probe(
-            self.log,
-            prefix,
-            step,
-            self.network,
-            self.flat,
-            self.alive,
-            x,
-            y,
-            self.loss,
-            rows=self._rows_for(x.shape[1]),
-            laws=laws,
+        rows = self._rows_for(samples.x.shape[1])
+        histograms, d_output = probe(
+            self.log, prefix, step, self.network, self.flat, self.alive, samples, self.loss, rows=rows, laws=laws
         )
+        if initial:
+            predict(self.log, self.network, self.initialized, samples, d_output)
         params = self.network.views(self.flat)
         save = self.plan.save in ("both", "initial" if initial else "final")
         for position, run in enumerate(self.alive):
@@ -301,22 +294,22 @@ def _samples(trial: Trial, part: str) -> tuple[Array, Array]:
 
 
 @lru_cache(maxsize=32)
-def _cast(dataset: object, part: str, dtype: str) -> tuple[Array, Array]:
+def _cast(dataset: Dataset, part: str, dtype: str) -> tuple[Array, Array]:
     """Inputs (n, inputs) and targets (n, outputs) of a part in the stack's dtype; classes become one-hot rows."""
     x, y = getattr(dataset, f"x_{part}"), getattr(dataset, f"y_{part}")
     if y.ndim == 1:
-        y = np.eye(dataset.outputs)[y]  # type: ignore[attr-defined]
+        y = np.eye(dataset.outputs)[y]
     return np.ascontiguousarray(x, dtype), np.ascontiguousarray(y, dtype)
 
 
-def _probe_samples(trial: Trial) -> tuple[Array, Array]:
-    """(1, n, features) and targets: the first samples of a part, which the split has shuffled, or Gaussian inputs."""
-    plan = trial.plan
-    x, y = _samples(trial, "validation" if plan.probe_source == "validation" else "train")
-    if plan.probe_source == "gaussian":
-        noise = stream(0, "probe").standard_normal((plan.probe, x.shape[1]))
-        return noise.astype(x.dtype)[None], np.resize(y, (plan.probe, y.shape[1]))[None]
-    return x[None, : plan.probe], y[None, : plan.probe]
+@lru_cache(maxsize=8)
+def _probe_samples(dataset: Dataset, count: int, source: str, dtype: str) -> Samples:
+    """The first samples of a part, which the split has shuffled, or Gaussian inputs with targets of the training part."""
+    x, y = _cast(dataset, "validation" if source == "validation" else "train", dtype)
+    if source == "gaussian":
+        noise = stream(0, "probe").standard_normal((count, x.shape[1]))
+        return Samples(noise.astype(x.dtype)[None], np.resize(y, (count, y.shape[1]))[None])
+    return Samples(x[None, :count], y[None, :count])
 
 
 def _order(plan: Plan, samples: int) -> Iterator[Array]:

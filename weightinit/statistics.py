@@ -86,6 +86,7 @@ class Statistic:
 
     ``needs``: its inputs in order, among ``weight (runs, *kernel, fan_in, fan_out)``; ``laws``, one ``Law`` per run;
     ``preactivation``, ``activation`` and ``slope`` (phi' at the pre-activations), each ``(runs, batch, units)``;
+    ``backward``, the gradient of the loss with respect to the pre-activations, of their shape;
     ``gradient`` of the loss with respect to the weight; ``update``, the weight's change in one step. ``ends``: costly,
     for the start and the end of training only. ``doc``: what it is and how to read it.
     """
@@ -251,6 +252,20 @@ def _effective_rank(activation: Array | Reading) -> Array:
 
 
 @np.errstate(all="ignore")
+def _correlation(x: Array | Reading) -> Array:
+    """E[x x'] / E[x²] over units and pairs of different samples; NaN for a single sample or where all is zero."""
+    reading = _reading(x)
+    xp = array_module(reading.x)
+    result: Array = xp.empty(len(reading.x))
+    for runs, samples in _float64(reading.x):
+        samples /= xp.abs(samples).max((1, 2), keepdims=True)  # so that no square over- or underflows
+        norms = (samples**2).sum((1, 2))
+        together = (samples.sum(1) ** 2).sum(-1)
+        result[runs] = (together - norms) / ((samples.shape[1] - 1) * norms)
+    return result
+
+
+@np.errstate(all="ignore")
 def _distinct_units(weight: Array | Reading) -> Array:
     """Units (columns) that are not within ``SAME_UNIT`` of an earlier one; NaN if a weight is not finite."""
     x = _reading(weight).x
@@ -363,6 +378,22 @@ STATISTICS: dict[str, Statistic] = {
         "exp of the entropy of the normalized singular values of (batch, units): how many directions the samples "
         "spread over; 1: all alike up to scale, 0: all zero",
         ends=True,
+    ),
+    "activation_correlation": Statistic(
+        _correlation,
+        ("activation",),
+        "E[x x'] / E[x²] over pairs of different samples: the c of mean-field theory; 1: the layer no longer tells "
+        "samples apart",
+        ends=True,
+    ),
+    "backward_rms": Statistic(
+        lambda x: _moments(x).rms,
+        ("backward",),
+        "root mean square of the loss's gradient with respect to the pre-activations: what is propagated back",
+        ends=True,
+    ),
+    "backward_correlation": Statistic(
+        _correlation, ("backward",), "E[g g'] / E[g²] of those gradients over pairs of different samples", ends=True
     ),
     "gradient_std": Statistic(
         lambda x: _moments(x).std,

@@ -3,7 +3,7 @@
 from weightinit.nn.architectures import mlp
 from weightinit.nn.layers import Dense, Nonlinearity
 from weightinit.nn.losses import LOSSES, CrossEntropy, Loss, MeanSquaredError
-from weightinit.nn.moments import Moments, Prediction
+from weightinit.nn.moments import Gradient, Moments, Prediction
 from weightinit.nn.network import Network, Params, State, Tape
 from weightinit.nn.weights import WeightSpec
 
@@ -11,6 +11,7 @@ __all__ = [
     "LOSSES",
     "CrossEntropy",
     "Dense",
+    "Gradient",
     "Loss",
     "MeanSquaredError",
     "Moments",

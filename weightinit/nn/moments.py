@@ -1,20 +1,25 @@
-"""What theory says of a layer's signal: the record that ``expect`` hands from layer to layer."""
+"""What theory says of a layer: the records that ``expect`` hands from layer to layer, forward and backward."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
+from weightinit.arrays import Array
+
 
 @dataclass(frozen=True)
 class Moments:
     """Expected moments of the units that enter or leave a layer, over the draw of the weights.
 
-    ``second_moment``: E[x²] of one unit, NaN where no theory applies; ``relative_variance``: variance, over networks of
-    this width, of the layer's mean square divided by its expectation squared (0 for data that is given).
+    ``second_moment``: E[x²] of one unit, NaN where no theory applies; ``mean``: E[x]; ``correlation``: E[x x'] / E[x²] for
+    two inputs x, x' of the network, or an array of it for many pairs, NaN where unknown; ``relative_variance``: variance,
+    over networks of this width, of the layer's mean square divided by its expectation squared (0 for data that is given).
     """
 
     second_moment: float
+    mean: float = 0.0
+    correlation: float | Array = math.nan
     relative_variance: float = 0.0
 
     @property
@@ -28,13 +33,33 @@ class Moments:
         return 0.5 * math.sqrt(self.relative_variance)
 
 
-UNKNOWN_MOMENTS = Moments(math.nan, math.nan)
+@dataclass(frozen=True)
+class Gradient:
+    """Expected gradient of the loss at a layer, relative to the gradient at the network's output.
+
+    ``second_moment``: E[g²] of one unit over that of one output; ``correlation``: E[g g'] / E[g²] for two inputs of the
+    network, or an array for many pairs, over that at the output; ``relative_variance`` as of ``Moments``. NaN where no
+    theory applies.
+    """
+
+    second_moment: float = 1.0
+    correlation: float | Array = 1.0
+    relative_variance: float = 0.0
+
+
+UNKNOWN_MOMENTS = Moments(math.nan, math.nan, math.nan, math.nan)
+UNKNOWN_GRADIENT = Gradient(math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What theory expects at one layer: its name, which array of the tape it speaks of, and the moments."""
+    """What theory expects at one layer: its name, which array of the tape it speaks of, and the moments.
+
+    ``input``: of what enters the layer, ``moments``: of what leaves it, ``gradient``: with respect to what leaves it.
+    """
 
     layer: str
     quantity: str
+    input: Moments
     moments: Moments
+    gradient: Gradient

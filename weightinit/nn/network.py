@@ -15,7 +15,7 @@ import numpy as np
 from weightinit.arrays import Array
 from weightinit.laws import Law
 from weightinit.nn.layers import Layer
-from weightinit.nn.moments import Moments, Prediction
+from weightinit.nn.moments import Gradient, Moments, Prediction
 from weightinit.nn.weights import WeightSpec
 
 Params: TypeAlias = Mapping[str, Array]
@@ -139,12 +139,17 @@ class Network:
         return tape.gradient
 
     def expect(self, moments: Moments, laws: Mapping[str, Law]) -> tuple[Prediction, ...]:
-        """What theory expects of every layer's output for inputs of ``moments``, over draws from ``laws`` by weight."""
-        predictions = []
+        """What theory expects at every layer for inputs of ``moments``, over draws from ``laws`` by weight's name."""
+        inputs = []
         for layer in self.layers:
+            inputs.append(moments)
             moments = layer.expect(moments, laws)
-            predictions.append(Prediction(layer.name, layer.quantity, moments))
-        return tuple(predictions)
+        outputs, gradient = [*inputs[1:], moments], Gradient()
+        predictions = []
+        for layer, before, after in zip(self.layers[::-1], inputs[::-1], outputs[::-1], strict=True):
+            predictions.append(Prediction(layer.name, layer.quantity, before, after, gradient))
+            gradient = layer.expect_gradient(gradient, before, laws)
+        return tuple(predictions[::-1])
 
 
 def _shape_text(widths: list[int]) -> str:
