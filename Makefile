@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: run test test-slow bench ui clean
+.PHONY: run test test-slow bench ui gallery clean
 
 run: $(INSTALLED)  ## the main job, on real data
 	$(BIN)/python -m runner scheme=xavier,he -m
@@ -22,6 +22,9 @@ bench: $(INSTALLED)  ## speed, as ratios in one run
 
 ui: $(INSTALLED)  ## the MLflow UI on http://localhost:5000
 	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///outputs/mlflow.db
+
+gallery: $(INSTALLED)  ## the README's picture and tables, made again by the commands it shows
+	$(BIN)/python docs/remake.py
 
 clean:
 	rm -rf .venv

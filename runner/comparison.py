@@ -67,7 +67,7 @@ def frames(recorded: Iterable[tuple[Trial, Outcome]]) -> tuple[pd.DataFrame, pd.
     quantity, layer, value.
     """
     recorded = list(recorded)
-    described = [_describe(trial) for trial, _ in recorded]
+    described = [describe(trial) for trial, _ in recorded]
     happened = [_happened(outcome) for _, outcome in recorded]
     columns = list(dict.fromkeys(["key", "name", *(name for row in described for name in row)]))
     results = ["fate", "diverged_at_step", "start_time", "end_time", "error"]
@@ -87,7 +87,8 @@ def frames(recorded: Iterable[tuple[Trial, Outcome]]) -> tuple[pd.DataFrame, pd.
     return runs, pd.DataFrame(curves)
 
 
-def _describe(trial: Trial) -> dict[str, Any]:
+def describe(trial: Trial) -> dict[str, Any]:
+    """What a trial is, by the columns of the table of runs: key, name, choices, network, flattened config."""
     described: dict[str, Any] = {"key": trial.key, "name": trial.name}
     for group, choice in trial.choices.items():
         # Custom variants may differ in nothing but their target.

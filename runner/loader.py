@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import pickle
+from copy import copy
 
 from hydra import __version__, version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
-from hydra._internal.config_repository import CachingConfigRepository
+from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
 from hydra._internal.defaults_list import create_defaults_list
 from hydra.conf import ConfigSourceInfo
 from hydra.core.config_loader import ConfigLoader
@@ -19,6 +20,7 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobRuntime
+from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -28,6 +30,7 @@ class Loader(ConfigLoaderImpl):
 
     def __init__(self, config_search_path: ConfigSearchPath) -> None:
         super().__init__(config_search_path)
+        self.repository = _Files(config_search_path)
         self._parser = OverridesParser.create()
         self._parsed: dict[str, Override] = {}
         self._sources: dict[str | None, CachingConfigRepository] = {}
@@ -105,9 +108,26 @@ class Loader(ConfigLoaderImpl):
                 for source in repository.get_sources()
             ]
             self._merged[key] = pickle.dumps(config)  # read back, it is a copy in a fifth of deepcopy's time
-        copy = pickle.loads(self._merged[key])
-        assert isinstance(copy, DictConfig)
-        return copy
+        merged: DictConfig = pickle.loads(self._merged[key])
+        return merged
+
+
+class _Files(ConfigRepository):
+    """Hydra's repository, which reads each file once; what it gives may be changed."""
+
+    def initialize_sources(self, config_search_path: ConfigSearchPath) -> None:
+        super().initialize_sources(config_search_path)
+        self._read: dict[str, bytes] = {}
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        if config_path not in self._read:
+            self._read[config_path] = pickle.dumps(super().load_config(config_path))
+        result: ConfigResult | None = pickle.loads(self._read[config_path])
+        return result
+
+    def __deepcopy__(self, memo: object) -> _Files:
+        """What Hydra makes for each composition: it may look elsewhere, but reads the same files."""
+        return copy(self)
 
 
 def _decides_early(override: Override) -> bool:

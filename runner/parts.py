@@ -23,8 +23,8 @@ from runner.data import Dataset
 from weightinit.nn import Network
 
 Values = Mapping[str, Any]
-# What these targets are called with beside the keys of their group.
-_POSITIONAL = {"architecture": ("inputs", "outputs", "activation")}
+# What a target is called with beside the keys of its group: so many positional arguments, and these by name.
+_POSITIONAL = {"architecture": 3}
 _GIVEN = {"architecture": ("dtype",)}
 
 
@@ -52,9 +52,7 @@ def make(group: str, values: Values) -> Any:
     return _made(_Node.of(group, values))
 
 
-def make_network(
-    architecture: Values, activation: Values, *, inputs: int, outputs: int, dtype: str
-) -> Network:
+def make_network(architecture: Values, activation: Values, *, inputs: int, outputs: int, dtype: str) -> Network:
     """The network of an architecture; raises as ``make`` does. Equal networks are one object."""
     return _network(_Node.of("architecture", architecture), _Node.of("activation", activation), inputs, outputs, dtype)
 
@@ -117,7 +115,9 @@ def locate(group: str, values: Values) -> Any:
             f"{group}._target_ needs the address of a class or function. Pass {group}._target_=my.module.Mine."
         )
     try:
-        return _locate(target)
+        if callable(located := _locate(target)):
+            return located
+        raise TypeError(f"it is a {type(located).__name__}")
     except Exception as error:
         raise ValueError(
             f"{group}._target_ must be the address of a class or function that can be imported; got {target!r} "
@@ -125,31 +125,38 @@ def locate(group: str, values: Values) -> Any:
         ) from error
 
 
-def keys(group: str, values: Values) -> list[str] | None:
-    """The keys that a group's target takes; None if it takes any."""
+def parameters(group: str, values: Values) -> dict[str, inspect.Parameter]:
+    """The arguments of a group's target, by name."""
     located = locate(group, values)
     try:
-        parameters = list(inspect.signature(located).parameters.values())
+        return dict(inspect.signature(located).parameters)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{group}._target_ must be a class or function whose arguments can be read; got {values['_target_']!r}."
         ) from error
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+
+
+def keys(group: str, values: Values) -> list[str] | None:
+    """The keys that a group's target takes; None if it takes any."""
+    taken = list(parameters(group, values).values())
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken):
         return None
-    given = _GIVEN.get(group, ())
     return [
         parameter.name
-        for parameter in parameters[len(_POSITIONAL.get(group, ())) :]
-        if parameter.kind is not parameter.VAR_POSITIONAL and parameter.name not in given
+        for parameter in taken[_POSITIONAL.get(group, 0) :]
+        if parameter.kind is not parameter.VAR_POSITIONAL and parameter.name not in _GIVEN.get(group, ())
     ]
 
 
 def check_keys(group: str, values: Values) -> None:
-    """Raises ValueError for a target that can't be found and for keys that its signature doesn't have."""
-    allowed = keys(group, values)
-    for key in values:
+    """Raises ValueError for a target that can't be found, unknown keys, and flags that are none."""
+    allowed, known = keys(group, values), parameters(group, values)
+    for key, value in values.items():
         if allowed is not None and not key.startswith("_") and key not in allowed:
             raise ValueError(unknown_key(f"{group}.{key}", [f"{group}.{name}" for name in allowed]))
+        # Python would take any text for true.
+        if key in known and known[key].annotation in (bool, "bool") and not isinstance(value, bool):
+            raise ValueError(f"{group}.{key} must be true or false; got {value!r}. Pass {group}.{key}=true.")
 
 
 def unknown_key(key: str, allowed: list[str]) -> str:
@@ -161,8 +168,8 @@ def unknown_key(key: str, allowed: list[str]) -> str:
 
 def defaults(group: str, values: Values) -> dict[str, Any]:
     """Default values of the arguments of a group's target."""
-    parameters = inspect.signature(locate(group, values)).parameters.values()
-    return {parameter.name: parameter.default for parameter in parameters if parameter.default is not parameter.empty}
+    found = parameters(group, values).items()
+    return {name: parameter.default for name, parameter in found if parameter.default is not parameter.empty}
 
 
 def source_hash(group: str, values: Values) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from runner.trial import Trial
 
 WIDTH = 100
-LAYERS = 10  # columns of a single run's table
+LAYERS = 9  # columns of a single run's table
 SHOWN = 40  # groups in a sweep's table
 MARKS = "*†‡§"
 DEEP = 30  # layers that a footnote looks ahead to
@@ -81,7 +81,7 @@ def _initial_lines(rows: Rows, shape: str, runs: pd.DataFrame) -> list[str]:
         columns.append(Column(name, cells))
     signal = signal_text(runs).replace("gradient", "stable, gradient")
     judged = (
-        f"  signal {signal}{' (its mean square)' if 'x' in signal or 'layer' in signal else ''}; " if hidden else "  "
+        f"  signal {signal}{' (its mean square)' if 'layer' in signal or ', x' in signal else ''}; " if hidden else "  "
     )
     return [*table(columns), judged + _deviation(measured, theory, scatter, shape)]
 
@@ -167,13 +167,17 @@ def _sweep_table(
     for index, row in enumerate(rows):
         if sectioned and comparison.context and (index == 0 or row["context"] != rows[index - 1]["context"]):
             sections[index] = _bold(label(row, comparison.context), color)
-    names = [Column(_header(name, own), [setting(row[name]) or "–" for row in rows], left=True) for name in own]
+    names = [
+        Column(_header(name, own).replace(" ", "\n"), [setting(row[name]) or "–" for row in rows], left=True)
+        for name in own
+    ]
     if not own:
         names = [Column("scheme", [row["label"] for row in rows], left=True)]
     seeds = [Column("seeds", [str(row["seeds"]) for row in rows])]
     metrics = [HEADERS[name] for name in dict.fromkeys(row["metric"] for row in rows)]
     layers = set(groups["layer"].dropna())
     layer = _layer_name(layers.pop()) if len(layers) == 1 else "last layer"
+    gradient: list[Column] = []
     numbers = [
         Column(
             " / ".join(metrics),
@@ -183,16 +187,17 @@ def _sweep_table(
     ]
     if groups["rms"].notna().any():
         numbers.append(Column(f"rms {layer}\n(theory)", [_rms(row) for row in rows]))
-        numbers.append(Column("gradient\nW1", [number(row["gradient"]) for row in rows]))
+        gradient.append(Column("gradient\nW1", [number(row["gradient"]) for row in rows]))
     extra = [Column(name.replace("_", "\n"), [_mean(row.get(name, math.nan)) for row in rows]) for name in asked]
     fate = [Column("fate", fates, left=True)]
     alike = len({row["seeds"] for row in rows}) == 1
     fewer = names if alike else names + seeds
     layouts = [
-        (names + seeds + numbers + extra + fate, False, []),
-        (names + seeds + numbers + extra + fate, True, []),
-        (fewer + numbers + extra + fate, True, []),
-        (fewer + numbers + fate, True, names + extra if extra else []),
+        (names + seeds + numbers + gradient + extra + fate, False, []),
+        (names + seeds + numbers + gradient + extra + fate, True, []),
+        (fewer + numbers + gradient + extra + fate, True, []),
+        (fewer + numbers + gradient + fate, True, extra),
+        (fewer + numbers + fate, True, extra),
     ]
     drawn = [table(columns, broken=broken, sections=sections) for columns, broken, _ in layouts]
     chosen = next((index for index, lines in enumerate(drawn) if max(map(len, lines)) <= WIDTH), len(drawn) - 1)
@@ -201,7 +206,7 @@ def _sweep_table(
     lines[:tall] = [_bold(line, color) for line in lines[:tall]]
     if columns[len(names)] is not seeds[0]:
         lines.append("one seed each" if rows[0]["seeds"] == 1 else f"{rows[0]['seeds']} seeds each")
-    return lines + (["", *table(below, broken=True, sections=sections)] if below else [])
+    return lines + (["", *table(names + below, broken=True, sections=sections)] if below else [])
 
 
 def _footnotes(comparison: Comparison, groups: pd.DataFrame) -> list[tuple[str, list[int], str]]:
@@ -215,7 +220,7 @@ def _footnotes(comparison: Comparison, groups: pd.DataFrame) -> list[tuple[str, 
             continue
         share = {"0.50": "drops half", "1.00": "keeps all"}.get(f"{kept:.2f}", f"keeps {number(kept, 2)}")
         cause = f"{run['activation']} {share} of the second moment and "
-        weights = f"{factor / kept:.2g}".removeprefix("0")
+        weights = number(factor / kept, 2).removesuffix(".0")
         if run["geometric"]:
             back = "don't give it back" if factor < 1 else "give back more"
             cause += f"weights of variance {weights}/fan_in {back}: "

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, is_dataclass
+from types import UnionType
+from typing import Any, get_args, get_type_hints
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
 
 
 @dataclass
@@ -67,6 +68,7 @@ class Config:
 
     seed: int = 0
     outputs: str = "outputs"
+    resume: bool = False
     architecture: dict[str, Any] = MISSING
     activation: dict[str, Any] = MISSING
     scheme: dict[str, Any] = MISSING
@@ -81,3 +83,28 @@ class Config:
 def register() -> None:
     """Makes the schema known to Hydra as ``schema``, the first entry of ``conf/config.yaml``'s defaults."""
     ConfigStore.instance().store(name="schema", node=Config)
+
+
+# Plain values of the shared keys, nested as the configuration is; ??? where there is no default.
+DEFAULTS: dict[str, Any] = OmegaConf.to_container(OmegaConf.structured(Config))  # type: ignore[assignment]
+del DEFAULTS["resume"]  # says how a command goes about its trials, and is no part of them
+
+_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "list": "a list",
+    "NoneType": "null",
+}
+
+
+def expected(key: str) -> str | None:
+    """What a shared key takes, in words, as in ``a whole number, or null``; None for a key that isn't shared."""
+    kind: Any = Config
+    for name in key.split("."):
+        if not is_dataclass(kind) or name not in (hints := get_type_hints(kind)):
+            return None
+        kind = hints[name]
+    kinds = [option.__name__ for option in (get_args(kind) if isinstance(kind, UnionType) else (kind,))]
+    return ", or ".join(_WORDS.get(name, "keys of its own") for name in kinds)

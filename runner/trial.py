@@ -1,32 +1,27 @@
 """One experiment, resolved and validated: from a configuration to the objects that the numerics use.
 
-Configuration objects stop here. This is the only module that instantiates what a config names.
+Configuration objects stop here.
 """
 
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import math
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
-from difflib import get_close_matches
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.utils import _locate
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from runner import schema
+from runner import parts, schema
 from runner.data import Dataset
 from runner.optimizers import Optimizer
 from runner.records import Tracking
 from weightinit.nn import LOSSES, Loss, Network
+from weightinit.nn.architectures import DTYPES
 from weightinit.schemes import Scheme
 
 # Raised whenever numerics or a default change: a key then never names two different results.
@@ -35,6 +30,8 @@ RESULTS_VERSION = 1
 VARIANTS = ("architecture", "activation", "scheme", "data", "optimizer")
 # What does not change results: it takes no part in a trial's key.
 _BESIDE = ("outputs", "tracking", "mode", "report")
+# Where data lie, not what they are.
+_PLACES = ("path", "data_home")
 _OWN = ("weightinit.", "runner.")
 
 
@@ -89,7 +86,9 @@ class Trial:
     @property
     def signature(self) -> str:
         """What must agree for two trials to share a stack: everything but seeds, scheme and the optimizer's numbers."""
-        shared = {key: value for key, value in self.config.items() if key not in (*_BESIDE, "seed", "scheme", "optimizer")}
+        shared = {
+            key: value for key, value in self.config.items() if key not in (*_BESIDE, "seed", "scheme", "optimizer")
+        }
         shared["training"] = {key: value for key, value in shared["training"].items() if key not in ("seed", "epochs")}
         shared["training"] |= {"steps": self.plan.steps, "measure_every": self.plan.measure_every}
         return _canonical([shared, self.optimizer.signature, self.dataset.digest])
@@ -113,43 +112,53 @@ def from_hydra(config: DictConfig, choices: Mapping[str, Any], overrides: tuple[
 
     Raises ValueError or TypeError, with what was wrong, what is allowed, what was got and how to mend it.
     """
-    chosen = {str(group): name for group, name in choices.items() if "/" not in str(group)}
-    for group, name in chosen.items():
-        if not isinstance(name, str | None):
-            names = list(map(str, name))
+    plain = plain_config(config)
+    names = chosen(choices)
+    for group in VARIANTS:
+        if group not in names:  # Hydra merges a list of choices into one
             raise ValueError(
-                f"{group} takes one choice; got the list [{','.join(names)}]. Pass {group}={','.join(names)} -m to compare them."
+                f"{group} takes one choice; got a list. Pass {group}=NAME, or {group}=ONE,OTHER -m to compare."
             )
-    return build(_plain_config(config), {group: str(name) for group, name in chosen.items()}, overrides)
+    if plain["mode"]["name"] != names["mode"]:
+        raise ValueError(
+            f"mode.name is no key to set; got {plain['mode']['name']!r}. Pass mode=NAME, as in mode=train."
+        )
+    return build(plain, names, overrides)
+
+
+def chosen(choices: Mapping[str, Any]) -> dict[str, str]:
+    """The name chosen in each group of the lab's own."""
+    return {str(group): str(name) for group, name in choices.items() if "/" not in str(group)}
 
 
 def check_fixed(config: DictConfig, swept: Sequence[str]) -> None:
-    """Raises as ``from_hydra`` does for what is wrong in the groups that none of the ``swept`` keys belongs to."""
-    fixed = [group for group in VARIANTS if not any(key == group or key.startswith(f"{group}.") for key in swept)]
-    part = OmegaConf.masked_copy(config, fixed)
-    for group, node in _plain_config(part).items():
-        if group == "data":
-            load(node)
-        elif group == "architecture":
-            _check_keys(group, node)
-        else:
-            _make(group, node)
+    """Raises as ``from_hydra`` does for what is wrong in the groups that no ``swept`` key belongs to."""
+    for group in VARIANTS:
+        if not any(key == group or key.startswith(f"{group}.") for key in swept):
+            (values,) = plain_config(OmegaConf.masked_copy(config, group)).values()
+            if group == "architecture":  # what it is called with may be swept
+                parts.check_keys(group, values)
+            elif group == "data":
+                parts.make_dataset(values)
+            else:
+                parts.make(group, values)
 
 
-def _plain_config(config: DictConfig) -> dict[str, Any]:
+def plain_config(config: DictConfig) -> dict[str, Any]:
     """The lab's part of a configuration as plain values, interpolations resolved."""
     try:
-        own = {str(key): config[key] for key in config if key != "hydra"}
-        return {
-            key: OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if OmegaConf.is_config(value) else value
-            for key, value in own.items()
-        }
+        return {str(key): _plain_value(config[key]) for key in config if key not in ("hydra", "resume")}
     except MissingMandatoryValue as error:
-        missing = sorted(key for key in OmegaConf.missing_keys(config) if not key.startswith("hydra."))
-        texts = " ".join(f"{key}=..." for key in missing)
-        raise ValueError(f"{' and '.join(missing)} {'needs a value' if len(missing) == 1 else 'need values'}. Pass {texts}.") from error
+        keys = sorted(key for key in OmegaConf.missing_keys(config) if not key.startswith("hydra."))
+        needs = "need values" if len(keys) > 1 else "needs a value"
+        raise ValueError(f"{' and '.join(keys)} {needs}. Pass {' '.join(f'{key}=VALUE' for key in keys)}.") from error
     except OmegaConfBaseException as error:
-        raise ValueError(f"{error.full_key}: {str(error).partition(chr(10))[0]}. Name a key that exists, as in ${{seed}}.") from error
+        problem = str(error).partition("\n")[0]
+        raise ValueError(f"{error.full_key} has no value: {problem}. Pass {error.full_key}=VALUE.") from error
+
+
+def _plain_value(node: Any) -> Any:
+    return OmegaConf.to_container(node, resolve=True, throw_on_missing=True) if OmegaConf.is_config(node) else node
 
 
 def build(
@@ -157,14 +166,15 @@ def build(
 ) -> Trial:
     """The trial of a resolved configuration of plain values; raises as ``from_hydra`` does."""
     _check_shared(config)
-    for group in VARIANTS:
-        _check_keys(group, config[group])
-    dataset = load(_canonical(config["data"]))
-    activation = _make("activation", config["activation"])
-    dtype = config["training"]["dtype"]
-    network = _make("architecture", config["architecture"], dataset.inputs, dataset.outputs, activation, dtype=dtype)
-    loss = _loss(config["training"]["loss"], dataset)
-    optimizer = _make("optimizer", config["optimizer"])
+    training = config["training"]
+    dataset = parts.make_dataset(config["data"])
+    network = parts.make_network(
+        config["architecture"],
+        config["activation"],
+        inputs=dataset.inputs,
+        outputs=dataset.outputs,
+        dtype=training["dtype"],
+    )
     return Trial(
         config=config,
         key=trial_key(config, dataset),
@@ -172,120 +182,84 @@ def build(
         overrides=overrides,
         name=name or choices.get("scheme", "run"),
         network=network,
-        scheme=_make("scheme", config["scheme"]),
+        scheme=parts.make("scheme", config["scheme"]),
         dataset=dataset,
-        loss=loss,
-        optimizer=optimizer,
-        plan=_plan(config["training"], dataset),
+        loss=_loss(training["loss"], dataset),
+        optimizer=parts.make("optimizer", config["optimizer"]),
+        plan=_plan(training, dataset),
     )
-
-
-@lru_cache(maxsize=8)
-def load(data: str) -> Dataset:
-    """The data set that a canonical JSON of the group ``data`` describes; kept, since a sweep asks for it at each run."""
-    dataset = _make("data", json.loads(data))
-    if not isinstance(dataset, Dataset):
-        raise TypeError(f"data._target_ must return a runner.data.Dataset; got {type(dataset).__name__}")
-    return dataset
 
 
 def trial_key(config: Mapping[str, Any], dataset: Dataset) -> str:
     """sha256 of everything that a trial's results depend on, and of nothing else.
 
     Keys at their default are left out, so that a new key with a default moves no old trial's key; of the data its
-    content counts, not its path; of a target of one's own its source.
+    content counts, not its place; of a target of one's own its source.
     """
-    relevant: dict[str, Any] = {"results_version": RESULTS_VERSION, "seed": config["seed"], "dataset": dataset.digest}
-    relevant["training"] = _without_defaults(config["training"], asdict(_instance(schema.Training)))
-    relevant["training"].pop("seed", None)
-    if config["training"]["seed"] != config["seed"]:
-        relevant["training"]["seed"] = config["training"]["seed"]
+    training = dict(config["training"])
+    seed = training.pop("seed")
+    relevant: dict[str, Any] = {
+        "results_version": RESULTS_VERSION,
+        "seed": config["seed"],
+        "dataset": dataset.digest,
+        "training": _without_defaults(training, schema.DEFAULTS["training"]),
+    }
+    if seed != config["seed"]:
+        relevant["training"]["seed"] = seed
     for group in VARIANTS:
-        node = dict(config[group])
-        target = node["_target_"]
-        defaults = {
-            name: parameter.default
-            for name, parameter in inspect.signature(_locate(target)).parameters.items()
-            if parameter.default is not inspect.Parameter.empty
-        }
-        if group == "data":
-            node.pop("path", None)
-        relevant[group] = _without_defaults(node, defaults)
-        if not target.startswith(_OWN):
-            relevant[group]["source"] = _source_hash(target)
+        values = {key: value for key, value in config[group].items() if group != "data" or key not in _PLACES}
+        relevant[group] = _without_defaults(values, parts.defaults(group, values))
+        if not values["_target_"].startswith(_OWN):
+            relevant[group]["source"] = parts.source_hash(group, values)
     return hashlib.sha256(_canonical(relevant).encode()).hexdigest()
 
 
-def _make(group: str, node: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-    try:
-        return instantiate(node, *args, _convert_="all", **kwargs)
-    except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, ValueError | TypeError | OSError):
-            raise ValueError(_in_terms_of(group, node, str(cause))) from error
-        problem = f"{type(cause).__name__}: {cause}" if cause is not None else str(error)
-        raise ValueError(f"{group}: {node['_target_']} raised {problem}") from error
-
-
-def _in_terms_of(group: str, node: Mapping[str, Any], message: str) -> str:
-    """The message with the arguments it names written as they are on the command line: ``scheme.mode=fan_in``."""
-    for key in node:
-        message = re.sub(rf"(?<![\w.]){key}=(?:(['\"])(\w+)\1)?", rf"{group}.{key}=\2", message)
-        message = re.sub(rf"^{key}(?= )", f"{group}.{key}", message)
-    return message if group in message else f"{group}: {message}"
-
-
-def _check_keys(group: str, node: Mapping[str, Any]) -> None:
-    """Refuses a target that can't be found and keys that its signature doesn't have."""
-    target = node.get("_target_")
-    if not isinstance(target, str) or target == "???":
-        raise ValueError(f"{group}._target_ needs the address of a class or function. Pass {group}._target_=my.module.Mine.")
-    try:
-        signature = inspect.signature(_locate(target))
-    except Exception as error:
-        raise ValueError(
-            f"{group}._target_ must be the address of a class or function that can be imported; got {target!r} "
-            f"({_root(error)}). Check the spelling, and that its folder is on PYTHONPATH."
-        ) from error
-    parameters = signature.parameters.values()
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return
-    given = [key for key in node if not key.startswith("_")]
-    positional = {"architecture": 3}.get(group, 0)
-    allowed = [p.name for p in list(parameters)[positional:] if p.kind is not p.VAR_POSITIONAL and p.name != "dtype"]
-    for key in given:
-        if key not in allowed:
-            raise ValueError(unknown_key(f"{group}.{key}", [f"{group}.{name}" for name in allowed]))
-
-
-def unknown_key(key: str, allowed: list[str]) -> str:
-    """The message for a key that doesn't exist, with those that do."""
-    close = get_close_matches(key, allowed, n=1)
-    mend = f" Did you mean {close[0]}?" if close else ""
-    return f"{key} is not a key here; allowed: {', '.join(allowed) or 'none'}; got {key}.{mend}"
-
-
-def _root(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return str(error) or type(error).__name__
+def _without_defaults(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {}
+    for key, value in values.items():
+        if key not in defaults:
+            kept[key] = value
+        elif isinstance(value, Mapping) and isinstance(defaults[key], Mapping):
+            if nested := _without_defaults(value, defaults[key]):
+                kept[key] = nested
+        elif value != defaults[key]:
+            kept[key] = value
+    return kept
 
 
 def _check_shared(config: Mapping[str, Any]) -> None:
-    for name, value in (("seed", config["seed"]), ("training.seed", config["training"]["seed"])):
+    _check_names("", config, schema.DEFAULTS)
+    training, probe = config["training"], config["training"]["probe"]
+    for name, value in (("seed", config["seed"]), ("training.seed", training["seed"])):
         if value < 0:
             raise ValueError(f"{name} must be zero or positive; got {value}. Pass {name}=0.")
-    backends = ("mlflow", "none")
-    if (backend := config["tracking"]["backend"]) not in backends:
-        raise ValueError(f"tracking.backend must be one of {', '.join(backends)}; got {backend!r}. Pass tracking=none.")
+    for name, value, allowed in (
+        ("tracking.backend", config["tracking"]["backend"], ("mlflow", "none")),
+        ("training.dtype", training["dtype"], DTYPES),
+        ("training.loss", training["loss"], ("auto", *LOSSES)),
+        ("training.save", training["save"], ("none", "initial", "final", "both")),
+        ("training.probe.source", probe["source"], ("train", "validation", "gaussian")),
+    ):
+        if value not in allowed:
+            raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {value!r}. Pass {name}={allowed[0]}.")
+
+
+def _check_names(prefix: str, values: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Refuses shared keys that were added or deleted: nothing reads the one, something needs the other."""
+    for key in values:
+        if key not in expected:
+            raise ValueError(parts.unknown_key(f"{prefix}{key}", [f"{prefix}{name}" for name in expected]))
+    for key, value in expected.items():
+        if key not in values:
+            raise ValueError(f"{prefix}{key} needs a value; it was deleted. Take ~{prefix}{key} out.")
+        if isinstance(value, Mapping):
+            _check_names(f"{prefix}{key}.", values[key], value)
 
 
 def _loss(name: str, dataset: Dataset) -> Loss:
     fitting = "cross_entropy" if dataset.task == "classification" else "mse"
     if name == "auto":
         return LOSSES[fitting]
-    if name not in LOSSES:
-        raise ValueError(f"training.loss must be one of auto, {', '.join(LOSSES)}; got {name!r}. Pass training.loss=auto.")
     if name == "cross_entropy" and dataset.task == "regression":
         raise ValueError(
             f"training.loss=cross_entropy needs classes, and {dataset.name} has numbers as targets (regression). "
@@ -313,15 +287,13 @@ def _plan(training: Mapping[str, Any], dataset: Dataset) -> Plan:
     steps = training["steps"]
     if (epochs := training["epochs"]) is not None:
         if not (math.isfinite(epochs) and epochs >= 0):
-            raise ValueError(f"training.epochs must be a finite number of at least 0; got {epochs}. Pass training.epochs=20.")
+            raise ValueError(
+                f"training.epochs must be a finite number of at least 0; got {epochs}. Pass training.epochs=20."
+            )
         steps = round(epochs * per_epoch)
     if not (math.isfinite(training["threshold"]) and training["threshold"] > 0):
         raise ValueError(f"training.threshold must be a finite loss above 0; got {training['threshold']}. Pass 0.5.")
-    if training["save"] not in (choices := ("none", "initial", "final", "both")):
-        raise ValueError(f"training.save must be one of {', '.join(choices)}; got {training['save']!r}. Pass none.")
     probe = training["probe"]
-    if probe["source"] not in (sources := ("train", "validation", "gaussian")):
-        raise ValueError(f"training.probe.source must be one of {', '.join(sources)}; got {probe['source']!r}. Pass train.")
     if probe["size"] < 2:
         raise ValueError(f"training.probe.size must be at least 2; got {probe['size']}. Pass training.probe.size=256.")
     available = {"train": samples, "validation": len(dataset.x_validation), "gaussian": probe["size"]}[probe["source"]]
@@ -339,17 +311,6 @@ def _plan(training: Mapping[str, Any], dataset: Dataset) -> Plan:
     )
 
 
-def _instance(kind: type) -> Any:
-    """A schema dataclass with its defaults, None where it has none."""
-    assert is_dataclass(kind)
-    return kind(**{f.name: None for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING})
-
-
-def _without_defaults(node: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    missing = object()
-    return {key: value for key, value in node.items() if value != defaults.get(key, missing)}
-
-
 def _canonical(value: Any) -> str:
     return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), default=str)
 
@@ -361,12 +322,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-@lru_cache(maxsize=64)
-def _source_hash(target: str) -> str:
-    try:
-        source = Path(inspect.getfile(inspect.unwrap(_locate(target)))).read_bytes()
-    except (OSError, TypeError):
-        source = target.encode()
-    return hashlib.sha256(source).hexdigest()

@@ -24,7 +24,7 @@ def verdict_lines(comparison: Comparison) -> list[str]:
         return ["one seed: no ranking. Add seed='range(0,5)'."]
     ranked = [pair for pair in pairs if groups["verdict"][pair["group"]]]
     if pairs and not ranked:
-        return ["no two groups have two seeds in common: no ranking. Sweep the same seeds in each."]
+        return ["no ranking: no two groups finished two seeds in common. Sweep the same seeds in each."]
     ranked.sort(key=lambda pair: groups["place"][pair["group"]])
     lines = []
     for best, members in groupby(ranked, key=lambda pair: pair["best"]):
@@ -63,7 +63,8 @@ def _sentence(comparison: Comparison, pair: Mapping[Any, Any], *, alone: bool) -
         faster, bounds = ("best", (ratio, low, high)) if ratio > 1 else ("other", (1 / ratio, 1 / high, 1 / low))
         times, low, high = (number(value, 2) for value in bounds)
         where = "" if pair["speed_pairs"] == pair["pairs"] else f" in {pair['speed_pairs']} where both arrive"
-        parts.append(f"{names[faster]} {times}x faster [{low}, {high}]{where}")
+        if times != "1.0":
+            parts.append(f"{names[faster]} {times}x faster [{low}, {high}]{where}")
     parts[-1] += f", {pair['pairs']} pairs"
     never = [names[role] for role, group in (("best", best), ("other", other)) if group["never"] == group["seeds"]]
     if len(never) == 1:

@@ -40,7 +40,7 @@ def run(
     """A trial and its outcome.
 
     ``factor``: of the mean square from layer to layer as measured, ``expected`` by theory (None: it says nothing), the
-    activation keeping ``kept``; ``scatter``: of log rms at the last hidden layer; ``gradient``: its std by hidden layer.
+    activation keeping ``kept``; ``scatter``: of log rms at the last hidden layer; ``gradient``: std by hidden layer.
     """
     plain: dict[str, Any] = {
         "seed": seed,
@@ -78,7 +78,8 @@ def run(
                 rows += [(0, "predicted_activation_rms", layer, theory)]
                 rows += [(0, "predicted_preactivation_rms", layer, theory / math.sqrt(kept))]
                 rows += [(0, "predicted_scatter", layer, scatter * math.sqrt(number / depth))]
-        rows += [(0, "init_activation_rms", "output", 1.0), (0, "predicted_activation_rms", "output", 1.0)]
+        rows += [(0, "init_activation_rms", "output", 1.0)]
+        rows += [(0, "predicted_activation_rms", "output", 1.0)] * (expected is not None)
         rows += [(s, "train_loss", "", 1.0 / (1 + s)) for s in range(0, 421, 420 // HISTORY)]
     outcome = Outcome(
         key, fate, Rows.of(rows), {k.replace("steps_to", "steps_to_loss_0.5"): v for k, v in summary.items()},  # type: ignore[arg-type]
@@ -90,7 +91,7 @@ def run(
 def seeds(
     count: int, scheme: str, accuracy: float, *, noise: float = 0.01, steps: float = 30, **settings: Any
 ) -> list[Any]:
-    """``count`` runs of a scheme whose accuracies scatter about one by ``noise``, seed by seed in common with all others."""
+    """``count`` runs of a scheme, whose accuracies scatter by ``noise`` about what each seed gives every scheme."""
     own = np.random.default_rng(sum(scheme.encode())).normal(0, noise, (count, 2))
     shared = np.random.default_rng(0).normal(0, 0.05, count)
     return [

@@ -166,6 +166,20 @@ def test_zero_and_overflow_stand_at_the_edges() -> None:
     assert "too large" in caption(figure)
 
 
+def test_theory_of_zero_runs_along_the_lower_edge() -> None:
+    figure = run_figures("zeros", rows(rms=lambda layer: 0.0, theory=lambda layer: 0.0), {})["layers"]
+    np.testing.assert_allclose(lines(figure)[0], figure.axes[0].get_ylim()[0])
+    figure.draw_without_rendering()
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["0"]
+
+
+def test_a_dollar_in_a_name_is_a_dollar(tmp_path: Path) -> None:
+    runs = table({r"costs $\frac{$": 2})
+    made = curves(runs)
+    assert len(save(run_figures(r"costs $\frac{$", made[made["key"] == runs["key"][0]], {}), tmp_path)) == 3
+    save({"accuracy": sweep_figures(runs, made, group=["scheme"])["accuracy"]}, tmp_path)
+
+
 WEIRD: dict[str, dict[str, object]] = {
     "zeros": {"rms": lambda layer: 0.0, "theory": lambda layer: 0.0, "loss": lambda step: 2.3},
     "vanished": {"rms": lambda layer: 1e-30**layer, "theory": lambda layer: 1e-30**layer},
@@ -285,6 +299,15 @@ def test_groups_are_medians_of_their_runs() -> None:
     assert "he 2 at hidden/1 to 2 at output; xavier 4.5 at" in figures["layers"].get_label()
     labels = [text.get_text() for text in figures["loss"].axes[-1].get_legend().get_texts()]
     assert labels == ["he (3 runs)", "xavier (2 runs)"]
+
+
+def test_a_group_that_diverged_leaves_the_axis_to_the_others() -> None:
+    runs = table({"he": 1, "random": 1}, fate=["finished", "diverged"])
+    made = pd.concat([rows("he 0"), rows("random 0", loss=lambda step: 1e20 if step < 3 else math.nan)])
+    axis = sweep_figures(runs, made, group=["scheme"])["loss"].axes[0]
+    assert axis.get_ylim()[1] < 100
+    (cross,) = [line for line in axis.lines if line.get_marker() == "X"]
+    assert (list(cross.get_xdata()), list(cross.get_ydata())) == ([2], [axis.get_ylim()[1]])
 
 
 def test_groups_of_networks_of_different_depth_share_one_axis() -> None:

@@ -29,7 +29,7 @@ def layer(runs, *, batch=16, fan_in=37, units=19, dtype=np.float32, seed=0):
     slope[:, :, :3] = 0
     gradient = rng.normal(0, 1e-4, weight.shape)
     arrays = {"weight": weight, "preactivation": z, "activation": np.tanh(z), "slope": slope}
-    arrays |= {"gradient": gradient, "update": -0.1 * gradient}
+    arrays |= {"gradient": gradient, "update": -0.1 * gradient, "backward": rng.normal(0.02, 0.1, z.shape)}
     return {name: x.astype(dtype) for name, x in arrays.items()}
 
 
@@ -60,11 +60,29 @@ def test_measurements_are_the_plain_formulas():
             "activation_saturated_fraction": (abs(run["slope"]) < 0.01).mean(),
             "activation_effective_rank": math.exp(scipy.stats.entropy(s)),
             "gradient_norm": np.linalg.norm(run["gradient"]),
+            "activation_correlation": pairs_correlation(run["activation"]),
+            "backward_correlation": pairs_correlation(run["backward"]),
+            "backward_rms": math.sqrt((run["backward"] ** 2).mean()),
             "update_ratio": np.linalg.norm(run["update"]) / np.linalg.norm(run["weight"]),
         }
         assert set(expected) == set(got) - {"weight_mean_z", "weight_std_z"}
         for name, value in expected.items():
             assert got[name][i] == pytest.approx(value, rel=1e-10), name
+
+
+def pairs_correlation(x):
+    """E[x x'] / E[x²] over pairs of different samples, by the pairs."""
+    gram = x @ x.T
+    return (gram.sum() - np.trace(gram)) / (len(x) - 1) / np.trace(gram)
+
+
+def test_correlation_is_one_of_equal_samples_and_nan_where_there_is_none():
+    x = np.random.default_rng(0).normal(size=(3, 1, 9)).repeat(4, axis=1)
+    x[1] = 0.0
+    correlation = STATISTICS["activation_correlation"].function
+    np.testing.assert_allclose(correlation(x), [1.0, np.nan, 1.0], rtol=1e-12)
+    np.testing.assert_allclose(correlation(x * 1e-200), [1.0, np.nan, 1.0], rtol=1e-12)
+    assert np.isnan(correlation(x[:, :1])).all()
 
 
 def test_the_functions_take_plain_arrays_too():
@@ -100,7 +118,7 @@ def test_measure_refuses_what_it_cannot_read():
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_a_run_measures_the_same_bits_alone_in_any_stack_and_in_any_layout(shape, dtype):
     rng = np.random.default_rng(1)
-    names = ("weight", "preactivation", "activation", "slope", "gradient", "update")
+    names = ("weight", "preactivation", "activation", "slope", "gradient", "update", "backward")
     stack = {name: rng.normal(0.3, 1.0, shape).astype(dtype) for name in names}
     stack["weight"][0, ..., 0] = -0.0  # zeros of both signs: the smallest must not depend on their order
     stack["weight"][0, ..., 1] = 0.0

@@ -24,6 +24,9 @@ _EDGES = np.concatenate([-_HALF_EDGES[:0:-1], _HALF_EDGES])
 # Of two variables each smooths the other's panels; those that are too wide are halved.
 _WIDE_HALF_EDGES = np.array([0.0, 2.117, 5.011, REACH])
 _WIDE_EDGES = np.concatenate([-_WIDE_HALF_EDGES[:0:-1], _WIDE_HALF_EDGES])
+# Seen from sixty standard deviations, what a function does near 0 falls between the nodes: panels lead down to it.
+_FAR = 64.0
+_LADDER = 1.307 * 16.0 ** np.arange(10)
 _SMALLEST = 1e-300  # in place of a vanishing scale: it puts every kink but zero out of reach, as it should
 
 Function = Callable[..., Any]
@@ -236,8 +239,15 @@ def _panels(f: Callable[[Array, Array], Any], case: Array, low: Array, high: Arr
 
 
 def _breaks(kinks: Sequence[float], scale: Array) -> Array:
-    """The kinks in standard deviations: (cases, kinks) for ``scale`` (cases,), which may be negative."""
-    return np.asarray(kinks, np.float64) / np.copysign(np.maximum(np.abs(scale), _SMALLEST), scale)[:, None]
+    """Where panels must end, in standard deviations (cases, points): for ``scale`` (cases,), which may be negative."""
+    scale = np.copysign(np.maximum(np.abs(scale), _SMALLEST), scale)[:, None]
+    breaks = np.asarray(kinks, np.float64) / scale
+    largest = np.abs(scale).max(initial=0.0)
+    if largest <= _FAR:
+        return breaks
+    steps = _LADDER[largest > _LADDER]
+    ladder = np.concatenate([-steps, steps]) / scale
+    return np.concatenate([breaks, np.where(np.abs(scale) > _FAR, ladder, 2 * REACH)], 1)
 
 
 def _second_moments(q: float | Array) -> Array:

@@ -110,7 +110,7 @@ def _draw_theory(axis: Axes, profile: _Profile, limits: tuple[float, float], *, 
         x, line, width = np.array([0.75, 1.25]), line.repeat(2), width.repeat(2)
     color = profile.group.color
     if band:
-        axis.fill_between(x, (line / width).clip(*limits), (line * width).clip(*limits), color=color, alpha=BAND, lw=0)
+        axis.fill_between(x, line / width, line * width, color=color, alpha=BAND, lw=0)
     axis.plot(x, line.clip(*limits), color=color, ls=profile.group.line, lw=1.6)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.polynomial import Chebyshev
@@ -17,9 +17,9 @@ from numpy.polynomial import Chebyshev
 from weightinit.activations import Activation
 from weightinit.arrays import Array
 from weightinit.fans import Fans
-from weightinit.gaussian import correlated_expectation, expectation
+from weightinit.gaussian import expectation
 from weightinit.laws import Law
-from weightinit.meanfield import second_moment, slope_second_moment
+from weightinit.meanfield import covariance, second_moment, slope_covariance, slope_second_moment
 from weightinit.nn.moments import UNKNOWN_GRADIENT, UNKNOWN_MOMENTS, Gradient, Moments
 from weightinit.nn.weights import Position, WeightSpec
 
@@ -51,7 +51,7 @@ class Layer(Protocol):
 
     def backward(self, params: Params, d_output: Array, tape: Tape, *, into: Array | None) -> Array | None:
         """Writes the weights' gradients into the tape; returns the gradient of the input in ``into``, or None where
-        nobody needs it. ``into`` may be ``d_output`` itself in an elementwise layer."""
+        nobody needs it."""
 
     def expect(self, moments: Moments, laws: Mapping[str, Law]) -> Moments:
         """Moments of the output, from those of the input and the laws of the weights by name."""
@@ -60,8 +60,9 @@ class Layer(Protocol):
         """Gradient at the input, from that at the output and the moments of the input."""
 
 
-# Of the polynomial that stands for an expectation over many pairs of inputs; its error lies below 1e-6.
-DEGREE = 40
+# Degree of the polynomial that stands for an expectation over many pairs of inputs, accurate to about 1e-4, and the
+# angle between two inputs below which they count as one.
+DEGREE, SAME = 8, 1e-4
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ class Nonlinearity:
         near = [second_moment(q * math.exp(sign * step), self.activation) for sign in (1, -1)]
         slope = math.log(near[0] / near[1]) / (2 * step)
         spread = (fourth / square**2 - 1.0) / self.units
-        correlation = self._product(phi, moments) / square
+        correlation = self._product(covariance, square, moments) / square
         return Moments(square, mean, correlation, slope**2 * moments.relative_variance + spread)
 
     def expect_gradient(self, gradient: Gradient, moments: Moments, laws: Mapping[str, Law]) -> Gradient:
@@ -180,22 +181,27 @@ class Nonlinearity:
         fourth = expectation(lambda z: dphi(z) ** 4, q=q, kinks=kinks)
         return Gradient(
             gradient.second_moment * square,
-            gradient.correlation * self._product(dphi, moments) / square,
+            gradient.correlation * self._product(slope_covariance, square, moments) / square,
             gradient.relative_variance + (3.0 * fourth / square**2 - 1.0) / self.units,
         )
 
-    def _product(self, f: Callable[[Array], Array], moments: Moments) -> float | Array:
-        """E[f(z) f(z')] for the pre-activations of two inputs, of the shape of ``correlation``; NaN where that is."""
-        q, kinks = moments.second_moment, self.activation.kinks
-        correlation = np.clip(moments.correlation, -1.0, 1.0)
-
-        def at(angle: Array) -> Array:
-            return np.asarray(correlated_expectation(f, c=np.cos(angle), q=q, kinks=kinks))
-
-        if np.isnan(correlation).any():
+    def _product(self, at: Callable[..., Any], square: float, moments: Moments) -> float | Array:
+        """``at(c, activation, q)`` for the pre-activations of two inputs, of the shape of ``correlation``; NaN where
+        that is. ``square``: what it is at c = 1."""
+        angle = np.arccos(np.clip(moments.correlation, -1.0, 1.0))
+        if np.isnan(angle).any():
             return moments.correlation
-        if correlation.size <= DEGREE:
-            product: Array = at(np.arccos(correlation))
+
+        def by_angle(angle: Array) -> Array:
+            return np.asarray(at(np.cos(angle), self.activation, moments.second_moment))
+
+        if angle.size <= DEGREE:
+            product = by_angle(angle)
             return product if product.ndim else float(product)
-        # In the angle it is smooth up to both ends, also where f has kinks (Cho & Saul 2009).
-        return np.asarray(Chebyshev.interpolate(at, DEGREE, domain=[0.0, math.pi])(np.arccos(correlation)))
+        same = angle < SAME
+        product = np.full(angle.shape, square)
+        if not same.all():
+            # As a function of the angle it is smooth, also where phi has kinks (Cho & Saul 2009).
+            domain = [float(angle[~same].min()), float(angle[~same].max()) + SAME]
+            product[~same] = Chebyshev.interpolate(by_angle, DEGREE, domain=domain)(angle[~same])
+        return product

@@ -27,9 +27,10 @@ Phase: TypeAlias = Literal["train", "evaluate"]
 class Tape:
     """Work memory of one stack, allocated once and reused at every step.
 
-    By layer: ``input`` (what entered a layer with weights; a reference), ``preactivation``, ``activation`` and
-    ``d_preactivation`` (gradient of the loss), each ``(runs, batch, units)``. By weight: ``gradient``, views into
-    ``flat_gradient`` ``(runs, parameters)``. ``ones`` is ``(1, 1, batch)``.
+    By layer: ``input`` (what entered a layer with weights; a reference), ``preactivation``, ``activation`` and the
+    gradients of the loss ``d_preactivation`` and ``d_activation``, each ``(runs, batch, units)``; those of activations
+    share one memory, and each lasts only until the next. By weight: ``gradient``, views into ``flat_gradient``
+    ``(runs, parameters)``. ``ones`` is ``(1, 1, batch)``.
     """
 
     runs: int
@@ -42,6 +43,7 @@ class Tape:
     preactivation: dict[str, Array] = field(default_factory=dict)
     activation: dict[str, Array] = field(default_factory=dict)
     d_preactivation: dict[str, Array] = field(default_factory=dict)
+    d_activation: dict[str, Array] = field(default_factory=dict)
 
     @property
     def d_output(self) -> Array:
@@ -111,11 +113,13 @@ class Network:
         """Memory for a stack of ``runs`` that sees ``batch`` samples at a time; to ``evaluate`` it needs no gradients."""
         flat = xp.zeros((runs if phase == "train" else 0, self.parameters), self.dtype)
         tape = Tape(runs, batch, xp, flat, self.views(flat), xp.ones((1, 1, batch), self.dtype))
+        shared = xp.empty(runs * batch * max(layer.units for layer in self.layers), self.dtype)
         for layer in self.layers:
             shape = (runs, batch, layer.units)
             getattr(tape, layer.quantity)[layer.name] = xp.empty(shape, self.dtype)
-            if phase == "train" and layer.name not in tape.d_preactivation:
-                tape.d_preactivation[layer.name] = xp.empty(shape, self.dtype)
+            if phase == "train":
+                memory = shared if layer.quantity == "activation" else xp.empty(prod(shape), self.dtype)
+                getattr(tape, f"d_{layer.quantity}")[layer.name] = memory[: prod(shape)].reshape(shape)
         return tape
 
     def forward(self, params: Params, state: State, x: Array, tape: Tape, *, phase: Phase = "train") -> Array:
@@ -131,8 +135,7 @@ class Network:
         """Gradients of all weights by name, each (runs, *shape), in the tape's memory, after a ``forward``."""
         gradient = d_output
         for layer, before in zip(self.layers[:0:-1], self.layers[-2::-1], strict=True):
-            # An elementwise layer finds its own buffer here: it turns d_activation into d_preactivation in place.
-            into = tape.d_preactivation[before.name]
+            into = getattr(tape, f"d_{before.quantity}")[before.name]
             layer.backward(params, gradient, tape, into=into)
             gradient = into
         self.layers[0].backward(params, gradient, tape, into=None)

@@ -1,0 +1,640 @@
+"""The audit: honest draws pass at the stated rate, mistakes are caught and named, trained weights get no verdict."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from scipy.special import chdtr, chdtrc
+
+from runner.composition import Composer
+from runner.training import train
+from weightinit import audit
+from weightinit.__main__ import main
+from weightinit.auditing import read_arrays
+from weightinit.auditing.expected import NAMED, rule
+from weightinit.auditing.sample import largest_z
+from weightinit.fans import Fans, compute_fans
+from weightinit.laws import UNKNOWN, Law
+from weightinit.nn import mlp
+from weightinit.nn.weights import WeightSpec
+from weightinit.schemes import Normal, PyTorchLinear, VarianceScaling
+
+LAWS = [
+    "he",
+    "he_uniform",
+    "he(distribution='truncated_normal')",
+    "glorot_uniform",
+    "orthogonal(gain=1.4, preserve='rms')",
+    "sparse",
+    "siren",
+    "pytorch",
+    "flax",
+    "sklearn",
+    "random",
+    "normal(mean=0.1, std=0.02)",
+    "uniform(low=0.0, high=0.1)",
+    "truncated_normal(mean=0.3, std_before=1.0, absolute_bounds=(-0.5, 2.0))",
+    "identity",
+    "constant",
+]
+DTYPES = ["float32", "float16", "bfloat16"]
+
+
+def draw(law, sizes, rng, dtype="float32"):
+    """Weights and biases ``1/weight``, ``1/bias`` ... of a dense network, or of one convolution for a tuple."""
+    arrays = {}
+    for i, shape in enumerate(sizes, 1):
+        spec = WeightSpec(f"{i}/weight", shape, compute_fans(shape), "weight", "input" if i == 1 else "hidden")
+        bias = WeightSpec(f"{i}/bias", shape[-1:], spec.fans, "bias", "hidden")
+        arrays[spec.name] = cast(rule(law).draw(spec, rng), dtype)
+        arrays[bias.name] = cast(rule(law).draw_bias(bias, rng), dtype)
+    return arrays
+
+
+def cast(x, dtype):
+    if dtype != "bfloat16":
+        return x.astype(dtype)
+    bits = x.astype(np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)).view(np.float32)  # rounds to even
+
+
+def kinds(tensor):
+    return [finding.kind for finding in tensor.findings]
+
+
+# Honest draws
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_honest_draws_of_every_law_pass_at_the_stated_rate(dtype):
+    rng = np.random.default_rng(11)
+    sizes = [(64, 48), (7, 5), (40, 1), (1, 30), (16, 16), (100, 10)]
+    level, audits = 0.2, 10 * len(LAWS)
+    alarms = default = 0
+    for i in range(audits):
+        law = LAWS[i % len(LAWS)]
+        arrays = draw(law, sizes, rng, dtype)
+        alarms += not audit(arrays, law, level=level).ok
+        default += not audit(arrays, law).ok
+    assert 0 < alarms < level * audits + 4.5 * math.sqrt(level * (1 - level) * audits)
+    assert default <= 2  # at 0.001 an audit, three among 160 have a chance of 6e-4
+
+
+def test_z_scores_are_normal_deviates_even_of_small_tensors():
+    rng = np.random.default_rng(12)
+    for law in ("he", "he_uniform", "flax"):
+        reports = [audit(draw(law, [(8, 5)], rng), law)["1/weight"] for _ in range(1500)]
+        for z in (np.array([r.mean_z for r in reports]), np.array([r.std_z for r in reports])):
+            assert abs(z.mean()) < 4.5 / math.sqrt(z.size)
+            for size, chance in ((1.96, 0.05), (2.58, 0.01)):
+                assert abs((abs(z) > size).sum() - chance * z.size) < 4.5 * math.sqrt(chance * z.size)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("law", ["he", "he_uniform", "flax"])
+def test_rounding_is_no_finding_even_in_a_million_weights(law, dtype):
+    arrays = {"w": draw(law, [(1024, 1024)], np.random.default_rng(13), dtype)["1/weight"]}
+    assert audit(arrays, law).ok
+
+
+def test_units_that_rounding_makes_equal_are_no_finding():
+    x = np.random.default_rng(14).standard_normal((1, 2000)) * math.sqrt(2)
+    assert len(np.unique(x.astype(np.float16))) < 1900
+    assert audit({"w": x.astype(np.float16)}, "he").ok
+
+
+def test_a_networks_own_laws_pass_by_name_with_its_specs():
+    network = mlp(20, 5, "relu", depth=2, width=30)
+    initialized = VarianceScaling(scale=2.0, bias_std=0.1)(network, [0, 1])
+    for run in range(2):
+        arrays = {name: x[run] for name, x in initialized.params.items()}
+        laws = {name: each[run] for name, each in initialized.laws.items()}
+        assert audit(arrays, laws, specs=network.weights).ok
+        assert not audit(arrays, "he", specs=network.weights).ok
+
+
+# Mistakes
+
+MISTAKES = [
+    # what should be, what is, what the audit must call it
+    ("he", "xavier", "xavier"),
+    ("xavier", "he", "he"),
+    ("he_uniform", "lecun_uniform", "lecun_uniform"),
+    ("he", "normal(std=0.02)", "normal(std=0.02)"),
+    ("he", "random", "random"),
+    ("he", "normal", "normal"),
+    ("he", "uniform(low=0.0, high=1.0)", "uniform(low=0.0, high=1.0)"),
+    ("he", "he(mode='fan_out')", "he with fan_out for fan_in"),
+    ("he_uniform", "he_uniform(mode='fan_out')", "he_uniform with fan_out for fan_in"),
+    ("orthogonal", "orthogonal(gain=1.4142135)", "orthogonal(gain=1.414)"),
+    ("xavier", "orthogonal", "orthogonal(gain=1)"),
+    ("orthogonal", "xavier", "xavier"),
+    ("orthogonal", "he", "he"),
+    ("glorot_normal", "glorot_uniform", "glorot_uniform"),
+    ("he", "pytorch", "pytorch"),
+    ("he", "keras", "glorot_uniform"),
+    ("he", "flax", "lecun_normal(distribution='truncated_normal')"),
+    ("he", "he(distribution='truncated_normal')", "he(distribution='truncated_normal')"),
+    ("he_uniform", "he", "he"),
+]
+
+
+@pytest.mark.parametrize(("should", "does", "called"), MISTAKES)
+def test_a_mistaken_law_is_caught_and_named(should, does, called):
+    rng = np.random.default_rng(21)
+    for _ in range(10):
+        report = audit(draw(does, [(128, 48), (48, 80)], rng), should)
+        assert report.verdict == "differs"
+        for name in ("1/weight", "2/weight"):
+            assert report[name].looks_like[0] == called, report[name]
+            assert called.partition(" with ")[0].partition("(")[0] in report[name].sentence
+        assert called in report.sentence
+
+
+def scaled(std, family, rng, shape=(128, 48)):
+    match family:
+        case "normal":
+            return rng.standard_normal(shape) * std
+        case "uniform":
+            return rng.uniform(-std, std, shape)  # std is the bound here
+    draw = rule(f"truncated_normal(std_before={std})").draw
+    return draw(WeightSpec("w", shape, compute_fans(shape), "weight", "hidden"), rng)
+
+
+SLIPS = [
+    # law, family and std (or bound) drawn, name, words that must be said
+    ("he(distribution='truncated_normal')", "truncated", math.sqrt(2 / 128), "correction", "0.87962566"),
+    ("he", "truncated", math.sqrt(2 / 128), "correction", "0.87962566"),
+    ("truncated_normal(std_before=0.02)", "normal", 0.02, "not cut", "absolute values"),
+    ("he(distribution='truncated_normal')", "normal", math.sqrt(2 / 128), "he", ""),
+    ("he(distribution='truncated_normal')", "normal", math.sqrt(2 / 128) / 0.87962566, "not cut", "absolute values"),
+    ("he_uniform", "uniform", math.sqrt(2 / 128), "its std for the bound", "sqrt(3)"),
+    ("he", "normal", 2 / 128, "its variance for the std", "square root"),
+]
+
+
+@pytest.mark.parametrize(("law", "family", "std", "called", "said"), SLIPS)
+def test_a_slip_in_the_std_or_the_bounds_is_caught_and_named(law, family, std, called, said):
+    rng = np.random.default_rng(22)
+    for _ in range(10):
+        tensor = audit({"w": scaled(std, family, rng)}, law)["w"]
+        assert kinds(tensor) == ["law"]
+        assert any(called in name for name in tensor.looks_like), tensor
+        assert said in tensor.sentence or called not in tensor.looks_like[0]
+
+
+def test_absolute_bounds_at_a_small_std_leave_values_outside_the_support():
+    law = "truncated_normal(std_before=0.02)"
+    honest_pytorch = "truncated_normal(std_before=0.02, absolute_bounds=(-2, 2))"
+    arrays = draw(honest_pytorch, [(128, 64)], np.random.default_rng(23))
+    tensor = audit(arrays, law)["1/weight"]
+    beyond = int((abs(arrays["1/weight"]) > 0.04).sum())
+    assert tensor.outside == beyond
+    assert abs(beyond - 0.0455 * 8192) < 4.5 * math.sqrt(0.0455 * 8192)
+    assert "absolute" in tensor.sentence
+    assert audit(arrays, honest_pytorch).ok
+
+
+@pytest.mark.parametrize(
+    ("fan_in", "called"), [(16, "without the kernel in its fans"), (16 * 32 * 3, "with its axes misread")]
+)
+def test_fans_of_a_convolution_counted_wrongly_are_named(fan_in, called):
+    x = np.random.default_rng(24).standard_normal((3, 3, 16, 32)) * math.sqrt(2 / fan_in)
+    assert audit({"conv/kernel": x}, "he")["conv/kernel"].looks_like[0] == f"he {called}"
+
+
+def test_an_unknown_scale_is_a_finding_with_its_factor():
+    x = np.random.default_rng(25).standard_normal((128, 64))
+    tensor = audit({"w": x * 0.3}, "he")["w"]
+    assert kinds(tensor) == ["scale"]
+    assert tensor.looks_like[0].startswith("normal(std=0.3")
+    tensor = audit({"w": x * math.sqrt(2 / 128) * math.sqrt(3)}, "he")["w"]
+    assert "a factor sqrt(3)" in tensor.sentence
+    assert "a factor sqrt(2)" in audit({"w": x * math.sqrt(2 / 128)}, "xavier")["w"].sentence
+
+
+def power(factor, elements, kurtosis, tests=7):
+    """Chance that the test of the std catches a factor, from the distribution of the sample variance."""
+    freedom = 2 * elements / (kurtosis - (elements - 3) / (elements - 1))
+    limit, spread = largest_z(1e-3 / tests), math.sqrt(2 / (9 * freedom))
+    low, high = ((1 - spread**2 + sign * limit * spread) ** 3 for sign in (-1, 1))
+    return chdtr(freedom, freedom * low / factor**2) + chdtrc(freedom, freedom * high / factor**2)
+
+
+def test_the_power_is_what_sampling_theory_says():
+    rng = np.random.default_rng(26)
+    n, audits = 128 * 64, 150
+    for factor in (1.02, 1.031, 1.045, 0.97):  # the power rises from a tenth to all
+        caught = 0
+        for _ in range(audits):
+            x = rng.standard_normal((128, 64)) * math.sqrt(2 / 128) * factor
+            caught += abs(audit({"w": x}, "he")["w"].std_z) > largest_z(1e-3 / 7)
+        expected = power(factor, n, 3.0)
+        assert abs(caught - audits * expected) < 4.5 * math.sqrt(audits * max(expected * (1 - expected), 1 / audits))
+
+
+def test_at_128x64_the_grave_mistakes_escape_with_no_chance_to_speak_of():
+    n = 128 * 64
+    for factor in (math.sqrt(2), math.sqrt(0.5)):  # He for Xavier, and fans of 128 and 64 swapped
+        assert 1 - power(factor, n, 3.0) < 1e-9
+        assert 1 - power(factor, n, 1.8) < 1e-9
+    assert 1 - power(0.87962566, n, 2.37) < 1e-9
+
+
+# Faults of other kinds
+
+
+@pytest.fixture
+def arrays():
+    return draw("he", [(64, 96), (96, 128), (128, 96), (96, 128)], np.random.default_rng(31))
+
+
+def test_not_a_number_and_infinity(arrays):
+    arrays["1/weight"][3, 4], arrays["2/weight"][0, :2] = np.nan, np.inf
+    arrays["3/weight"][:] = np.nan
+    report = audit(arrays, "he")
+    assert [report[f"{i}/weight"].not_finite for i in (1, 2, 3, 4)] == [1, 2, 128 * 96, 0]
+    assert kinds(report["1/weight"]) == ["not_finite"]
+    assert report["4/weight"].verdict == "follows"
+    assert report.verdict == "differs"
+    json.dumps(report.as_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize(("value", "kind"), [(0.0, "zeros"), (0.01, "constant")])
+def test_one_value_everywhere(arrays, value, kind):
+    arrays["2/weight"][:] = value
+    report = audit(arrays, "he")
+    assert kinds(report["2/weight"]) == [kind]
+    assert [t.name for t in report.tensors if t.findings] == ["2/weight"]
+
+
+def test_zeros_among_the_weights_are_told_apart_from_the_law(arrays):
+    arrays["1/weight"][np.random.default_rng(1).random((64, 96)) < 0.3] = 0
+    arrays["2/weight"][:40] = 0
+    report = audit(arrays, "he")
+    for name in ("1/weight", "2/weight"):
+        assert kinds(report[name]) == ["zeros"]
+        assert report[name].zeros == (arrays[name] == 0).sum()
+
+
+def test_cloned_layers_and_shared_noise(arrays):
+    arrays["4/weight"] = arrays["2/weight"].copy()
+    arrays["3/weight"] = np.random.default_rng(7).standard_normal((128, 96)) * math.sqrt(2 / 128)
+    arrays["5/weight"] = (np.random.default_rng(7).standard_normal((96, 50)) * math.sqrt(2 / 96)).astype(np.float16)
+    report = audit(arrays, "he")
+    assert (kinds(report["4/weight"]), report["4/weight"].same_as) == (["copy"], "2/weight")
+    assert (kinds(report["5/weight"]), report["5/weight"].same_as) == (["noise"], "3/weight")
+    assert report["1/weight"].verdict == report["1/bias"].verdict == report["2/bias"].verdict == "follows"
+
+
+def test_identical_units(arrays):
+    arrays["1/weight"][:, 5] = arrays["1/weight"][:, 90]
+    arrays["2/weight"][:] = arrays["2/weight"][:, :1]
+    report = audit(arrays, "he")
+    assert (kinds(report["1/weight"]), report["1/weight"].repeated_units) == (["units"], 1)
+    assert (kinds(report["2/weight"]), report["2/weight"].repeated_units) == (["units"], 127)
+
+
+def test_biases_left_at_pytorchs_default_and_at_a_wrong_constant(arrays):
+    arrays["1/bias"] = draw("pytorch", [(64, 96)], np.random.default_rng(2))["1/bias"]
+    arrays["2/bias"][:] = 0.01
+    report = audit(arrays, "he")
+    assert report["1/bias"].looks_like == ("pytorch",)
+    assert kinds(report["2/bias"]) == ["constant"]
+    assert report.verdict == "differs"
+    assert report["1/weight"].verdict == "follows"
+
+
+def test_a_fixed_matrix_must_be_that_matrix():
+    assert audit({"w": np.eye(20, 30)}, "identity").ok
+    assert not audit({"w": np.eye(20, 30) * 1.1}, "identity").ok
+    assert not audit({"w": np.eye(20, 30)}, "he").ok
+
+
+# Trained weights
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "scheme=he architecture.depth=3",
+        "scheme=orthogonal architecture.depth=3",
+        "scheme=pytorch architecture.depth=2",
+        "scheme=he_uniform architecture.depth=3 architecture.bias=false",
+    ],
+)
+def test_trained_weights_get_no_verdict_and_their_start_a_good_one(settings):
+    shared = "data=digits architecture.width=64 training.steps=300 training.batch_size=32 tracking=none"
+    [trial] = Composer().trials([[*shared.split(), "training.save=both", *settings.split()]])
+    [outcome] = train([trial])
+    for when, verdict in (("initial", "follows"), ("final", "trained")):
+        prefix = f"{when}/"
+        weights = {name.removeprefix(prefix): x for name, x in outcome.arrays.items() if name.startswith(prefix)}
+        report = audit(weights, trial.scheme, specs=trial.network.weights)
+        assert report.verdict == verdict, str(report)
+    assert report.sentence.startswith("No verdict")
+    assert not report.ok
+
+
+def test_heavy_tails_and_directions_look_trained():
+    rng = np.random.default_rng(41)
+    tails = rng.standard_t(3, (128, 64)) * math.sqrt(2 / 128 / 3)
+    drawn = rng.standard_normal((128, 64)) * math.sqrt(2 / 128)
+    direction = np.outer(rng.standard_normal(128), rng.standard_normal(64)) * math.sqrt(2 / 128) * 0.3
+    for x in (tails, drawn + direction):
+        report = audit({"w": x}, "he")
+        assert report.verdict == "trained"
+        assert "looks trained" in report["w"].sentence
+
+
+def test_one_odd_layer_of_many_is_a_finding_and_one_factor_for_all_is_no_training(arrays):
+    odd = {**arrays, "1/weight": np.random.default_rng(3).standard_t(3, (64, 96)) * 0.1}
+    report = audit(odd, "he")
+    assert (report.verdict, report["1/weight"].verdict) == ("differs", "trained")
+    assert audit({name: 1.3 * x for name, x in arrays.items()}, "he").verdict == "differs"
+    assert audit({name: x * 1.3 ** int(name[0]) for name, x in arrays.items()}, "he").verdict == "trained"
+
+
+# Layouts, names, laws
+
+
+def test_pytorchs_layout_is_told_by_the_names_or_said():
+    rng = np.random.default_rng(51)
+    dense, conv = rng.standard_normal((48, 128)), rng.standard_normal((32, 16, 3, 3))
+    torch = {"fc.weight": dense * math.sqrt(2 / 128), "conv.weight": conv * math.sqrt(2 / 144)}
+    report = audit(torch, "he")
+    assert report.ok
+    assert (report["fc.weight"].fans, report["conv.weight"].fans) == (Fans(128, 48), Fans(144, 288))
+    assert (report["fc.weight"].shape, report["conv.weight"].shape) == ((48, 128), (32, 16, 3, 3))
+    wrong = audit(torch, "he", layout="in_out")["fc.weight"]
+    assert "this looks like fan_out" in wrong.sentence
+    other = {name.replace(".", "/"): x for name, x in torch.items()}
+    assert not audit(other, "he").ok
+    assert audit(other, "he", layout="out_in").ok
+    keras = {"fc/kernel": torch["fc.weight"].T, "conv/kernel": torch["conv.weight"].transpose(2, 3, 1, 0)}
+    assert audit(keras, "he").ok
+
+
+def test_roles_are_told_by_names_and_biases_take_the_fans_beside_them():
+    rng = np.random.default_rng(52)
+    bound = 1 / math.sqrt(100)
+    state = {
+        "fc.weight": rng.uniform(-bound, bound, (64, 100)),
+        "fc.bias": rng.uniform(-bound, bound, 64),
+        "bn.weight": np.ones(64),
+        "bn.bias": np.zeros(64),
+        "bn.running_mean": np.zeros(64),
+        "bn.running_var": np.ones(64),
+        "bn.num_batches_tracked": np.array(0),
+    }
+    report = audit(state, "pytorch")
+    assert report.ok
+    assert report["fc.bias"].fans == (100, 64)
+    assert report["bn.bias"].verdict == report["bn.num_batches_tracked"].verdict == "unjudged"
+    state["bn.weight"] = np.full(64, 0.5)
+    assert kinds(audit(state, "pytorch")["bn.weight"]) == ["constant"]
+    assert audit({"W1": state["fc.weight"].T, "b1": state["fc.bias"][None]}, "pytorch").ok
+
+
+def test_patterns_give_laws_and_the_first_that_matches_counts(arrays):
+    arrays["output/weight"] = np.random.default_rng(53).standard_normal((64, 64)) * 0.02
+    laws = {"output/*": Normal(std=0.02), "*/weight": "he", "1/bias": Law("constant", 0.0, 0.0, (0.0, 0.0))}
+    report = audit(arrays, laws)
+    assert report.ok
+    assert report["2/bias"].verdict == "unjudged"
+    assert "3 without a law were not judged" in report.sentence
+    assert not audit(arrays, {"*/weight": "he", "output/*": "normal(std=0.02)"}).ok
+
+
+def test_without_a_law_only_copies_and_nans_are_findings(arrays):
+    assert audit(arrays, {"*": UNKNOWN}).verdict == "unjudged"
+    arrays["2/weight"][0] = np.nan
+    assert audit(arrays, {"*": UNKNOWN}).verdict == "differs"
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[1] / "conf" / "scheme").glob("*.yaml")))
+def test_a_name_means_what_the_scheme_of_that_name_is(path):
+    if path.stem not in NAMED:
+        pytest.skip("a scheme that states its laws with the weights has no name here")
+    assert rule(path.stem) == instantiate(OmegaConf.load(path))
+
+
+def test_options_of_a_name():
+    assert rule("he(gain=1.5)") == VarianceScaling(gain=1.5)
+    assert rule(" normal( std=0.02 )") == Normal(std=0.02)
+    assert rule("pytorch") == PyTorchLinear()
+
+
+@pytest.mark.parametrize(
+    ("error", "law", "options", "said"),
+    [
+        (ValueError, "hee", {}, "Pass law='he'"),
+        (ValueError, "he(std=1)", {}, "he takes"),
+        (ValueError, "normal(0.02)", {}, "options as in a call"),
+        (ValueError, "normal(std=open('x'))", {}, "options as in a call"),
+        (ValueError, "normal(std=0)", {}, "std must be positive"),
+        (ValueError, {"x*": "he"}, {}, "matches none"),
+        (ValueError, {"x*": "he"}, {"specs": ()}, "must match specs"),
+        (ValueError, "he", {"layout": "torch"}, "layout must be one of"),
+        (ValueError, "he", {"level": 1.0}, "level must lie"),
+        (TypeError, 3, {}, "law must be a name"),
+        (TypeError, VarianceScaling, {}, "law must be a name"),
+    ],
+)
+def test_wrong_input_is_refused_in_words(error, law, options, said):
+    with pytest.raises(error) as caught:
+        audit({"w": np.ones((3, 4))}, law, **options)
+    assert said in str(caught.value)
+
+
+def test_arrays_must_be_real_and_there():
+    with pytest.raises(ValueError, match="at least one"):
+        audit({}, "he")
+    with pytest.raises(TypeError, match="real numbers"):
+        audit({"w": np.ones((3, 4), complex)}, "he")
+    assert audit({"w": np.ones((0, 4)), "n": np.arange(3)}, "he").verdict == "unjudged"
+
+
+# Report
+
+
+def test_the_report_reads_well(arrays):
+    for i in (1, 2, 3):
+        arrays[f"{i}/weight"] *= math.sqrt(0.5)
+    arrays["a/very/long/name/of/a/layer/in/a/deep/network/weight"] = arrays.pop("4/weight")
+    report = audit(arrays, "he")
+    text = str(report)
+    assert max(map(len, text.splitlines())) <= 100
+    assert len([line for line in text.splitlines() if line.startswith(("1/weight", "1/weight, 2/weight, 3/weight:"))])
+    assert text.count("Looks like xavier") == 1
+    assert text.endswith("All of them look like xavier.")
+    for tensor in report.tensors:
+        assert tensor.sentence
+    with pytest.raises(KeyError, match="name must be one of"):
+        report["nowhere"]
+    plain = report.as_dict()
+    assert json.loads(json.dumps(plain, allow_nan=False))["verdict"] == "differs"
+    assert plain["tensors"][0]["looks_like"][0] == "xavier"
+
+
+# Files
+
+
+def safetensors(header, data=b"", *, length=None):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + data
+
+
+def entry(dtype, shape, start, stop):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [start, stop]}
+
+
+def test_safetensors_of_every_dtype(tmp_path):
+    x = np.array([[0.5, -1.25], [3.0, 0.0]])
+    kinds = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I8": "i1", "U8": "u1", "BOOL": "?"}
+    blobs = {kind: np.abs(x).astype(dtype).tobytes() for kind, dtype in kinds.items()}
+    blobs["BF16"] = (np.abs(x).astype("<f4").view("<u4") >> 16).astype("<u2").tobytes()
+    header, data = {"__metadata__": {"format": "pt"}}, b"\x01"  # an odd byte first, so that nothing is aligned
+    header["odd"] = entry("U8", [1], 0, 1)
+    for kind, blob in blobs.items():
+        header[kind] = entry(kind, [2, 2], len(data), len(data) + len(blob))
+        data += blob
+    header["empty"] = entry("F32", [0, 3], len(data), len(data))
+    (path := tmp_path / "all.safetensors").write_bytes(safetensors(header, data))
+    arrays = read_arrays(path)
+    assert list(arrays) == ["odd", *kinds, "BF16", "empty"]
+    for kind, dtype in (*kinds.items(), ("BF16", "<f4")):
+        np.testing.assert_array_equal(arrays[kind], np.abs(x).astype(dtype))
+    assert arrays["BF16"].dtype == np.float32
+    assert arrays["empty"].shape == (0, 3)
+    path.write_bytes(safetensors({"empty": entry("F32", [0], 0, 0)}))
+    assert read_arrays(path)["empty"].shape == (0,)
+
+
+F32 = entry("F32", [2], 0, 8)
+BROKEN = {
+    "nothing at all": b"",
+    "less than a length": b"\x00\x01",
+    "a header longer than the file": safetensors({"w": F32}, b"\0" * 8, length=10_000),
+    "a header of absurd length": struct.pack("<Q", 2**63) + b"{}",
+    "no JSON": safetensors(b"{not json}"),
+    "no UTF-8": safetensors(b"\xff\xfe{}"),
+    "JSON nested too deep": safetensors(b"[" * 100_000),
+    "a list": safetensors([1, 2]),
+    "no tensors": safetensors({"__metadata__": {}}),
+    "a name twice": safetensors(json.dumps({"v": F32, "w": F32}).replace("v", "w").encode(), b"\0" * 8),
+    "an entry that is no object": safetensors({"w": 3}),
+    "no offsets": safetensors({"w": {"dtype": "F32", "shape": [2]}}, b"\0" * 8),
+    "a negative size": safetensors({"w": entry("F32", [-2], 0, 8)}, b"\0" * 8),
+    "a fraction for a size": safetensors({"w": entry("F32", [2.0], 0, 8)}, b"\0" * 8),
+    "true for a size": safetensors({"w": entry("F32", [True, 2], 0, 8)}, b"\0" * 8),
+    "an unknown dtype": safetensors({"w": entry("F8_E4M3", [8], 0, 8)}, b"\0" * 8),
+    "a shape that doesn't fit": safetensors({"w": entry("F32", [3], 0, 8)}, b"\0" * 8),
+    "a huge shape": safetensors({"w": entry("F32", [2**40, 2**40], 0, 8)}, b"\0" * 8),
+    "offsets the wrong way": safetensors({"w": entry("F32", [2], 8, 0)}, b"\0" * 8),
+    "an end beyond the file": safetensors({"w": F32}, b"\0" * 4),
+    "bytes left over": safetensors({"w": F32}, b"\0" * 12),
+    "tensors that overlap": safetensors({"v": F32, "w": entry("F32", [2], 4, 12)}, b"\0" * 12),
+    "a hole": safetensors({"v": F32, "w": entry("F32", [2], 12, 20)}, b"\0" * 20),
+}
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+def test_a_broken_safetensors_file_is_refused(tmp_path, content):
+    (path := tmp_path / "broken.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match=r"broken\.safetensors") as caught:
+        read_arrays(path)
+    assert len(str(caught.value)) < 600
+
+
+def test_npz_without_pickles(tmp_path):
+    path = tmp_path / "weights.npz"
+    np.savez(path, W1=np.eye(3))
+    np.testing.assert_array_equal(read_arrays(path)["W1"], np.eye(3))
+    np.savez(path, W1=np.array([{}, []], object))
+    with pytest.raises(ValueError, match="plain arrays"):
+        read_arrays(path)
+    np.savez_compressed(path, W1=np.eye(100))
+    whole = path.read_bytes()
+    np.save(tmp_path / "one.npy", np.eye(3))
+    one = (tmp_path / "one.npy").read_bytes()
+    for content in (b"", b"no zip", one, whole[:200], whole[:60] + b"\xff" * 40 + whole[100:]):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"weights\.npz"):
+            read_arrays(path)
+    np.savez(path)
+    with pytest.raises(ValueError, match="no arrays"):
+        read_arrays(path)
+    with pytest.raises(ValueError, match=r"safetensors\.torch\.save_file"):
+        read_arrays(tmp_path / "model.pt")
+
+
+# From the shell
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A model as PyTorch would save it, its last layer left at the default."""
+    rng = np.random.default_rng(61)
+    tensors = {
+        "head.bias": np.zeros(10, "<f4"),
+        "layers.0.bias": np.zeros(48, "<f4"),
+        "layers.0.weight": (rng.standard_normal((48, 128)) * math.sqrt(2 / 128)).astype("<f4"),
+        "head.weight": rng.uniform(-1, 1, (10, 48)).astype("<f4") / np.float32(math.sqrt(48)),
+    }
+    header, data = {}, b""
+    for name, x in tensors.items():
+        header[name] = entry("F32", list(x.shape), len(data), len(data) + x.nbytes)
+        data += x.tobytes()
+    (path := tmp_path / "model.safetensors").write_bytes(safetensors(header, data))
+    return str(path)
+
+
+def test_statuses_and_patterns(model, capsys):
+    assert main(["audit", model, "--law", "he_normal"]) == 1
+    assert "Looks like pytorch" in capsys.readouterr().out
+    laws = ["--law", "head.weight=lecun_uniform(gain=0.57735026919)", "--law", "he_normal"]
+    assert main(["audit", model, *laws]) == 0
+    assert "All 4 tensors" in capsys.readouterr().out
+    assert main(["audit", model, "--law", "layers.*=he_normal", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] == "follows"
+    assert main(["audit", model, "--law", "layers.*=he_normal", "--layout", "in_out"]) == 1
+    assert "this looks like fan_out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["{model}", "--law", "hee"], "Pass law='he'"),
+        (["{model}", "--law", "conv*=he"], "matches none of the arrays"),
+        (["{model}", "--law", "he", "--law", "xavier"], "only one --law"),
+        (["{model}", "--law", "a=he", "--law", "a=xavier"], "twice"),
+        (["nowhere.safetensors", "--law", "he"], "No such file"),
+        (["nowhere.npz", "--law", "he"], "No such file"),
+        (["model.pt", "--law", "he"], "must end in .npz or .safetensors"),
+    ],
+)
+def test_bad_input_has_status_2_and_one_message(model, capsys, arguments, said):
+    assert main(["audit", *(argument.format(model=model) for argument in arguments)]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("error: ")
+    assert output.err.count("\n") == 1
+    assert said in output.err
+
+
+def test_from_a_shell(model):
+    done = subprocess.run(
+        [sys.executable, "-m", "weightinit", "audit", model, "--law", "he_normal"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "head.weight" in done.stdout

@@ -1,0 +1,75 @@
+"""``python -m weightinit audit model.safetensors --law he_normal``: the audit of weights made elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+from weightinit.auditing import audit, read_arrays
+
+DESCRIPTION = "Hold the arrays of a file of initial weights against the law that they should follow."
+
+EPILOG = """\
+A law is a name (he, he_normal, glorot_uniform, lecun_normal, orthogonal, pytorch, keras, flax ...), with options as in
+a call: 'normal(std=0.02)', "he(distribution='truncated_normal')". PATTERN=LAW gives it to the arrays whose names match;
+the first pattern that matches counts, a law without a pattern takes the rest, and what none takes is not judged.
+Exit status: 0 if all follow their laws, 1 if some don't or the weights look trained, 2 for what can't be read or isn't
+understood."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit status: 0 if all arrays follow their laws, 1 if not, 2 for wrong input."""
+    parser = argparse.ArgumentParser("python -m weightinit", formatter_class=argparse.RawDescriptionHelpFormatter)
+    command = parser.add_subparsers(required=True, metavar="audit").add_parser(
+        "audit", help=DESCRIPTION, description=DESCRIPTION, epilog=EPILOG, formatter_class=parser.formatter_class
+    )
+    command.add_argument("file", help="a .safetensors or .npz file")
+    command.add_argument("--law", action="append", required=True, metavar="[PATTERN=]LAW", help="may be repeated")
+    command.add_argument(
+        "--layout",
+        default="auto",
+        choices=("auto", "in_out", "out_in"),
+        help="axes of a weight: (*kernel, in, out) or PyTorch's (out, in, *kernel); auto tells by the names",
+    )
+    command.add_argument("--json", action="store_true", help="print the report as JSON")
+    options = parser.parse_args(arguments)
+    try:
+        report = audit(read_arrays(options.file), _laws(options.law), layout=options.layout)
+    except OSError as error:
+        print(f"error: can't read {options.file}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    except (ValueError, TypeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(report.as_dict(), indent=2) if options.json else report)
+    return 0 if report.ok else 1
+
+
+def _laws(given: Sequence[str]) -> str | dict[str, str]:
+    """One law, or laws by pattern, that of the rest last."""
+    patterns: dict[str, str] = {}
+    rest: list[str] = []
+    for text in given:
+        before, equals, after = text.partition("=")
+        if not equals or "(" in before:
+            rest.append(text)
+        elif before in patterns:
+            raise ValueError(f"--law gives {before!r} twice, {patterns[before]!r} and {after!r}. Leave one out.")
+        else:
+            patterns[before] = after
+    if len(rest) > 1:
+        raise ValueError(f"only one --law may stand without a pattern; got {', '.join(rest)}")
+    return {**patterns, **({"*": rest[0]} if rest else {})}
+
+
+if __name__ == "__main__":
+    try:
+        status = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    sys.exit(status)

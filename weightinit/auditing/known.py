@@ -1,0 +1,197 @@
+"""The laws that an array may follow in place of its own: mistakes that are often made, and defaults of libraries."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from weightinit.auditing.expected import Expected, Stating, rule
+from weightinit.auditing.sample import DRAWN, Sample, before_truncation
+from weightinit.fans import Fans, compute_fans
+from weightinit.initializers import truncated_moments, truncation
+from weightinit.laws import Law
+
+CLOSE = 5.0
+"""Log-likelihood below the best up to which a candidate still counts: the data prefer the best by exp(5) at most."""
+
+DEFAULT: Final = "Was the initializer ever applied to this layer?"
+
+KNOWN: Final[dict[str, str]] = {
+    "pytorch": f"the default of PyTorch's Linear and Conv layers, U(±1/sqrt(fan_in)). {DEFAULT}",
+    "glorot_uniform": f"the default of Keras' Dense and Conv layers. {DEFAULT}",
+    "lecun_normal(distribution='truncated_normal')": f"the default of Flax' Dense and Conv layers. {DEFAULT}",
+    "he": "",
+    "xavier": "",
+    "glorot_normal": "",
+    "he_uniform": "",
+    "lecun_uniform": "",
+    "he(distribution='truncated_normal')": "what Keras and JAX call he_normal: they truncate it.",
+    "glorot_normal(distribution='truncated_normal')": "what Keras and JAX call glorot_normal: they truncate it.",
+    "he(mode='fan_out')": "He's for the way back.",
+    "he_uniform(mode='fan_out')": "",
+    "xavier(mode='fan_out')": "",
+    "lecun_uniform(mode='fan_out')": "",
+    "random": "",
+    "normal(std=0.02)": "the habit of transformers: the fans don't count.",
+    "truncated_normal(std_before=0.02)": "the habit of transformers: the fans don't count.",
+    "normal(std=0.05)": "the default of Keras' RandomNormal.",
+    "uniform(low=-0.05, high=0.05)": "the default of Keras' RandomUniform.",
+    "normal": "plain standard_normal, not multiplied by anything; the default of PyTorch's Embedding.",
+    "uniform": "plain uniform numbers, not multiplied by anything.",
+    "uniform(low=0.0, high=1.0)": "plain rand, neither centred nor multiplied by anything.",
+}
+"""Laws by name that a weight may follow, each with what is to be said of it; the likeliest to be met first."""
+
+FACTORS: Final = {
+    "sqrt(2)": math.sqrt(2),
+    "1/sqrt(2)": math.sqrt(0.5),
+    "sqrt(3)": math.sqrt(3),
+    "1/sqrt(3)": math.sqrt(1 / 3),
+    "2": 2.0,
+    "1/2": 0.5,
+}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A law that an array may follow in place of its own; ``remark`` says how that comes about, and how to mend it."""
+
+    name: str
+    law: Law
+    remark: str
+
+
+def looks_like(sample: Sample, tensor: Expected, alpha: float) -> tuple[Candidate, ...]:
+    """The candidates that explain the sample, among those nearly as likely as the likeliest; the most usual first."""
+    if not sample.std > 0:
+        return ()
+    laws = [c for c in _candidates(tensor) if c.law.family in DRAWN and c.law.std > 0]
+    scores = [sample.log_likelihood(c.law) for c in laws]
+    best = max(scores)
+    named: dict[str, Candidate] = {}
+    for candidate, score in zip(laws, scores, strict=True):
+        if math.isfinite(best) and score >= best - CLOSE and sample.fit(candidate.law).passes(alpha):
+            named.setdefault(candidate.name, candidate)
+    return tuple(named.values())
+
+
+def of_any_scale(sample: Sample, alpha: float) -> Candidate | None:
+    """The likeliest family whose shape the sample has, with the mean and std measured; None if it has none."""
+    mean = sample.mean if abs(sample.mean) > 5 * sample.std / math.sqrt(sample.size) else 0.0
+    std = math.hypot(sample.std, sample.mean - mean)
+    if not std > 0:
+        return None
+    low, high = sample.range if mean else (-max(map(abs, sample.range)), max(map(abs, sample.range)))
+    sigma, below, above = truncation(std_after=std)
+    location = f"mean={mean:.4g}, " if mean else ""
+    free = [
+        Candidate(f"normal({location}std={std:.4g})", Law("normal", mean, std), ""),
+        Candidate(f"uniform(low={low:.4g}, high={high:.4g})", _uniform(low, high), ""),
+        Candidate(
+            f"truncated_normal({location}std_after={std:.4g})",
+            Law("truncated_normal", mean, std, (mean + sigma * below, mean + sigma * above)),
+            "",
+        ),
+    ]
+    fitting = [c for c in free if not sample.outside(c.law) and sample.fit(c.law).has_shape(alpha)]
+    return max(fitting, key=lambda c: sample.log_likelihood(c.law), default=None)
+
+
+def factor(ratio: float, error: float) -> str:
+    """The usual factor that a ratio of stds is, within three of its standard errors; empty if none."""
+    return next((f", a factor {name}" for name, size in FACTORS.items() if abs(ratio / size - 1) < 3 * error), "")
+
+
+def _candidates(tensor: Expected) -> Iterator[Candidate]:
+    if tensor.spec.role != "weight":
+        yield from _bias_candidates(tensor)
+        return
+    for name in ("pytorch", "glorot_uniform", "lecun_normal(distribution='truncated_normal')"):
+        yield Candidate(name, rule(name).law(tensor.spec), KNOWN[name])
+    if tensor.source is not None:
+        yield from _other_fans(tensor, tensor.source)
+    if tensor.law is not None:
+        yield from _slips(tensor, tensor.law)
+    for name, remark in KNOWN.items():
+        yield Candidate(name, rule(name).law(tensor.spec), remark)
+    if tensor.law is not None and tensor.law.family == "normal" and tensor.law.mean == 0:
+        cut = _cut(tensor.law.std / truncated_moments(-2.0, 2.0)[1])
+        yield Candidate(f"{tensor.label}, cut at two sigma", cut, "the std is right, but the tails are missing.")
+    for name in ("he", "xavier", "glorot_normal", "he_uniform", "lecun_uniform", "glorot_uniform"):
+        if rule(name) != tensor.source:
+            yield from _other_fans(replace(tensor, label=name), rule(name))
+
+
+def _bias_candidates(tensor: Expected) -> Iterator[Candidate]:
+    if tensor.fans is not None:
+        remark = f"the default of PyTorch's layers, U(±1/sqrt(fan_in)). {DEFAULT}"
+        yield Candidate("pytorch", rule("pytorch").bias_law(tensor.spec), remark)
+        yield Candidate("sklearn", rule("sklearn").bias_law(tensor.spec), "the default of scikit-learn's MLP.")
+
+
+def _other_fans(tensor: Expected, source: Stating) -> Iterator[Candidate]:
+    """The same rule with fans miscounted."""
+    spec = tensor.spec
+    fan_in, fan_out = spec.fans
+    if fan_in != fan_out:
+        yield Candidate(
+            f"{tensor.label} with fan_out for fan_in",
+            source.law(replace(spec, fans=Fans(fan_out, fan_in))),
+            "this looks like fan_out. Swap the fans, or name the layout of the array: 'in_out' or 'out_in'.",
+        )
+    if len(spec.shape) > 2:
+        yield Candidate(
+            f"{tensor.label} without the kernel in its fans",
+            source.law(replace(spec, fans=Fans(*spec.shape[-2:]))),
+            "fan_in is the product of the kernel's axes and the inputs, not the inputs alone.",
+        )
+        *kernel, inputs, outputs = spec.shape
+        for fans, mistake in (
+            (compute_fans((outputs, inputs, *kernel)), "(out, in, *kernel) were read as (*kernel, in, out)"),
+            (compute_fans(spec.shape, in_axis=1, out_axis=0), "(*kernel, in, out) were read as (out, in, *kernel)"),
+        ):
+            yield Candidate(
+                f"{tensor.label} with its axes misread",
+                source.law(replace(spec, fans=fans)),
+                f"{mistake}. Say which axes are which.",
+            )
+
+
+def _slips(tensor: Expected, law: Law) -> Iterator[Candidate]:
+    """The same law with a usual slip in its standard deviation, its truncation or its bounds."""
+    if law.family not in DRAWN or law.mean != 0:
+        return
+    label, std = tensor.label, law.std
+    if law.family == "truncated_normal":
+        for uncut in (before_truncation(law)[1], std):
+            yield Candidate(
+                f"{label}, not cut",
+                Law("normal", 0.0, uncut),
+                "bounds that are meant in sigma may have been taken for absolute values; PyTorch's trunc_normal_ cuts "
+                "at ±2 whatever its std. Multiply the bounds by the std.",
+            )
+    if law.family != "uniform":
+        yield Candidate(
+            f"{label} without the correction for truncation",
+            _cut(std),
+            "cutting at two sigma leaves 0.8796 of the std. Divide the std by 0.87962566 before cutting.",
+        )
+    yield Candidate(
+        f"{label} with its std for the bound of a uniform distribution",
+        _uniform(-std, std),
+        "a uniform distribution reaches to sqrt(3) times its std.",
+    )
+    variance = std**2
+    for other in (Law("normal", 0.0, variance), _uniform(-math.sqrt(3) * variance, math.sqrt(3) * variance)):
+        yield Candidate(f"{label} with its variance for the std", other, "the square root is missing.")
+
+
+def _uniform(low: float, high: float) -> Law:
+    return Law("uniform", (low + high) / 2, (high - low) / math.sqrt(12), (low, high))
+
+
+def _cut(sigma: float) -> Law:
+    """A normal of std ``sigma`` cut at two of it."""
+    return Law("truncated_normal", 0.0, sigma * truncated_moments(-2.0, 2.0)[1], (-2 * sigma, 2 * sigma))
