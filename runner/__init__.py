@@ -24,13 +24,21 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | None = None) -> tupl
     """
     from runner import sweep
     from runner.composition import Composer
+    from runner.launcher import cores, made_executor
     from runner.tracking import Recorder, read
 
     composer = Composer(config_dir)
     command = composer.command(overrides, multirun=True)
+    if not command.runs:
+        raise ValueError(
+            "run() takes sweeps that list their values; one that makes them up as it goes needs the shell."
+        )
     trials = sweep.named(composer.trials(command.runs))
     session = sweep.session(command, trials)
-    with Recorder(session, trials[0].tracking) as recorder:
-        sweep.execute(trials, recorder)
-        recorder.finish(figures=lambda: sweep.draw(session, *read(session.directory)))
+    recorder = Recorder(session, trials[0].tracking, [trial.key for trial in trials])
+    if not recorder.complete:
+        with recorder, made_executor("concurrent.futures.ThreadPoolExecutor", cores()) as executor:
+            missing = [trial for trial in trials if recorder.recall(trial) is None]
+            sweep.execute(missing, recorder, executor=executor, workers=cores())
+            recorder.finish(figures=lambda: sweep.draw(session, *read(session.directory)))
     return read(session.directory)

@@ -1,92 +1,198 @@
 """``python -m runner``: from the command line to a table, and an exit status.
 
 0: every run finished, or diverged, which is a result. 1: a run failed. 2: the command can't be carried out, and nothing
-was done. 130: interrupted; what had finished is kept.
+was done. 130: interrupted; what had finished is kept, and the same command with ``resume=true`` does the rest.
 """
 
 from __future__ import annotations
 
+import argparse
+import gc
 import os
+import shlex
+import signal
 import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 
-from runner import catalogue, comparison, launcher, report, schema, sweep
-from runner.composition import Command, Composer, own
-from runner.progress import Progress
-from runner.tracking import Recorder, read
-from runner.trial import from_hydra
+from runner import catalogue, forecast, schema
+from runner.composition import Command, Composer
+from runner.records import Outcome, Session, Tracking
+from runner.trial import Trial
+
+# What trains imports tables, figures and MLflow where it begins: a forecast is to answer at once.
+if TYPE_CHECKING:
+    from runner.tracking import Recorder
+    from runner.tracking.store import Status
 
 FAILED, MISTAKE, INTERRUPTED = 1, 2, 130
-# Flags that Hydra answers by itself, without running anything.
-HYDRAS_OWN = ("hydra_help", "cfg", "shell_completion", "info", "experimental_rerun")
 
 
 def main() -> int:
     """The exit status of this process's command line."""
-    arguments = get_args_parser().parse_args()
+    arguments = _arguments()
+    line = sys.argv[1:]
+    signal.signal(signal.SIGTERM, _interrupt)
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # so that scheme._target_=mine.Scheme finds mine.py here
     schema.register()
+    session = None
     try:
-        composer = Composer(arguments.config_dir)
-        if arguments.help:
-            print(catalogue.help_page(composer.folders))
-            return 0
-        if arguments.hydra_help or arguments.shell_completion or arguments.experimental_rerun:
-            _job()
-            return 0
-        command = composer.command(arguments.overrides, multirun=arguments.multirun)
-        if arguments.cfg or arguments.info:
-            _job()
-            return 0
-        if command.config.mode.name == "schemes":
-            print(catalogue.schemes_page(composer.folders))
-            return 0
-        return _train(command, composer)
-    except (ValueError, TypeError) as error:
-        print(f"runner: {error}", file=sys.stderr)
-        return MISTAKE
+        with ExitStack() as stack:
+            try:
+                composer = Composer(arguments.config_dir)
+                if arguments.help:
+                    print(catalogue.help_page(composer.folders))
+                    return 0
+                if arguments.hydra_help or arguments.shell_completion or arguments.experimental_rerun:
+                    _job()
+                    return 0
+                command = composer.command(arguments.overrides, multirun=arguments.multirun)
+                if arguments.cfg or arguments.info:
+                    _job()
+                    return 0
+                if command.config.mode.name == "schemes":
+                    print(catalogue.schemes_page(composer.folders))
+                    return 0
+                if command.config.mode.name == "forecast":
+                    print(_forecast(composer, command))
+                    return 0
+                from runner import sweep
+                from runner.tracking import Recorder
+
+                trials = sweep.named(composer.trials(command.runs))
+                session = sweep.session(command, trials)
+                recorder = Recorder(session, _tracking(command, trials), [trial.key for trial in trials])
+                if recorder.complete:
+                    _say(f"nothing is left to do in {_relative(session.directory)}")
+                    return _report(session, command, trials)
+                stack.enter_context(recorder)
+            except (ValueError, TypeError) as error:
+                _say(str(error))
+                return MISTAKE
+            return _train(command, composer, trials, recorder)
+    except OSError as error:
+        _say(f"stopped, since nothing can be recorded ({error}). What had finished is kept.{_rest(session, line)}")
+        return FAILED
     except KeyboardInterrupt:
-        print("runner: interrupted; what had finished is kept", file=sys.stderr)
+        _say(f"interrupted; what had finished is kept.{_rest(session, line)}")
         return INTERRUPTED
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
 def _job(config: DictConfig) -> float:
     """One job of Hydra's: a run, and as its value what an optimizing sweeper makes small."""
+    from runner import launcher
+
     assert launcher.active is not None
-    settings = HydraConfig.get()
-    trial = from_hydra(config, settings.runtime.choices, own(settings.overrides.task))
-    return launcher.objective(launcher.active.outcome(trial))
+    settings: Any = HydraConfig.get()
+    outcome = launcher.active.outcome(config, settings)
+    if outcome.fate == "failed" and settings.mode == RunMode.MULTIRUN:
+        raise RuntimeError(outcome.error)  # for the job's JobReturn; a single run's report says it
+    return launcher.objective(outcome)
 
 
-def _train(command: Command, composer: Composer) -> int:
+def _train(command: Command, composer: Composer, trials: Sequence[Trial], recorder: Recorder) -> int:
     """Runs the command's trials as Hydra's jobs, and prints what they showed; the exit status."""
-    trials = sweep.named(composer.trials(command.runs))
-    session = sweep.session(command, trials)
+    from runner import launcher
+    from runner.progress import Progress
+
+    session = recorder.session
     kind = "sweep" if command.multirun else "run"
+    gc.freeze()  # what is loaded by now stays: the collector would look through it again and again
     sys.argv.insert(1, f"hydra.{kind}.dir={_quoted(session.directory)}")
-    with (
-        Recorder(session, trials[0].tracking) as recorder,
-        Progress(len(trials), sum(trial.plan.steps for trial in trials)) as progress,
-    ):
-        launcher.active = jobs = launcher.Jobs(recorder, progress, trials)
-        _job()
-        arrays = {} if command.multirun else jobs.outcomes[trials[0].key].arrays
-        recorder.finish(figures=lambda: sweep.draw(session, *read(session.directory), arrays))
+    with Progress(session.total, sum(trial.plan.steps for trial in trials)) as progress:
+        launcher.active = jobs = launcher.Jobs(recorder, progress, composer, trials)
+        if recorder.resumed:
+            _say(f"going on in {_relative(session.directory)}, where {len(jobs.outcomes)} of {session.total} runs are")
+        elif command.config.resume:
+            _say(f"nothing to resume below {_relative(session.directory.parent)}: starting anew")
+        status: Status | None = None
+        try:
+            _job()
+        except SystemExit:  # Hydra has said why
+            status = "FAILED"
+        if not jobs.outcomes:
+            recorder.finish(status="FAILED")
+            return FAILED
+        recorder.finish(figures=lambda: _draw(session), status=status)
+    return max(_report(session, command, trials, jobs.outcomes), FAILED if status else 0)
+
+
+def _forecast(composer: Composer, command: Command) -> str:
+    """What theory says of the command's networks."""
+    forecasts = [forecast.forecast(*configuration) for configuration in composer.configurations(command.runs)]
+    return forecast.sweep_text(forecasts) if len(forecasts) > 1 else forecast.run_text(*forecasts)
+
+
+def _draw(session: Session) -> Mapping[str, Path]:
+    from runner import sweep
+    from runner.tracking import files, read
+
+    runs, curves = read(session.directory)
+    arrays = {} if session.multirun else files.arrays(session.directory, runs["key"].iloc[0])
+    return sweep.draw(session, runs, curves, arrays)
+
+
+def _report(
+    session: Session, command: Command, trials: Sequence[Trial], outcomes: Mapping[str, Outcome] | None = None
+) -> int:
+    """Prints what a command showed; the exit status. ``outcomes``: of a single run, read from files where not given."""
+    from runner import comparison, report
+    from runner.tracking import files, read
+
     runs, curves = read(session.directory)
     color, directory = sys.stdout.isatty(), _relative(session.directory)
-    if command.multirun:
-        compared = comparison.compare(runs, curves)
-        print(report.sweep_text(compared, report=trials[0].config["report"], directory=directory, color=color))
+    if session.multirun:
+        settings: Any = trials[0].config["report"] if trials else OmegaConf.to_container(command.config.report)
+        print(report.sweep_text(comparison.compare(runs, curves), report=settings, directory=directory, color=color))
     else:
-        print(report.run_text(trials[0], jobs.outcomes[trials[0].key], directory=directory, color=color))
+        outcome = (outcomes or files.outcomes(session.directory))[trials[0].key]
+        print(report.run_text(trials[0], outcome, directory=directory, color=color))
     return FAILED if (runs["fate"] == "failed").any() else 0
+
+
+def _arguments() -> argparse.Namespace:
+    """The parsed command line. Overrides may stand behind flags too: they are put first, where Hydra wants them."""
+    parser = get_args_parser()
+    arguments, late = parser.parse_known_args()
+    if any(text.startswith("-") for text in late):
+        parser.parse_args()  # says what is wrong, and exits
+    arguments.overrides += late
+    sys.argv[1:] = [*arguments.overrides, *(text for text in sys.argv[1:] if text not in arguments.overrides)]
+    return arguments
+
+
+def _tracking(command: Command, trials: Sequence[Trial]) -> Tracking:
+    if trials:
+        return trials[0].tracking
+    settings: Any = OmegaConf.to_container(command.config.tracking, resolve=True)
+    return Tracking(outputs=Path(command.config.outputs).absolute(), **settings)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _say(text: str) -> None:
+    print(f"runner: {text}", file=sys.stderr)
+
+
+def _rest(session: Session | None, line: Sequence[str]) -> str:
+    """How the rest of an interrupted command can be done."""
+    if session is None:
+        return ""
+    given = [text for text in line if not text.startswith("resume=")]
+    return f" To do the rest: {shlex.join(['python', '-m', 'runner', *given, 'resume=true'])}"
 
 
 def _relative(path: Path) -> Path:
@@ -100,4 +206,10 @@ def _quoted(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    if status == INTERRUPTED:
+        # A worker may be in the midst of a long step, and nothing of its is wanted.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +12,45 @@ CONF = Path(__file__).resolve().parent.parent / "conf"
 GROUPS = ("architecture", "activation", "scheme", "data", "optimizer", "training", "tracking", "mode", "experiment")
 # Kinds of scheme, in the order of a first reading.
 KINDS = ("basic", "library default", "research")
+_OWN = "your own"
+WIDTH = 100
+_INDENT = 20
+
+_START = """\
+weightinit: which initialization should this network have, and why?
+
+  python -m runner                                         one run: he, relu, six layers, digits
+  python -m runner scheme=xavier,he seed='range(0,5)' -m   a sweep: every combination, compared
+  python -m runner experiment=why -m                       a ready-made sweep
+  python -m runner mode=schemes                            formulas, papers, the same in PyTorch
+  python -m runner --cfg job                               every key of a run, with its value
+
+GROUP=CHOICE takes a file of conf/GROUP, as in scheme=xavier. KEY=VALUE changes one line of it, as
+in optimizer.learning_rate=0.1. With -m, a value may be several: architecture.depth=2,10,30 or
+seed='range(0,10)' or activation='glob(*)'. Everything can be combined with everything.
+"""
+
+_END = """\
+keys that are set most, at their defaults
+  seed=0                        of the initial weights, and of the order of the batches
+  architecture.depth=6          hidden layers
+  architecture.width=128        units in each; or all of them: architecture.widths=[256,128,64]
+  optimizer.learning_rate=0.03
+  training.steps=420            or training.epochs=20
+  training.batch_size=null      null: 64, or an eighth of the samples where they are few
+
+your own
+  data=csv data.path=flowers.csv data.target=species        a table
+  scheme=custom scheme._target_=my.module.Mine              code; its arguments as +scheme.NAME=...
+  --config-dir FOLDER                                       choices, in folders named as in conf/
+
+options
+  -m, --multirun       run every combination of the values (at the end of the line)
+  -c, --cfg job        print the configuration and stop; --cfg all adds what Hydra has of its own
+  --hydra-help         all that Hydra can do
+
+results   in outputs/: tables (Parquet), figures. `make ui` opens MLflow on http://localhost:5000\
+"""
 
 
 @dataclass(frozen=True)
@@ -48,45 +89,52 @@ def _describe(path: Path) -> Choice:
 def help_page(folders: Iterable[Path] = (CONF,)) -> str:
     """The page of ``python -m runner --help``."""
     folders = list(folders)
-    lines = [
-        "weightinit: which initialization should this network have, and why?",
-        "",
-        "usage   python -m runner [GROUP=CHOICE | KEY=VALUE ...] [-m]",
-        "",
-        "  python -m runner                                      one run",
-        "  python -m runner scheme=xavier,he seed='range(0,5)' -m   a sweep: every combination, compared at the end",
-        "  python -m runner experiment=why -m                    a ready-made sweep",
-        "  python -m runner --cfg job                            the configuration of a run, not run",
-        "",
-        "schemes   scheme=...",
-    ]
+    lines = [_START]
     schemes = choices("scheme", folders)
-    for kind in (*KINDS, ""):
-        members = [choice for choice in schemes if (choice.facts.get("group", "") if kind else "") == kind]
-        if not kind:
-            members = [choice for choice in schemes if choice.facts.get("group") not in KINDS]
+    for kind in (*KINDS, _OWN):
+        members = [choice for choice in schemes if _kind(choice) == kind]
         if members:
-            lines.append(f"  {kind or 'your own'}")
-            lines += [f"    {choice.name:<18}{choice.facts.get('formula') or choice.title}" for choice in members]
-    for group in GROUPS:
-        if group != "scheme" and (members := choices(group, folders)):
-            lines += ["", f"{group}   {group}=..."]
-            lines += [f"  {choice.name:<20}{choice.title}" for choice in members]
-    lines += [
-        "",
-        "keys that are set most",
-        "  seed=0  architecture.depth=6  architecture.width=128  optimizer.learning_rate=0.03  training.steps=420",
-        "  A value may be a list or a range in a sweep: seed='range(0,10)' architecture.depth=2,10,30",
-        "",
-        "options",
-        "  -m, --multirun        run every combination of the listed values",
-        "  --cfg job             print the configuration; --cfg all adds Hydra's own",
-        "  --config-dir FOLDER   your own conf/ beside this one; scheme=custom scheme._target_=my.module.Mine takes your own code",
-        "  --hydra-help          everything that Hydra can do",
-        "",
-        "results   outputs/ (Parquet, figures); `make ui` opens MLflow on http://localhost:5000",
-    ]
-    return "\n".join(line.rstrip() if len(line) <= 120 else line[:119].rstrip() + "…" for line in lines)
+            lines += [f"scheme=...   {kind}", *map(_scheme, members), ""]
+    activations = "  ".join(choice.name for choice in choices("activation", folders))
+    lines += ["activation=...", _filled(activations, "  ", "  "), ""]
+    for group in ("experiment", "data", "optimizer", "architecture", "training", "mode", "tracking"):
+        members = choices(group, folders)
+        if len(members) > 1:
+            lines += [f"{group}=...", *(_filled(_title(choice), _label(choice)) for choice in members), ""]
+    return "\n".join([*lines, _END])
+
+
+def _kind(choice: Choice) -> str:
+    kind = choice.facts.get("group", "")
+    return kind if kind in KINDS else _OWN
+
+
+def _title(choice: Choice) -> str:
+    """The first sentence of the title, without what stands in parentheses."""
+    return re.sub(r" \([^()]*\)|\. .*|\.$", "", choice.title)
+
+
+def _label(choice: Choice) -> str:
+    return f"  {choice.name}".ljust(_INDENT)
+
+
+def _scheme(choice: Choice) -> str:
+    """Title and formula in one line where that is possible with the whole title or its first part, else in two."""
+    label, title, formula = _label(choice), _title(choice), choice.facts.get("formula")
+    if formula is None:
+        return _filled(title, label)
+    first_part = re.split("[:;,] ", title)[0]
+    for line in (f"{label}{title}   {formula}", f"{label}{first_part}   {formula}"):
+        if len(line) <= WIDTH:
+            return line
+    above = label + (title if len(label + title) <= WIDTH else first_part)
+    return f"{above}\n{_filled(formula, ' ' * _INDENT)}"
+
+
+def _filled(text: str, first: str, others: str = " " * _INDENT) -> str:
+    return textwrap.fill(
+        text, WIDTH, initial_indent=first, subsequent_indent=others, break_on_hyphens=False, break_long_words=False
+    )
 
 
 def schemes_page(folders: Iterable[Path] = (CONF,)) -> str:

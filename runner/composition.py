@@ -22,9 +22,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from runner import parts, schema, trial
+from runner.catalogue import CONF
 from runner.loader import Loader
 
-CONF = Path(__file__).resolve().parent.parent / "conf"
 CONFIG_NAME = "config"
 # Sweepers that run every combination of the listed values. What others ask for is theirs to know.
 _LISTING = ("hydra._internal.core_plugins.basic_sweeper.", "hydra_plugins.weightinit.")

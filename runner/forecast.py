@@ -225,15 +225,10 @@ def _advice(forecast: Forecast) -> list[str]:
             return [said, f"Its weights are at the critical point of {name} already."]
         return [said, f"Critical for {name} at this sigma_b2 is sigma_w2 = {best:.6g}: {_command(best)}"]
     said += f" {name} has no critical point at this sigma_b2 that signals would stay at."
-    point = critical_point(forecast.activation, q=1.0)
+    point = critical_point(forecast.activation)
     if point is None:
         return [said, "Nor has it one with biases: add normalization, or take another activation."]
-    return [
-        said,
-        f"Nearest is {_command(point.sigma_w2)} scheme.bias_std={math.sqrt(point.sigma_b2):.4g}, where the distance of a "
-        f"second moment from 1 is multiplied by {number(point.q_star.slope, 4)} at each layer: good for moderate depth; "
-        "deeper, add normalization.",
-    ]
+    return [said, f"With biases it has: {_command(point.sigma_w2)} scheme.bias_std={math.sqrt(point.sigma_b2):.4g}"]
 
 
 def _command(sigma_w2: float) -> str:

@@ -3,63 +3,110 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 import os
+import signal
+import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.utils import _locate
 from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
+from hydra.errors import CompactHydraException
 from omegaconf import DictConfig, open_dict
 
 from runner import sweep
-from runner.composition import own
+from runner.composition import Composer, own
 from runner.progress import Progress
-from runner.records import Outcome
+from runner.records import Outcome, Rows
 from runner.tracking import Recorder
 from runner.trial import Trial, from_hydra
 
 if TYPE_CHECKING:
     from hydra_plugins.weightinit import StackedLauncher
 
+# Seconds between two signs of progress.
+REFRESH = 0.1
+
 
 class Jobs:
-    """The runs that Hydra's jobs ask for. Each is trained and recorded once, however often it is asked for."""
+    """The runs that Hydra's jobs ask for. Each is trained and recorded once, however often it is asked for.
 
-    def __init__(self, recorder: Recorder, progress: Progress, trials: Sequence[Trial]) -> None:
+    ``outcomes``: by key; of a sweep's runs without rows and arrays, which are in files.
+    """
+
+    def __init__(self, recorder: Recorder, progress: Progress, composer: Composer, trials: Sequence[Trial]) -> None:
         """``trials``: those that are known to come, under their names."""
-        self.recorder, self.progress = recorder, progress
-        self.names = {trial.key: trial.name for trial in trials}
+        self.recorder, self.progress, self.composer = recorder, progress, composer
+        self.known = {trial.overrides: trial for trial in trials}
         self.outcomes: dict[str, Outcome] = {}
         self.steps = 0
         self.best: float | None = None
+        self._shown_at = 0.0
+        for trial in trials:
+            self._recall(trial)
 
-    def run(self, trials: Sequence[Trial], *, executor: Executor | None = None, workers: int = 1) -> None:
-        """Trains what has no outcome yet."""
-        new = {trial.key: trial.named(self.names.get(trial.key, trial.name)) for trial in trials}
-        missing = [trial for key, trial in new.items() if key not in self.outcomes]
-        sweep.execute(missing, self, executor=executor, workers=workers, progress=self.stepped)
+    @property
+    def waiting(self) -> int:
+        """How many finished runs MLflow has yet to get."""
+        return self.recorder.waiting
 
-    def outcome(self, trial: Trial) -> Outcome:
-        """The outcome of one trial, trained now if it has none."""
+    def trial(self, config: DictConfig, settings: DictConfig) -> Trial:
+        """The trial of a job; ``settings``: what Hydra says of it. Raises as ``from_hydra`` does."""
+        overrides = own(settings.overrides.task)
+        if overrides not in self.known:
+            self.known[overrides] = from_hydra(config, settings.runtime.choices, overrides)
+            swept = [text for text in overrides if text not in self.recorder.session.overrides]
+            self.known[overrides] = sweep.named_by(self.known[overrides], map(sweep.key_of, swept))
+            self._recall(self.known[overrides])
+        return self.known[overrides]
+
+    def outcome(self, config: DictConfig, settings: DictConfig) -> Outcome:
+        """The outcome of a job, whose run is trained now if it has none."""
+        trial = self.trial(config, settings)
         self.run([trial])
         return self.outcomes[trial.key]
 
-    def record(self, trial: Trial, outcome: Outcome) -> None:
-        """Keeps an outcome: for good, and for the job that asks for it."""
-        self.recorder.record(trial, outcome)
-        self.outcomes[outcome.key] = outcome
-        for name in ("validation_accuracy", "validation_r2"):
-            if name in outcome.summary:
-                self.best = max(outcome.summary[name], -math.inf if self.best is None else self.best)
+    def run(self, trials: Sequence[Trial], *, executor: Executor | None = None, workers: int = 1) -> None:
+        """Trains what has no outcome yet."""
+        missing = {trial.key: trial for trial in trials if trial.key not in self.outcomes}
+        sweep.execute(list(missing.values()), self, executor=executor, workers=workers, progress=self.stepped)
+
+    def record(self, recorded: Sequence[tuple[Trial, Outcome]]) -> None:
+        """Keeps outcomes: for good, and for the jobs that ask for them."""
+        self.recorder.record(recorded)
+        for _, outcome in recorded:
+            self._keep(outcome)
+        self._shown_at = 0.0
         self.stepped(0)
+
+    def send(self) -> bool:
+        """Sends MLflow the next run that waits for it; whether there was one."""
+        return self.recorder.send()
 
     def stepped(self, steps: int) -> None:
         """Shows that so many more steps have passed."""
         self.steps += steps
-        self.progress.update(len(self.outcomes), self.steps, self.best)
+        if (now := time.monotonic()) - self._shown_at >= REFRESH:
+            self._shown_at = now
+            self.progress.update(len(self.outcomes), self.steps, self.best)
+
+    def _recall(self, trial: Trial) -> None:
+        """Takes what an earlier process has recorded."""
+        if (outcome := self.recorder.recall(trial)) is not None:
+            self._keep(outcome)
+            self.progress.skip(trial.plan.steps)
+
+    def _keep(self, outcome: Outcome) -> None:
+        slim = replace(outcome, rows=Rows.of(()), arrays={})
+        self.outcomes[outcome.key] = slim if self.recorder.session.multirun else outcome
+        for name in ("validation_accuracy", "validation_r2"):
+            if name in outcome.summary:
+                self.best = max(outcome.summary[name], -math.inf if self.best is None else self.best)
 
 
 # Those of the command at hand; None where Hydra runs another program's jobs.
@@ -81,17 +128,22 @@ def launch(launcher: StackedLauncher, job_overrides: Sequence[Sequence[str]], fi
     assert task is not None
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     Path(config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
-    jobs = [
-        _job(context.config_loader.load_sweep_config(config, list(texts)), first + i)
-        for i, texts in enumerate(job_overrides)
-    ]
-    if active is not None:
-        trials = [from_hydra(job, job.hydra.runtime.choices, own(job.hydra.overrides.task)) for job in jobs]
-        workers = launcher.max_workers or _cores()
-        with _executor(launcher.executor, workers) as executor:
+    if active is None:
+        jobs = [context.config_loader.load_sweep_config(config, list(overrides)) for overrides in job_overrides]
+    else:
+        jobs = list(active.composer.jobs(config, job_overrides))
+        try:
+            trials = [active.trial(job, job.hydra) for job in jobs]
+        except (ValueError, TypeError) as error:
+            raise CompactHydraException(f"runner: {error}") from error
+        workers = launcher.max_workers or cores()
+        with made_executor(launcher.executor, workers) as executor:
             active.run(trials, executor=executor, workers=workers)
     returns = []
-    for job in jobs:
+    for number, job in enumerate(jobs, start=first):
+        with open_dict(job):
+            job.hydra.job.id = str(number)
+            job.hydra.job.num = number
         returns.append(
             run_job(
                 hydra_context=context,
@@ -105,22 +157,28 @@ def launch(launcher: StackedLauncher, job_overrides: Sequence[Sequence[str]], fi
     return returns
 
 
-def _job(config: DictConfig, number: int) -> DictConfig:
-    with open_dict(config):
-        config.hydra.job.id = str(number)
-        config.hydra.job.num = number
-    return config
-
-
-def _cores() -> int:
+def cores() -> int:
+    """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
-def _executor(target: str, workers: int) -> Iterator[Executor]:
-    """The executor of that address; what has not started when an exception leaves is dropped."""
-    executor = _locate(target)(max_workers=workers)
+def made_executor(target: str, workers: int) -> Iterator[Executor]:
+    """The executor of that address; left by an exception, it drops what has not started, and its processes end."""
+    made: Any = _locate(target)
+    options: dict[str, Any] = {}
+    if isinstance(made, type) and issubclass(made, ProcessPoolExecutor):
+        # Ctrl-C reaches every process of a terminal; what becomes of the workers is for this one to say.
+        options = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
+        options["mp_context"] = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
+    others = multiprocessing.active_children()
+    executor = made(max_workers=workers, **options)
     try:
         yield executor
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
+    except BaseException:
+        executor.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():
+            if process not in others:
+                process.terminate()
+        raise
+    executor.shutdown()

@@ -119,7 +119,7 @@ def probe(
     """Measures the stack on fixed samples: every statistic goes into ``log`` under ``prefix``.
 
     Returns histograms by run, and the gradient of the loss at the output (runs, samples, outputs). ``flat``: parameter
-    vectors (n, parameters) of ``runs``; ``rows`` runs go through at a time, which bounds the memory and changes nothing.
+    vectors (n, parameters) of ``runs``; ``rows`` runs go through at a time, which bounds memory and changes nothing.
     """
     found: dict[tuple[str, str], list[Array]] = {}
     histograms: list[dict[str, Array]] = []
@@ -163,8 +163,8 @@ def predict(log: Log, network: Network, initialized: Initialized, samples: Sampl
 
     By layer: ``predicted_preactivation_rms``, ``predicted_activation_rms``, ``_mean`` and ``_correlation``;
     ``predicted_scatter``, the standard deviation of log rms over networks of this width. From the gradient measured at
-    the output (runs, samples, outputs) back: ``predicted_backward_rms``, and ``predicted_gradient_std`` of the weights with
-    ``predicted_gradient_scatter``.
+    the output (runs, samples, outputs) back: ``predicted_backward_rms``, and ``predicted_gradient_std`` of the weights
+    with ``predicted_gradient_scatter``.
     """
     names = tuple(initialized.laws)
     laws = [tuple(initialized.laws[name][run] for name in names) for run in range(log.runs)]

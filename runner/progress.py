@@ -27,11 +27,16 @@ class Progress:
         self.runs, self.steps = runs, steps
         self.stream = stream or sys.stderr
         self.start = self.said_at = time.monotonic()
-        self.tenths = 0
+        self.tenths = self.skipped = 0
         console = Console(file=self.stream)
         self.bar = Bar(BarColumn(), TextColumn("{task.description}"), console=console, transient=True)
         self.terminal = console.is_terminal
         self.task = self.bar.add_task("", total=1.0)
+
+    def skip(self, steps: int) -> None:
+        """Takes one run, of so many steps, for done before this command began."""
+        self.skipped += 1
+        self.steps -= steps
 
     def __enter__(self) -> Progress:
         if self.terminal:
@@ -46,7 +51,7 @@ class Progress:
 
     def update(self, runs_done: int, steps_done: int, best: float | None = None) -> None:
         """Shows that so many runs and steps are done in all, and the best validation score so far."""
-        part = max(runs_done / max(self.runs, 1), steps_done / max(self.steps, 1))
+        part = max((runs_done - self.skipped) / max(self.runs - self.skipped, 1), steps_done / max(self.steps, 1))
         part = 1.0 if runs_done >= self.runs else min(part, 0.99)  # after its last step a run is measured and recorded
         now = time.monotonic()
         elapsed = max(now - self.start, 1e-9)

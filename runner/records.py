@@ -54,8 +54,8 @@ class Outcome:
 
     ``key``: the trial's; ``fate``: finished, diverged (a result) or failed (an error, whose text is ``error``);
     ``rows``: every measurement; ``summary``: one number per name (``test_accuracy``, ``steps_to_loss_0.5``; a number
-    that does not exist is absent); ``start_time``, ``end_time``: seconds since the epoch; ``diverged_at_step``: the step
-    whose loss was not finite; ``arrays``: histograms, bin centres and counts (2, bins), of the initial state
+    that does not exist is absent); ``start_time``, ``end_time``: seconds since the epoch; ``diverged_at_step``: that of
+    the first loss that was not finite; ``arrays``: histograms, bin centres and counts (2, bins), of the initial state
     (``histogram/weight/hidden/1``) and of the final one (``final_histogram/...``), and on request weights
     (``initial/hidden/1/weight``, ``final/...``); ``notes``: sentences that a scheme wants a person to read.
     """

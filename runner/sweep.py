@@ -7,8 +7,9 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -17,19 +18,29 @@ import pandas as pd
 from runner import comparison, figures, stack
 from runner.composition import Command
 from runner.records import Outcome, Rows, Session
+from runner.tracking import files, sessions
 from runner.training import train
 from runner.trial import Trial
 from weightinit.arrays import Array
 
 # Seconds between two looks at how far the workers are.
 REFRESH = 0.2
+# With so many finished runs not passed on yet, no further stack begins: they hold memory.
+QUEUE = 256
 
 
 class Sink(Protocol):
-    """Takes each run as it finishes."""
+    """Takes runs as they finish."""
 
-    def record(self, trial: Trial, outcome: Outcome) -> None:
-        """Keeps ``outcome``."""
+    @property
+    def waiting(self) -> int:
+        """How many runs ``send`` has yet to pass on."""
+
+    def record(self, recorded: Sequence[tuple[Trial, Outcome]]) -> None:
+        """Keeps runs for good, in little time."""
+
+    def send(self) -> bool:
+        """Passes on the next run that waits; whether there was one."""
 
 
 def execute(
@@ -43,48 +54,63 @@ def execute(
     """The outcome of each trial, in order; each was handed to ``sink`` as soon as its stack had finished.
 
     ``executor``: where ``workers`` stacks train at a time, here and one after the other without one. ``sink`` and
-    ``progress``, which is told of steps as they pass, are called from this thread alone.
+    ``progress``, which is told of steps as they pass, are called from this thread alone. Where it is interrupted, the
+    workers stop at their next step, and what has finished is recorded.
     """
     outcomes: dict[int, Outcome] = {}
-    for indices, results in _results(trials, executor, workers, progress):
-        for index, outcome in zip(indices, results, strict=True):
-            sink.record(trials[index], outcome)
-            outcomes[index] = outcome
-    return [outcomes[index] for index in range(len(trials))]
 
+    def record(indices: Sequence[int], results: Sequence[Outcome]) -> None:
+        sink.record([(trials[index], outcome) for index, outcome in zip(indices, results, strict=True)])
+        outcomes.update(zip(indices, results, strict=True))
 
-def _results(
-    trials: Sequence[Trial], executor: Executor | None, workers: int, progress: Callable[[int], None]
-) -> Iterator[tuple[list[int], list[Outcome]]]:
-    """Stacks as they finish: the indices of their trials, and the outcomes."""
     stacks = deque(stack.plan(trials))
     if executor is None:
         while stacks:
-            yield (indices := stacks.popleft()), _train([trials[index] for index in indices], progress)
-        return
+            record(indices := stacks.popleft(), _train([trials[index] for index in indices], progress))
+            while sink.send():
+                pass
+    else:
+        _execute(trials, stacks, sink, record, executor, workers, progress)
+    return [outcomes[index] for index in range(len(trials))]
+
+
+def _execute(
+    trials: Sequence[Trial],
+    stacks: deque[list[int]],
+    sink: Sink,
+    record: Callable[[Sequence[int], Sequence[Outcome]], None],
+    executor: Executor,
+    workers: int,
+    progress: Callable[[int], None],
+) -> None:
+    """Trains the stacks elsewhere; between looks at them, this thread records and sends."""
     steps = _Steps() if isinstance(executor, ThreadPoolExecutor) else None
     running: dict[Future[list[Outcome]], list[int]] = {}
+    sending = False
     try:
-        while stacks or running:
-            # What waits to be recorded holds memory, so that only so many stacks are ahead.
-            while stacks and len(running) < 2 * workers:
+        while stacks or running or sending:
+            while stacks and len(running) < 2 * workers and sink.waiting < QUEUE:
                 indices = stacks.popleft()
                 running[executor.submit(_train, [trials[index] for index in indices], steps)] = indices
-            done, _ = wait(running, timeout=REFRESH, return_when=FIRST_COMPLETED)
+            done, _ = wait(running, timeout=0 if sending else REFRESH, return_when=FIRST_COMPLETED)
             for future in done:
-                indices = running.pop(future)
-                yield indices, future.result()
+                record(indices := running[future], future.result())
+                del running[future]
                 if steps is None:
                     progress(sum(trials[index].plan.steps for index in indices))
-            if steps is not None:
-                progress(steps.take())
-    finally:
+            progress(steps.take() if steps is not None else 0)
+            sending = sink.send()
+    except BaseException:
         if steps is not None:
             steps.stop = True
+        for future, indices in running.items():
+            if future.done() and future.exception() is None:
+                record(indices, future.result())
+        raise
 
 
 class _Steps:
-    """Steps that workers have done since the last ``take``; stops the workers that report to it when told to."""
+    """Steps that workers have done since the last ``take``; stops the workers, who report each, when told to."""
 
     def __init__(self) -> None:
         self.lock, self.count, self.stop = threading.Lock(), 0, False
@@ -131,38 +157,63 @@ def named(trials: Sequence[Trial]) -> list[Trial]:
     The scheme's name stands in each; of the rest only what varies.
     """
     varying: dict[str, set[str]] = {}
-    given = [dict(override.lstrip("+").partition("=")[::2] for override in trial.overrides) for trial in trials]
+    given = [_values(trial) for trial in trials]
     for overrides in given:
         for key, value in overrides.items():
             varying.setdefault(key, set()).add(value)
     keys = [
         key for key, values in varying.items()
-        if key != "scheme" and (len(values) > 1 or any(key not in overrides for overrides in given))
+        if len(values) > 1 or any(key not in overrides for overrides in given)
     ]  # fmt: skip
-    return [
-        trial.named(" ".join([trial.choices["scheme"], *(_short(key, own[key]) for key in keys if key in own)]))
-        for trial, own in zip(trials, given, strict=True)
-    ]
+    return [named_by(trial, keys) for trial in trials]
+
+
+def named_by(trial: Trial, keys: Iterable[str]) -> Trial:
+    """The trial under its scheme's name and its own values of these keys."""
+    values = _values(trial)
+    parts = [_short(key, values[key]) for key in keys if key in values and key != "scheme"]
+    return trial.named(" ".join([trial.choices["scheme"], *parts]))
+
+
+def key_of(override: str) -> str:
+    """The key that an override sets."""
+    return override.lstrip("+").partition("=")[0]
+
+
+def _values(trial: Trial) -> dict[str, str]:
+    return {key_of(override): override.partition("=")[2] for override in trial.overrides}
 
 
 def _short(key: str, value: str) -> str:
     if key == "seed":
         return f"s{value}"
+    with suppress(ValueError):
+        value = value if len(value) < 8 else f"{float(value):.3g}"
     return value if key in ("activation", "data", "optimizer", "architecture") else f"{key.rpartition('.')[2]}={value}"
 
 
 def session(command: Command, trials: Sequence[Trial]) -> Session:
-    """The record of this command. Its directory is made here, and is its own from here on."""
+    """The record of this command. Its directory is made here, or is that of the command which it resumes.
+
+    The same overrides in the same order are the same command: its ``sweep_id`` says so. Where the configuration files
+    have changed since, so that runs are there that it no longer asks for, it resumes nothing.
+    """
     beside = ("tracking", "outputs", "resume", "hydra")
-    relevant = sorted(text for text in command.overrides if not text.lstrip("+~").startswith(beside))
+    relevant = [text for text in command.overrides if not text.lstrip("+~").startswith(beside)]
+    sweep_id = hashlib.sha256("\n".join(relevant).encode()).hexdigest()
     hydra = command.config.hydra
+    directory = Path(hydra.sweep.dir if command.multirun else hydra.run.dir).absolute()
+    earlier = None
+    if command.config.resume and (found := sessions.latest(directory.parent, sweep_id, multirun=command.multirun)):
+        keys = {trial.key for trial in trials}
+        earlier = found if not trials or files.keys(found) <= keys else None
     return Session(
         name=" ".join(relevant) or "defaults",
-        directory=_claim(Path(hydra.sweep.dir if command.multirun else hydra.run.dir).absolute()),
-        overrides=command.overrides,
+        directory=earlier or _claim(directory),
+        overrides=tuple(text for text in command.overrides if not text.lstrip("+").startswith("resume=")),
         multirun=command.multirun,
-        sweep_id=hashlib.sha256("\n".join(relevant).encode()).hexdigest(),
-        total=len(trials),
+        sweep_id=sweep_id,
+        total=len(trials) or int(hydra.sweeper.get("n_trials", 0)),
     )
 
 

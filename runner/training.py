@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import OpenBLASController, ThreadpoolController
 
 from runner.data import Dataset
 from runner.measurement import Log, Samples, layer_statistics, predict, probe
@@ -151,7 +151,6 @@ class _Run:
         plan, network, loss = self.plan, self.network, self.loss
         batch, per_epoch = plan.batch_size, len(self.x) // plan.batch_size
         params, x, y = self._allocate()
-        told = 0
         for step in range(plan.steps):
             position = step % per_epoch
             if position == 0:
@@ -179,8 +178,7 @@ class _Run:
                 self.updater.step(step)
             if (step + 1) % plan.evaluate_every == 0 or step + 1 == plan.steps:
                 self._evaluate(step + 1)
-                self.progress((step + 1 - told) * len(self.alive))
-                told = step + 1
+            self.progress(len(self.alive))  # at each step, since it may stop the stack
 
     def _allocate(self) -> tuple[Mapping[str, Array], Array, Array]:
         runs, batch, dtype = len(self.alive), self.plan.batch_size, self.network.dtype
@@ -304,7 +302,7 @@ def _cast(dataset: Dataset, part: str, dtype: str) -> tuple[Array, Array]:
 
 @lru_cache(maxsize=8)
 def _probe_samples(dataset: Dataset, count: int, source: str, dtype: str) -> Samples:
-    """The first samples of a part, which the split has shuffled, or Gaussian inputs with targets of the training part."""
+    """The first samples of a part, which the split has shuffled, or Gaussian inputs with targets of the first part."""
     x, y = _cast(dataset, "validation" if source == "validation" else "train", dtype)
     if source == "gaussian":
         noise = stream(0, "probe").standard_normal((count, x.shape[1]))
@@ -371,12 +369,18 @@ def _controller() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+def _take_control() -> None:
+    """Lets this thread set the limit of OpenBLAS: else only the first that ever did may, and others silently don't."""
+    OpenBLASController.clear_controlling_thread(force=True)
+
+
 @contextmanager
 def single_blas_thread() -> Iterator[None]:
     """BLAS at one thread inside, as before outside. Several workers may be inside at once; the last one restores."""
     global _pinned
     with _pins:
         if _pinned == 0:
+            _take_control()
             _limits.append(_controller().limit(limits=1, user_api="blas"))
         _pinned += 1
     try:
@@ -385,4 +389,5 @@ def single_blas_thread() -> Iterator[None]:
         with _pins:
             _pinned -= 1
             if _pinned == 0:
+                _take_control()
                 _limits.pop().restore_original_limits()  # type: ignore[attr-defined]

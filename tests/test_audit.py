@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from scipy.special import chdtr, chdtrc
+from scipy.special import chdtr, chdtrc, ndtri
 
 from runner.composition import Composer
 from runner.training import train
@@ -92,7 +92,7 @@ def test_honest_draws_of_every_law_pass_at_the_stated_rate(dtype):
 def test_z_scores_are_normal_deviates_even_of_small_tensors():
     rng = np.random.default_rng(12)
     for law in ("he", "he_uniform", "flax"):
-        reports = [audit(draw(law, [(8, 5)], rng), law)["1/weight"] for _ in range(1500)]
+        reports = [audit(draw(law, [(8, 5)], rng), law)["1/weight"] for _ in range(1000)]
         for z in (np.array([r.mean_z for r in reports]), np.array([r.std_z for r in reports])):
             assert abs(z.mean()) < 4.5 / math.sqrt(z.size)
             for size, chance in ((1.96, 0.05), (2.58, 0.01)):
@@ -220,6 +220,31 @@ def test_an_unknown_scale_is_a_finding_with_its_factor():
     tensor = audit({"w": x * math.sqrt(2 / 128) * math.sqrt(3)}, "he")["w"]
     assert "a factor sqrt(3)" in tensor.sentence
     assert "a factor sqrt(2)" in audit({"w": x * math.sqrt(2 / 128)}, "xavier")["w"].sentence
+
+
+def test_a_mean_a_shape_or_a_value_that_alone_is_off_is_caught():
+    rng = np.random.default_rng(27)
+    std = math.sqrt(2 / 128)
+    drawn = rng.standard_normal((128, 64))
+    exact = rng.permutation(ndtri((np.arange(drawn.size) + 0.5) / drawn.size)).reshape(drawn.shape)
+    shifted = audit({"w": (exact + 4.2 / math.sqrt(exact.size)) * std}, "he")["w"]
+    assert shifted.verdict == "differs"
+    assert "+4.2 standard errors off" in shifted.sentence
+    middle = abs(exact) < 2.3  # two peaks in place of one, with the same mean, std and tails
+    peaks = np.where(middle, np.sign(exact) * math.sqrt(np.square(exact[middle]).mean()), exact)
+    assert not audit({"w": (peaks + 1e-3 * drawn) * std}, "he").ok
+    uniform = rng.uniform(-1, 1, (128, 64)) * math.sqrt(6 / 128)
+    uniform[0, 0] = 1.2 * math.sqrt(6 / 128)
+    outlier = audit({"w": uniform}, "he_uniform")["w"]
+    assert outlier.outside == 1
+    assert outlier.findings
+
+
+def test_a_name_that_explains_more_layers_is_preferred():
+    sizes = [(64, 128), (128, 48), (48, 80)]  # in the first, 1/fan_in is 2/fan_out
+    report = audit(draw("xavier", sizes, np.random.default_rng(28)), "he")
+    assert [report[f"{i}/weight"].looks_like[0] for i in (1, 2, 3)] == ["xavier"] * 3
+    assert len(report["1/weight"].looks_like) > 1
 
 
 def power(factor, elements, kurtosis, tests=7):
@@ -364,6 +389,24 @@ def test_one_odd_layer_of_many_is_a_finding_and_one_factor_for_all_is_no_trainin
     assert audit({name: x * 1.3 ** int(name[0]) for name, x in arrays.items()}, "he").verdict == "trained"
 
 
+def test_biases_that_all_scatter_look_trained_and_one_alone_does_not(arrays):
+    rng = np.random.default_rng(42)
+    arrays["4/bias"] = rng.standard_normal(128) * 0.05
+    report = audit(arrays, "he")
+    assert (report.verdict, kinds(report["4/bias"])) == ("differs", ["scale"])
+    arrays["1/bias"], arrays["2/bias"] = rng.standard_normal(96) * 0.03, rng.standard_normal(128) * 0.08
+    report = audit(arrays, "he")
+    assert (report.verdict, report["1/bias"].verdict, report["1/weight"].verdict) == ("trained", "trained", "follows")
+    assert audit(arrays, {"*weight": "he", "*bias": UNKNOWN}).ok
+
+
+def test_an_orthogonal_matrix_that_moved_looks_trained():
+    rng = np.random.default_rng(43)
+    w = draw("orthogonal", [(128, 64)], rng)["1/weight"]
+    assert audit({"w": w}, "orthogonal").ok
+    assert audit({"w": w + 0.01 * rng.standard_normal(w.shape)}, "orthogonal").verdict == "trained"
+
+
 # Layouts, names, laws
 
 
@@ -425,7 +468,10 @@ def test_without_a_law_only_copies_and_nans_are_findings(arrays):
 def test_a_name_means_what_the_scheme_of_that_name_is(path):
     if path.stem not in NAMED:
         pytest.skip("a scheme that states its laws with the weights has no name here")
-    assert rule(path.stem) == instantiate(OmegaConf.load(path))
+    spec = WeightSpec("hidden/1/weight", (48, 32), Fans(48, 32), "weight", "input")
+    named, shipped = rule(path.stem), instantiate(OmegaConf.load(path))
+    assert named.law(spec) == shipped.law(spec)
+    assert named.bias_law(spec) == shipped.bias_law(spec)
 
 
 def test_options_of_a_name():

@@ -34,8 +34,13 @@ def composer() -> Composer:
 class Sink:
     """Keeps nothing: ``execute`` returns the outcomes."""
 
-    def record(self, trial: Trial, outcome: Outcome) -> None:
+    waiting = 0
+
+    def record(self, recorded: Sequence[tuple[Trial, Outcome]]) -> None:
         pass
+
+    def send(self) -> bool:
+        return False
 
 
 def executed(composer: Composer, runs: Sequence[Sequence[str]]) -> list[tuple[Trial, Outcome]]:

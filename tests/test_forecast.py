@@ -72,8 +72,9 @@ def test_what_has_no_stable_critical_point_is_told_so() -> None:
     assert gelu.fate == "vanishes"
     assert gelu.critical is None
     text = " ".join(run_text(gelu).split())
-    assert "scheme=variance_scaling scheme.scale=2.1937 scheme.bias_std=0.2592, where" in text
-    assert "is multiplied by 1.067 at each layer" in text
+    assert "With biases it has: scheme=variance_scaling scheme.scale=1.98306 scheme.bias_std=0.4158" in text
+    advised = text.partition("it has: ")[2].split()
+    assert of(*advised, "activation=gelu", "architecture.depth=50").fate == "stable"
     assert "Nor has it one with biases" in " ".join(run_text(of("activation=softplus")).split())
 
 

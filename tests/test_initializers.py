@@ -3,9 +3,9 @@ import math
 
 import numpy as np
 import pytest
-from tests.sampling import assert_distributed, assert_follows, assert_uncorrelated
 from scipy.special import ndtr
 
+from tests.sampling import assert_distributed, assert_follows, assert_uncorrelated
 from weightinit import initializers
 from weightinit.fans import Fans
 from weightinit.initializers import INITIALIZERS

@@ -8,6 +8,7 @@ import os
 import re
 import runpy
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,9 +29,9 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 PYTHON = [text for kind, text in BLOCKS if kind == "python"]
-EXAMPLES = [text for text in PYTHON if not text.startswith((">>>", "# "))]
-# A block whose first line is a comment with a path is that file.
-FILES = {text[2 : text.index("\n")]: text for kind, text in BLOCKS if kind in ("python", "yaml") and text[:2] == "# "}
+# A block after "In `mine.py`:" is that file.
+FILES = dict(re.findall(r"`([\w/.]+)`:\n\n```(?:python|yaml)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL))
+EXAMPLES = [text for text in PYTHON if not text.startswith(">>>") and text not in FILES.values()]
 # A command and what it prints.
 SHOWN = dict(re.fullmatch(r"\$ (.+?)\n(.*)", text, re.DOTALL).groups() for kind, text in BLOCKS if kind == "console")  # type: ignore[union-attr]
 PROSE = re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
@@ -39,7 +40,6 @@ COMMANDS = list(dict.fromkeys(text if isinstance(text, str) else text[0] or text
 RUNNER = [command for command in COMMANDS if command.startswith("python -m runner")]
 
 QUICK = ("training.steps=2", "architecture.width=8", "training.probe.size=16", "tracking=none")
-FEWER_SEEDS = {"seed=range(0,10)": "seed=0,3", "seed=range(0,20)": "seed=0,3", "seed=range(0,5)": "seed=0,3"}
 
 
 @pytest.fixture
@@ -51,6 +51,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.setattr(sys, "argv", sys.argv)
+    monkeypatch.delitem(sys.modules, "runner.__main__", raising=False)  # where another test has imported it
     root = logging.getLogger()
     level, handlers = root.level, root.handlers[:]
     yield tmp_path
@@ -60,11 +61,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     sys.modules.pop("mine", None)
 
 
-def typed(command: str, more: tuple[str, ...] = ()) -> list[str]:
-    """The arguments of a command of the runner's, with overrides beside its own."""
-    arguments = [FEWER_SEEDS.get(text, text) if more else text for text in shlex.split(command, comments=True)[3:]]
-    first = next((i for i, text in enumerate(arguments) if "=" in text), 0)
-    return [*arguments[:first], *more, *arguments[first:]]
+def typed(command: str, *, quick: bool = False) -> list[str]:
+    """The arguments of a command of the runner's; ``quick``: with overrides among them that make it small."""
+    arguments = shlex.split(command, comments=True)[3:]
+    if quick:
+        first = next((i for i, text in enumerate(arguments) if "=" in text), 0)
+        arguments[first:first] = QUICK
+        if "-m" in arguments:
+            arguments = [text for text in arguments if not text.startswith("seed=")]
+            arguments.insert(first, "seed=0,3")
+    return arguments
 
 
 def status(arguments: list[str]) -> int:
@@ -103,7 +109,7 @@ def test_commands_work(command: str, folder: Path, capsys: pytest.CaptureFixture
         make_data()
     given = get_args_parser().parse_args(typed(command))
     talks = given.help or given.cfg or "mode=schemes" in given.overrides  # without training anything
-    assert status(typed(command, () if talks else QUICK)) == 0
+    assert status(typed(command, quick=not talks)) == 0
     printed = capsys.readouterr().out
     if talks:
         assert len(printed.splitlines()) > 50
@@ -117,17 +123,22 @@ SLOW = {"python -m runner experiment=why -m"}
 
 
 @pytest.mark.parametrize("command", [pytest.param(c, marks=[pytest.mark.slow] * (c in SLOW)) for c in SHOWN])
-def test_shown_output_is_what_is_printed(command: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_shown_output_is_what_is_printed(command: str, folder: Path) -> None:
     """Numbers may differ from one kind of processor to another, words may not."""
     shown = SHOWN[command]
     if command.startswith("make "):
-        target, (recipe, shown) = command.removeprefix("make "), shown.split("\n", 1)
-        assert re.search(
-            rf"^{target}: .*\n\t{re.escape(recipe.replace('.venv/bin', '$(BIN)'))}\n", MAKEFILE, re.MULTILINE
-        )
-        command = recipe
-    assert status(typed(command)) == 0
-    assert in_words(capsys.readouterr().out) == in_words(shown)
+        target, (command, shown) = command.removeprefix("make "), shown.split("\n", 1)
+        recipe = command.replace(".venv/bin", "$(BIN)")
+        assert re.search(rf"^{target}: .*\n\t{re.escape(recipe)}\n", MAKEFILE, re.MULTILINE)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    printed = subprocess.run(
+        [sys.executable, "-m", "runner", *typed(command)],
+        env=environment,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
+    assert in_words(printed) == in_words(shown)
 
 
 def in_words(text: str) -> str:

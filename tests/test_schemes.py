@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from tests.sampling import assert_follows, assert_uncorrelated
 
+from tests.sampling import assert_follows, assert_uncorrelated
 from weightinit import initializers, schemes
 from weightinit.arrays import stream
 from weightinit.fans import Fans

@@ -92,6 +92,13 @@ def tracking(outputs: Path, **fields: Any) -> Tracking:
     return replace(Tracking("mlflow", None, "weightinit", figures=True, outputs=outputs), **fields)
 
 
+def put(recorder: Recorder, of: Any, result: Outcome) -> None:
+    """Records a run as a sweep does that has nothing else to do."""
+    recorder.record([(of, result)])
+    while recorder.send():
+        pass
+
+
 # What goes to MLflow
 
 
@@ -168,7 +175,7 @@ def kept(directory: Path, *runs: tuple[Any, Outcome]) -> None:
     recorder = Recorder(session(directory), tracking(directory.parent, backend="none"))
     recorder.check()
     for of, result in runs:
-        recorder.record(of, result)
+        put(recorder, of, result)
 
 
 def same(left: pd.DataFrame, right: pd.DataFrame) -> None:
@@ -358,9 +365,9 @@ def sweep(client: Any, outputs: Path) -> dict[str, Any]:
         return {"rms": figure}
 
     with Recorder(session(outputs / "sweep", name="parent"), tracking(outputs, experiment="sweep")) as recorder:
-        recorder.record(he, outcome(he, notes=("Half of the signal is lost.",)))
-        recorder.record(bad, outcome(bad, fate="failed", error="ValueError: x" * 1000, rows=Rows.of([]), summary={}))
-        recorder.record(diverged, outcome(diverged, fate="diverged", diverged_at_step=3, summary={}))
+        put(recorder, he, outcome(he, notes=("Half of the signal is lost.",)))
+        put(recorder, bad, outcome(bad, fate="failed", error="ValueError: x" * 1000, rows=Rows.of([]), summary={}))
+        put(recorder, diverged, outcome(diverged, fate="diverged", diverged_at_step=3, summary={}))
         recorder.finish(figures=draw)
     assert drawn == [3]
     return {run.info.run_name: run for run in runs_of(client, "sweep")}
@@ -450,7 +457,7 @@ def test_a_single_run_has_no_parent_and_the_tables(client: Any, outputs: Path) -
     of = trial()
     options = tracking(outputs, experiment="one", figures=False)
     with Recorder(session(outputs / "one", multirun=False), options) as recorder:
-        recorder.record(of, outcome(of))
+        put(recorder, of, outcome(of))
         recorder.finish(figures=lambda: pytest.fail("no figures are wanted"))
     (run,) = runs_of(client, "one")
     assert "mlflow.parentRunId" not in run.data.tags
@@ -467,7 +474,7 @@ def test_leaving_keeps_what_is_finished(
     of, name = trial(), f"left-{status}"
     recorder = Recorder(session(outputs / name, name=name), tracking(outputs, experiment=name))
     with pytest.raises(error) if error else nullcontext(), recorder:
-        recorder.record(of, outcome(of))
+        put(recorder, of, outcome(of))
         if error is not None:
             raise error
     assert {run.info.run_name: run.info.status for run in runs_of(client, name)} == {"he s0": "FINISHED", name: status}
@@ -514,8 +521,8 @@ def test_what_mlflow_missed_is_sent_at_the_end(
         assert recorder.store is not None
         with monkeypatch.context() as patch:
             patch.setattr(recorder.store._client, "set_terminated", lambda *args: 1 / 0)
-            recorder.record(first, outcome(first))
-        recorder.record(second, outcome(second))
+            put(recorder, first, outcome(first))
+        put(recorder, second, outcome(second))
         assert len(runs_of(client, "gap")) == 2
     runs = runs_of(client, "gap")
     assert [(run.info.run_name, run.info.status) for run in runs] == [
@@ -542,7 +549,7 @@ record_four(Path(sys.argv[1]), "xavier")
 def record_four(outputs: Path, name: str) -> None:
     with Recorder(session(outputs / name, name=name), tracking(outputs)) as recorder:
         for seed in range(4):
-            recorder.record(trial(name, seed), outcome(trial(name, seed)))
+            put(recorder, trial(name, seed), outcome(trial(name, seed)))
 
 
 def test_two_processes_at_once_on_a_new_store_lose_nothing(client: Any, tmp_path: Path) -> None:
@@ -565,10 +572,10 @@ def test_two_processes_at_once_on_a_new_store_lose_nothing(client: Any, tmp_path
 WITHOUT_MLFLOW = """
 import sys
 from pathlib import Path
-from tests.test_tracking import Recorder, outcome, read, session, tracking, trial
+from tests.test_tracking import Recorder, outcome, put, read, session, tracking, trial
 outputs = Path(sys.argv[1])
 with Recorder(session(outputs / "run"), tracking(outputs, backend="none", uri="anything")) as recorder:
-    recorder.record(trial(), outcome(trial()))
+    put(recorder, trial(), outcome(trial()))
 assert len(read(outputs / "run")[0]) == 1
 try:
     Recorder(session(outputs / "run"), tracking(outputs, uri="http://127.0.0.1:9")).check()
@@ -621,7 +628,7 @@ def test_a_server_takes_a_sweep_and_its_death_stops_nothing(
     uri, process = server
     sweep = [trial(seed=seed) for seed in range(4)]
     with Recorder(session(tmp_path / "kept", name="kept"), tracking(tmp_path, uri=uri)) as recorder:
-        recorder.record(sweep[0], outcome(sweep[0]))
+        put(recorder, sweep[0], outcome(sweep[0]))
     from mlflow import MlflowClient
 
     client = MlflowClient(uri)
@@ -634,11 +641,11 @@ def test_a_server_takes_a_sweep_and_its_death_stops_nothing(
 
     assert not caplog.records
     with Recorder(session(tmp_path / "lost", name="lost"), tracking(tmp_path, uri=uri)) as recorder:
-        recorder.record(sweep[1], outcome(sweep[1]))
+        put(recorder, sweep[1], outcome(sweep[1]))
         stop(process)
         start = time.perf_counter()
-        recorder.record(sweep[2], outcome(sweep[2]))
-        recorder.record(sweep[3], outcome(sweep[3]))
+        put(recorder, sweep[2], outcome(sweep[2]))
+        put(recorder, sweep[3], outcome(sweep[3]))
     assert time.perf_counter() - start < 6
     assert read(tmp_path / "lost")[0]["name"].tolist() == ["he s1", "he s2", "he s3"]
     first, last = (record.getMessage() for record in caplog.records)

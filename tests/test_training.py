@@ -79,8 +79,13 @@ class Kept:
 
     outcomes: dict[str, Outcome] = field(default_factory=dict)
 
-    def record(self, trial: Trial, outcome: Outcome) -> None:
-        self.outcomes[outcome.key] = outcome
+    waiting = 0
+
+    def record(self, recorded: Sequence[tuple[Trial, Outcome]]) -> None:
+        self.outcomes |= {outcome.key: outcome for _, outcome in recorded}
+
+    def send(self) -> bool:
+        return False
 
 
 def test_a_run_has_the_same_bits_alone_in_7_and_in_64_on_one_and_two_threads() -> None:
@@ -254,6 +259,29 @@ def test_a_stack_holds_only_runs_that_may_share_it_and_no_run_twice() -> None:
     assert sorted(index for indices in stacks for index in indices) == list(range(35))
     for indices in stacks:
         assert len({runs[index].signature for index in indices}) == 1
+
+
+def test_any_thread_can_pin_blas_whichever_did_before() -> None:
+    """Two workers that live on, first one inside, then the other, then both with the first to enter first to leave."""
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    def threads() -> set[int]:
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    def inside() -> set[int]:
+        with single_blas_thread():
+            return threads()
+
+    with threadpool_limits(2, "blas"), ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
+        assert one.submit(inside).result() == {1}
+        assert other.submit(inside).result() == {1}
+        pins = [single_blas_thread() for _ in range(2)]
+        one.submit(pins[0].__enter__).result()
+        other.submit(pins[1].__enter__).result()
+        one.submit(pins[0].__exit__, None, None, None).result()
+        assert threads() == {1}
+        other.submit(pins[1].__exit__, None, None, None).result()
+        assert threads() == {2}
 
 
 def test_blas_threads_are_restored_after_the_last_worker() -> None:

@@ -6,14 +6,16 @@ Hydra imports this at each start, so nothing heavy is imported before it is need
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 
 @dataclass
@@ -60,10 +62,22 @@ class StackedLauncher(Launcher):
 
 
 class StackedSweeper(BasicSweeper):
-    """Hydra's basic sweeper without its second composition of every job: the runner has validated them all."""
+    """Hydra's basic sweeper, but it composes no job twice, and a job that fails stops no other."""
 
-    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Nothing: the launcher composes all jobs before the first starts, and raises for one that it can't."""
+    def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
+        """The returns of each batch; which jobs failed stands in them."""
+        assert self.config is not None
+        assert self.hydra_context is not None
+        assert self.launcher is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        directory = Path(self.config.hydra.sweep.dir)
+        directory.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(self.config, directory / "multirun.yaml")
+        returns: list[Sequence[JobReturn]] = []
+        for batch in self.split_arguments(overrides, self.max_batch_size):
+            returns.append(self.launcher.launch(batch, initial_job_idx=sum(map(len, returns))))
+        return returns
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="stacked", node=StackedLauncherConf, provider="weightinit")

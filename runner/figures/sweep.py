@@ -123,9 +123,7 @@ def _losses(axis: Axes, whole: pd.DataFrame, groups: Sequence[Group], *, smoothe
     return last
 
 
-def layers(
-    subject: str, curves: pd.DataFrame, groups: Sequence[Group], left_out: str, quantity: str
-) -> Figure | None:
+def layers(subject: str, curves: pd.DataFrame, groups: Sequence[Group], left_out: str, quantity: str) -> Figure | None:
     """``quantity`` by layer at initialization, theory as lines and measurement as points."""
     if initial(curves, quantity).empty:
         return None

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from runner.comparison import frames
+from runner.comparison import describe, frames
 from runner.records import Outcome, Session, Tracking
-from runner.tracking import files
+from runner.tracking import files, sessions
 from runner.tracking.address import without_password
 from runner.tracking.files import read
 from runner.tracking.metrics import metric_name
@@ -26,6 +29,8 @@ __all__ = ["Recorder", "metric_name", "read"]
 
 # Seconds without a try after MLflow has failed, so that a dead server doesn't slow a sweep.
 PAUSE = 30.0
+# Seconds for what waits for MLflow when a person has asked to stop.
+PATIENCE = 3.0
 # Parts of the config that don't change what a run shows, so that MLflow's comparison of runs shows what does.
 _BESIDE = ("outputs", "tracking", "mode", "report")
 
@@ -38,15 +43,22 @@ class Recorder:
     The local files decide. Once work has begun, trouble with MLflow stops nothing: the first is logged as a warning,
     what MLflow missed is sent again at the end, and a last warning says what it then still lacks. Leaving by an
     exception keeps all that is finished and marks a sweep's parent KILLED (Ctrl-C) or FAILED.
+    Where an earlier process has recorded to the session's directory, its work is gone on with.
     Methods are for one thread at a time.
+
+    ``resumed``: whether an earlier process has been at work there; ``waiting``: how many runs MLflow has yet to get.
     """
 
-    def __init__(self, session: Session, tracking: Tracking) -> None:
-        """Raises ValueError for a ``tracking.uri`` that can't be recorded to."""
+    def __init__(self, session: Session, tracking: Tracking, keys: Sequence[str] = ()) -> None:
+        """``keys``: of the trials, in the order of their rows. Raises ValueError for a useless ``tracking.uri``."""
         self.session = session
         self.tracking = tracking
+        self.keys = keys
         self.store = Store(session, tracking) if tracking.backend == "mlflow" else None
-        self._missed: dict[str, tuple[Trial, Outcome, dict[str, Any]]] = {}
+        self.resumed = False
+        self._hold = sessions.Hold(session)
+        self._earlier: dict[str, Outcome] = {}
+        self._missed: dict[str, tuple[Trial, Outcome]] = {}
         self._trouble = ""
         self._resume_at = 0.0
         self._finished = False
@@ -58,30 +70,67 @@ class Recorder:
         if self.store is not None:
             self.store.check()
 
+    @property
+    def complete(self) -> bool:
+        """Whether an earlier process has recorded all of the session to where this one would."""
+        earlier = sessions.read(self.session.directory)
+        return earlier is not None and earlier["complete"] == self._address
+
+    @property
+    def waiting(self) -> int:
+        """How many runs MLflow has yet to get; 0 while it is left alone after it has failed."""
+        return len(self._missed) if time.monotonic() >= self._resume_at else 0
+
+    @property
+    def _address(self) -> str:
+        return "files" if self.store is None else f"files, {self.store.uri}"
+
     def __enter__(self) -> Recorder:
-        """Opens the store; raises ValueError where that fails, since no work is lost yet."""
-        self.check()
-        if self.store is not None:
-            self.store.open()
+        """Takes the directory and opens the store; raises ValueError where that fails, since no work is lost yet."""
+        try:
+            self.check()
+            self.resumed = self._hold.take()
+            if self.resumed:
+                files.merge(self.session.directory, self.keys)
+                self._earlier = files.outcomes(self.session.directory)
+            if self.store is not None:
+                self.store.open(self._hold.id, resumed=self.resumed)
+        except BaseException:
+            self._hold.drop(None)
+            if not self.resumed:
+                files.discard(self.session.directory, sessions.FILE)
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if not self._finished:
-            stopped = kind is not None and not issubclass(kind, Exception)
+            stopped = kind is not None and issubclass(kind, KeyboardInterrupt)
             self.finish(status="KILLED" if stopped else "FAILED" if kind is not None else None)
 
-    def record(self, trial: Trial, outcome: Outcome) -> None:
-        """Keeps a run for good in local files, then sends it to MLflow; raises OSError where no file can be written."""
-        runs, curves = frames([(trial, outcome)])
+    def recall(self, trial: Trial) -> Outcome | None:
+        """What an earlier process has recorded of a trial, unless it failed; without arrays and notes.
+
+        MLflow gets it where it lacks it.
+        """
+        outcome = self._earlier.get(trial.key)
+        if outcome is None or outcome.fate == "failed":
+            return None
+        if self.store is not None and trial.key not in self.store.complete:
+            self._missed[trial.key] = (trial, outcome)
+        return outcome
+
+    def record(self, recorded: Sequence[tuple[Trial, Outcome]]) -> None:
+        """Keeps runs for good in local files; raises OSError where no file can be written. ``send`` tells MLflow."""
+        runs, curves = frames(recorded)
         if "tracking.uri" in runs and self.tracking.uri is not None:
             runs["tracking.uri"] = without_password(self.tracking.uri)
-        files.write(self.session.directory, outcome, runs, curves)
+        files.write(self.session.directory, [outcome for _, outcome in recorded], runs, curves)
         if self.store is not None:
-            row = runs.drop(columns=["key", "name"]).loc[:, :"fate"].iloc[0, :-1]
-            parameters = {str(name): value for name, value in row.items() if str(name).partition(".")[0] not in _BESIDE}
-            self._missed[outcome.key] = (trial, replace(outcome, arrays={}), parameters)
-            if time.monotonic() >= self._resume_at:
-                self._send(outcome.key)
+            self._missed |= {outcome.key: (trial, replace(outcome, arrays={})) for trial, outcome in recorded}
+
+    def send(self) -> bool:
+        """Sends MLflow the next run that waits for it; whether there was one, and MLflow took it."""
+        return self.waiting > 0 and self._send(next(iter(self._missed)))
 
     def finish(
         self,
@@ -94,44 +143,67 @@ class Recorder:
         ``figures``: image files by name, or what draws and returns them, called when ``read(directory)`` is complete
         and only where figures are wanted. ``status``: of a sweep's parent; FAILED where a run failed, else FINISHED.
         """
-        runs = files.merge(self.session.directory)
+        runs = files.merge(self.session.directory, self.keys)
         drawn = (figures() if callable(figures) else figures) if self.tracking.figures else None
+        totals = _totals(runs)
+        final = status or ("FAILED" if totals["runs_failed"] else "FINISHED")
+        lacking = self._complete_mlflow(runs, totals, final, drawn or {})
         self._finished = True
+        # How many runs an optimizing sweeper asks for is known to it alone.
+        whole = final == "FINISHED" and (not self.keys or set(self.keys) <= set(runs.get("key", ())))
+        self._hold.drop(self._address if whole and not lacking else None)
+
+    def _complete_mlflow(
+        self, runs: pd.DataFrame, totals: Mapping[str, float], status: Status, figures: Mapping[str, Path]
+    ) -> bool:
+        """Whether MLflow lacks something after all was tried."""
         if self.store is None:
-            return
-        failures = 0
+            return False
+        failures, start = 0, time.monotonic()
         for key in list(self._missed):
             failures = 0 if self._send(key) else failures + 1
-            if failures == 3:
+            if failures == 3 or (status == "KILLED" and time.monotonic() - start > PATIENCE):
                 break
         lacking = [f"{len(self._missed)} of {len(runs)} runs"] if self._missed else []
-        totals = _totals(runs)
         tables = [path for name in (files.RUNS, files.CURVES) if (path := self.session.directory / name).exists()]
         try:
             self._reach()
-            final = status or ("FAILED" if totals["runs_failed"] else "FINISHED")
-            self.store.close(final, totals, {"": tables, "figures": list((drawn or {}).values())})
+            with _undisturbed():
+                self.store.close(status, totals, {"": tables, "figures": list(figures.values())})
         except Exception as error:
             self._trouble = cause(error)
             lacking.append("the sweep's summary, tables and figures" if self.session.multirun else "tables and figures")
-        if lacking:
+        if lacking and not (status == "KILLED" and not self._trouble):
             _log.warning(
-                "MLflow at %s lacks %s (%s). Everything is in %s.",
-                self.store.uri, " and ".join(lacking), self._trouble, self.session.directory,
+                "MLflow at %s lacks %s (%s). Everything is in %s; the same command with resume=true sends the rest.",
+                self.store.uri,
+                " and ".join(lacking),
+                self._trouble,
+                self.session.directory,
             )
+        return bool(lacking)
 
     def _send(self, key: str) -> bool:
         """Whether MLflow took a run that it missed."""
         assert self.store is not None
+        trial, outcome = self._missed[key]
+        parameters = {
+            name: value
+            for name, value in describe(trial).items()
+            if name not in ("key", "name") and name.partition(".")[0] not in _BESIDE
+        }
         try:
             self._reach()
-            self.store.send(*self._missed[key])
+            with _undisturbed():
+                self.store.send(trial, outcome, parameters)
         except Exception as error:
             self._resume_at = time.monotonic() + PAUSE
             if not self._trouble:
                 _log.warning(
                     "MLflow at %s failed (%s). Work goes on, every run is kept in %s, MLflow gets the rest at the end.",
-                    self.store.uri, cause(error), self.session.directory,
+                    self.store.uri,
+                    cause(error),
+                    self.session.directory,
                 )
             self._trouble = cause(error)
             return False
@@ -143,6 +215,30 @@ class Recorder:
         assert self.store is not None
         if (reason := self.store.unreachable()) is not None:
             raise ConnectionError(reason)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Inside, the first Ctrl-C (SIGINT, SIGTERM) waits for the end, so that MLflow isn't left with half a run."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    asked: list[tuple[int, FrameType | None]] = []
+
+    def wait(number: int, frame: FrameType | None) -> Any:
+        asked.append((number, frame))
+        if len(asked) > 1:
+            raise KeyboardInterrupt
+
+    handlers = {number: signal.signal(number, wait) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for asked_for, frame in asked:
+        if callable(handler := handlers[signal.Signals(asked_for)]):
+            handler(asked_for, frame)
 
 
 def _totals(runs: pd.DataFrame) -> dict[str, float]:

@@ -1,16 +1,18 @@
-"""The local side of recording: one shard a finished run, all of them merged into two Parquet files.
+"""The local side of recording: a shard for the runs that finished together, all shards merged into two Parquet files.
 
-A shard holds one row of the table of runs and that run's curves as two Arrow streams in one file, so that it appears
-whole or not at all. Which runs are finished is decided by these files alone.
+A shard holds rows of the table of runs and their curves as two Arrow streams in one file, so that it appears whole or
+not at all. Which runs are finished is decided by these files alone.
 """
 
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,7 +21,8 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
-from runner.records import Outcome
+from runner.records import Outcome, Rows
+from weightinit.arrays import Array
 
 RUNS = "runs.parquet"
 CURVES = "curves.parquet"
@@ -42,6 +45,14 @@ def check_writable(directory: Path) -> None:
         ) from error
 
 
+def discard(directory: Path, *names: str) -> None:
+    """Removes the directory if it holds these files at most."""
+    with suppress(OSError):
+        for name in (".lock", *names):
+            (directory / name).unlink(missing_ok=True)
+        directory.rmdir()
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Inside, no other process is inside with the same file, which stays; a killed process leaves no lock."""
@@ -50,11 +61,11 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def write(directory: Path, outcome: Outcome, runs: pd.DataFrame, curves: pd.DataFrame) -> None:
-    """Keeps a run for good: its shard below ``shards/``, and before that ``arrays/KEY.npz`` where it has arrays."""
-    if outcome.arrays:
-        arrays = dict(outcome.arrays)
-        _replace(directory / "arrays" / f"{outcome.key}.npz", lambda file: np.savez(file, allow_pickle=False, **arrays))
+def write(directory: Path, outcomes: Sequence[Outcome], runs: pd.DataFrame, curves: pd.DataFrame) -> None:
+    """Keeps runs for good: one shard for them all below ``shards/``, and before that ``arrays/KEY.npz`` of each."""
+    for outcome in outcomes:
+        if outcome.arrays:
+            replaced(arrays_path(directory, outcome.key), partial(_save_arrays, arrays=outcome.arrays))
     tables = (
         pa.Table.from_pandas(runs, preserve_index=False).replace_schema_metadata(),
         pa.Table.from_pandas(curves, schema=_CURVES, preserve_index=False).replace_schema_metadata(),
@@ -65,7 +76,25 @@ def write(directory: Path, outcome: Outcome, runs: pd.DataFrame, curves: pd.Data
             with pa.ipc.new_stream(file, table.schema) as stream:
                 stream.write_table(table)
 
-    _replace(directory / "shards" / f"{outcome.key}.arrow", streams)
+    replaced(directory / "shards" / f"{outcomes[0].key}.arrow", streams)
+
+
+def arrays_path(directory: Path, key: str) -> Path:
+    """Where a run's arrays are kept."""
+    return directory / "arrays" / f"{key}.npz"
+
+
+def arrays(directory: Path, key: str) -> dict[str, Array]:
+    """The arrays of a run, empty if it has none."""
+    path = arrays_path(directory, key)
+    if not path.exists():
+        return {}
+    with np.load(path) as found:
+        return dict(found)
+
+
+def _save_arrays(file: BinaryIO, arrays: Mapping[str, Array]) -> None:
+    np.savez(file, allow_pickle=False, **arrays)
 
 
 def read(directory: Path | str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -82,17 +111,58 @@ def read(directory: Path | str) -> tuple[pd.DataFrame, pd.DataFrame]:
     return runs.to_pandas(), curves.to_pandas()
 
 
-def merge(directory: Path) -> pd.DataFrame:
-    """Moves all shards into ``runs.parquet`` and ``curves.parquet``; returns the table of runs, empty if none is."""
+def keys(directory: Path) -> set[str]:
+    """Keys of the runs that are recorded in ``directory``."""
+    runs, _, _ = _load(directory)
+    return set() if runs is None else set(runs["key"].to_pylist())
+
+
+def outcomes(directory: Path) -> dict[str, Outcome]:
+    """What is recorded in ``directory`` by key, without arrays and notes."""
+    runs, curves, _ = _load(directory)
+    if runs is None:
+        return {}
+    table = curves.to_pandas()
+    rows = table.groupby("key", observed=True, sort=False).indices
+    names = runs.column_names[runs.column_names.index("error") + 1 :]
+    found = {}
+    for run in runs.to_pylist():
+        points = table.iloc[rows.get(run["key"], [])]
+        found[run["key"]] = Outcome(
+            key=run["key"],
+            fate=run["fate"],
+            rows=Rows(
+                points["step"].to_numpy(), tuple(points["quantity"]), tuple(points["layer"]), points["value"].to_numpy()
+            ),
+            summary={name: run[name] for name in names if not _missing(run[name])},
+            start_time=run["start_time"],
+            end_time=run["end_time"],
+            diverged_at_step=None if _missing(run["diverged_at_step"]) else int(run["diverged_at_step"]),
+            error=run["error"],
+        )
+    return found
+
+
+def _missing(value: float | None) -> bool:
+    return value is None or math.isnan(value)
+
+
+def merge(directory: Path, keys: Sequence[str] = ()) -> pd.DataFrame:
+    """Moves all shards into ``runs.parquet`` and ``curves.parquet``; returns the table of runs, empty if none is.
+
+    Runs stand in the order of ``keys``, those not named there behind in the order recorded.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     with locked(directory / ".lock"):
         runs, curves, shards = _load(directory)
         if runs is None:
             return pd.DataFrame()
         if shards:
+            place = {key: index for index, key in enumerate(keys)}
+            runs, curves = (_ordered(table, place) for table in (runs, curves))
             # Until the shards are gone they count, so that an end at any point in between loses and doubles nothing.
-            _replace(directory / CURVES, lambda file: parquet.write_table(curves, file))
-            _replace(directory / RUNS, lambda file: parquet.write_table(runs, file))
+            replaced(directory / CURVES, lambda file: parquet.write_table(curves, file))
+            replaced(directory / RUNS, lambda file: parquet.write_table(runs, file))
             for shard in shards:
                 shard.unlink()
     for left in (directory / "shards").glob(".*.tmp"):
@@ -101,6 +171,16 @@ def merge(directory: Path) -> pd.DataFrame:
         (directory / "shards").rmdir()
     frame: pd.DataFrame = runs.to_pandas()
     return frame
+
+
+def _ordered(table: pa.Table, place: Mapping[str, int]) -> pa.Table:
+    """The rows by the place of their key, otherwise as they are."""
+    key = table["key"].combine_chunks() if table.num_rows else None
+    if key is None:
+        return table
+    key = key if pa.types.is_dictionary(key.type) else key.dictionary_encode()
+    ranks = np.array([place.get(name, len(place)) for name in key.dictionary.to_pylist()])
+    return table.take(np.argsort(ranks[key.indices.to_numpy()], kind="stable"))
 
 
 def _load(directory: Path) -> tuple[pa.Table | None, pa.Table, list[Path]]:
@@ -113,8 +193,8 @@ def _load(directory: Path) -> tuple[pa.Table | None, pa.Table, list[Path]]:
             curves.append(pa.ipc.open_stream(file).read_all())
             shards.append(path)
     if (directory / RUNS).exists():
-        # A shard takes the place of its run in the merged files.
-        keys = pa.array([path.stem for path in shards], pa.string())
+        # A run in a shard takes the place of what the merged files say of it.
+        keys = pa.chunked_array([table["key"].cast(pa.string()) for table in runs], pa.string()).combine_chunks()
         for name, tables in ((CURVES, curves), (RUNS, runs)):
             merged = parquet.read_table(directory / name)
             there = pa.compute.is_in(merged["key"].cast(pa.string()), value_set=keys)
@@ -130,13 +210,16 @@ def _concatenated(tables: list[pa.Table]) -> pa.Table:
     for field in (field for table in tables for field in table.schema):
         types.setdefault(field.name, set()).add(field.type)
     text = {name for name, found in types.items() if not _compatible(found)}
-    return pa.concat_tables(
+    together = pa.concat_tables(
         [
             table.cast(pa.schema([(f.name, pa.large_string() if f.name in text else f.type) for f in table.schema]))
             for table in tables
         ],
         promote_options="permissive",
     )
+    # As in each of them: first what describes the runs, then from "fate" on what happened.
+    happened = {name for table in tables for name in table.column_names[table.column_names.index("fate") :]}
+    return together.select(sorted(together.column_names, key=lambda name: name in happened))
 
 
 def _compatible(types: set[pa.DataType]) -> bool:
@@ -156,7 +239,7 @@ def _modified(path: Path) -> int:
         return 0
 
 
-def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def replaced(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Makes ``path`` hold what ``write`` writes: at one moment the whole of it, before that what it held."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

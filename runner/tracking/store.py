@@ -14,6 +14,8 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from random import Random
 from typing import Any, Literal
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import numpy as np
 import pandas as pd
@@ -22,6 +24,7 @@ import yaml
 import weightinit
 from runner.data import Dataset
 from runner.records import Outcome, Session, Tracking
+from runner.tracking import sqlite
 from runner.tracking.address import locate, server_port, silence, without_password
 from runner.tracking.files import check_writable, locked
 from runner.tracking.metrics import points
@@ -49,11 +52,12 @@ class Store:
         self.experiment = tracking.experiment
         self._uri, self._file, self._artifacts = locate(tracking)
         self.uri = without_password(self._uri)
+        self.complete: set[str] = set()  # keys of the runs that the store holds whole
         self._client: Any = None
         self._experiment_id = ""
         self._tags: dict[str, str] = {}
         self._parent: str | None = None
-        self._runs: dict[str, str] = {}
+        self._runs: dict[str, Any] = {}
         self._random = Random()
 
     def check(self) -> None:
@@ -70,8 +74,12 @@ class Store:
         """Why a server doesn't answer; None where it does, and where the store is a database."""
         return silence(self._uri) if self._uri.startswith(("http://", "https://")) else None
 
-    def open(self) -> None:
-        """Makes what is new, the store, the experiment and a sweep's parent run; raises ValueError where it can't."""
+    def open(self, identity: str, *, resumed: bool = False) -> None:
+        """Makes what is new, the store, the experiment and a sweep's parent run; raises ValueError where it can't.
+
+        ``identity``: that of the session's directory, a tag of all its runs. ``resumed``: what an earlier process left
+        is gone on with: its parent, and its runs, of which those that it left open become KILLED until they are sent.
+        """
         # MLflow would otherwise send statistics of its use to its makers.
         with _environment(MLFLOW_DISABLE_TELEMETRY="true"):
             from mlflow import MlflowClient
@@ -81,6 +89,7 @@ class Store:
         self._tags = {
             **resolve_tags(),
             "sweep_id": self.session.sweep_id,
+            "session": identity,
             "host": socket.gethostname(),
             "pid": str(os.getpid()),
             "python": platform.python_version(),
@@ -91,10 +100,15 @@ class Store:
             # Two processes that make the tables of one database at once would break it.
             with locked(self._file.with_name(f"{self._file.name}.lock")) if self._file else nullcontext():
                 self._client = self._call(MlflowClient, self._uri)
+                if self._file is not None:
+                    sqlite.write_ahead(self._file)
                 self._experiment_id = self._find_experiment()
-            if self.session.multirun:
+            if resumed:
+                self._adopt(identity)
+            if self.session.multirun and self._parent is None:
                 note = f"{_command('-m', *self.session.overrides)}\n\nFiles: `{self.session.directory}`"
-                self._parent = self._create_run(self.session.name, time.time(), {"mlflow.note.content": note})
+                parent = self._create_run(self.session.name, time.time(), {"mlflow.note.content": note})
+                self._parent = str(parent.info.run_id)
         except Exception as error:
             raise ValueError(
                 f"MLflow must be able to record to tracking.uri; got {self.uri} ({cause(error)}). "
@@ -102,21 +116,28 @@ class Store:
             ) from error
 
     def send(self, trial: Trial, outcome: Outcome, parameters: Mapping[str, Any]) -> None:
-        """Records a run with its true times; sent again, it changes nothing. Raises whatever MLflow raises."""
-        from mlflow.entities import Metric, Param
+        """Records a run with its true times; sent again, it changes nothing. Raises whatever MLflow raises.
 
-        if outcome.key not in self._runs:
-            tags = self._tags_of(trial, outcome)
+        Its end is sent last: a run that has ended is whole.
+        """
+        from mlflow.entities import Metric, Param, RunTag
+
+        tags = self._tags_of(trial, outcome)
+        anew = outcome.key in self._runs
+        if not anew:
             self._runs[outcome.key] = self._create_run(trial.name, outcome.start_time, tags)
-        run_id = self._runs[outcome.key]
+        run = self._runs[outcome.key]
+        run_id = str(run.info.run_id)
         metrics = [Metric(key, value, _milliseconds(seconds), step) for key, value, step, seconds in points(outcome)]
         params = [Param(name, _text(value)[:LONGEST_PARAMETER]) for name, value in parameters.items()]
-        self._call(self._client.log_batch, run_id, metrics, params)
+        changed = [RunTag(name, value) for name, value in ({"error": ""} | tags).items()] if anew else []
+        self._call(self._client.log_batch, run_id, metrics, params, changed)
         self._call(self._client.log_inputs, run_id, [_dataset_input(trial.dataset)])
+        config = yaml.dump(dict(trial.config), Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False)
+        self._write_text(run, without_password(config), "config.yaml")
         status: Status = "FAILED" if outcome.fate == "failed" else "FINISHED"
         self._call(self._client.set_terminated, run_id, status, _milliseconds(outcome.end_time))
-        config = yaml.dump(dict(trial.config), Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False)
-        self._call(self._client.log_text, run_id, without_password(config), "config.yaml")
+        self.complete.add(outcome.key)
 
     def close(self, status: Status, metrics: Mapping[str, float], files: Mapping[str, Sequence[Path]]) -> None:
         """Ends a sweep's parent with these metrics; the files, by folder, go there or to the single run.
@@ -125,7 +146,7 @@ class Store:
         """
         from mlflow.entities import Metric
 
-        run_id = self._parent or next(iter(self._runs.values()), None)
+        run_id = self._parent or next((str(run.info.run_id) for run in self._runs.values()), None)
         if run_id is None:
             return
         if self._parent is not None:
@@ -135,6 +156,31 @@ class Store:
         for folder, paths in files.items():
             for path in paths:
                 self._call(self._client.log_artifact, run_id, str(path), folder or None)
+        if self._file is not None and self._file.exists():
+            sqlite.gather(self._file)
+
+    def _adopt(self, identity: str) -> None:
+        """Finds the runs of an earlier process in this session's directory, and goes on with its parent."""
+        token = None
+        while True:
+            page = self._call(
+                lambda: self._client.search_runs(
+                    [self._experiment_id], f"tags.session = '{identity}'", max_results=1000, page_token=token
+                )
+            )
+            for run in page:
+                run_id, status, key = run.info.run_id, run.info.status, run.data.tags.get("trial_key")
+                if key is None:
+                    self._parent = str(run_id)
+                    self._call(self._client.update_run, run_id, "RUNNING")
+                    continue
+                self._runs[key] = run
+                if status == "FINISHED":
+                    self.complete.add(key)
+                elif status == "RUNNING":
+                    self._call(self._client.set_terminated, run_id, "KILLED")
+            if not (token := page.token):
+                break
 
     def _find_experiment(self) -> str:
         experiment = self._call(self._client.get_experiment_by_name, self.experiment)
@@ -153,10 +199,19 @@ class Store:
             )
         return str(experiment.experiment_id)
 
-    def _create_run(self, name: str, start_time: float, tags: Mapping[str, str]) -> str:
+    def _create_run(self, name: str, start_time: float, tags: Mapping[str, str]) -> Any:
         tags = {**self._tags, **tags}
-        run = self._call(self._client.create_run, self._experiment_id, _milliseconds(start_time), tags, name)
-        return str(run.info.run_id)
+        return self._call(self._client.create_run, self._experiment_id, _milliseconds(start_time), tags, name)
+
+    def _write_text(self, run: Any, text: str, name: str) -> None:
+        """Keeps a text with a run; MLflow itself takes 30 times as long for a file on this machine."""
+        address = urlsplit(run.info.artifact_uri)
+        if address.scheme != "file":
+            self._call(self._client.log_text, run.info.run_id, text, name)
+            return
+        folder = Path(url2pathname(address.path))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
 
     def _tags_of(self, trial: Trial, outcome: Outcome) -> dict[str, str]:
         note = "\n\n".join([_command(*trial.overrides), *outcome.notes, f"Files: `{self.session.directory}`"])

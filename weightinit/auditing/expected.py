@@ -185,8 +185,8 @@ def _bias_law(stated: Law | Stating, spec: WeightSpec, fans: Fans | None) -> Law
     bias_law = getattr(stated, "bias_law", None)
     if bias_law is None:
         return ZERO
-    law: Law = bias_law(spec)
-    return law if fans is not None or law == bias_law(replace(spec, fans=Fans(2, 3))) else None
+    laws: list[Law] = [bias_law(replace(spec, fans=each)) for each in ((fans,) if fans else (Fans(2, 3), Fans(5, 7)))]
+    return laws[0] if laws[0] == laws[-1] else None  # None: it follows the fans, and they can't be told
 
 
 def _source(law: Any) -> tuple[str, Law | Stating]:

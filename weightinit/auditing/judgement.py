@@ -147,6 +147,8 @@ def _random(judged: Judgement, law: Law, matrix: Array, alpha: float) -> None:
         else:
             advice = f"{judged.tensor.label} draws none: look for a mask, pruning, or a layer that was filled in part."
             judged.find("zeros", f"{body.zeros} of {body.size} values are zero", advice)
+            if kept.min() == kept.max():
+                return
         body, spoilt = Sample(kept, body.spacing), True
     elif law.family == "sparse":
         law = Law("normal", law.mean, law.std)

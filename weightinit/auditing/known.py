@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from weightinit.auditing.expected import Expected, Stating, rule
-from weightinit.auditing.sample import DRAWN, Sample, before_truncation
+from weightinit.auditing.sample import DRAWN, Sample, before_truncation, largest_z
 from weightinit.fans import Fans, compute_fans
 from weightinit.initializers import truncated_moments, truncation
 from weightinit.laws import Law
@@ -69,7 +69,7 @@ def looks_like(sample: Sample, tensor: Expected, alpha: float) -> tuple[Candidat
         return ()
     laws = [c for c in _candidates(tensor) if c.law.family in DRAWN and c.law.std > 0]
     scores = [sample.log_likelihood(c.law) for c in laws]
-    best = max(scores)
+    best = max(scores, default=-math.inf)
     named: dict[str, Candidate] = {}
     for candidate, score in zip(laws, scores, strict=True):
         if math.isfinite(best) and score >= best - CLOSE and sample.fit(candidate.law).passes(alpha):
@@ -79,7 +79,8 @@ def looks_like(sample: Sample, tensor: Expected, alpha: float) -> tuple[Candidat
 
 def of_any_scale(sample: Sample, alpha: float) -> Candidate | None:
     """The likeliest family whose shape the sample has, with the mean and std measured; None if it has none."""
-    mean = sample.mean if abs(sample.mean) > 5 * sample.std / math.sqrt(sample.size) else 0.0
+    centred = abs(sample.mean) <= largest_z(alpha) * sample.std / math.sqrt(sample.size)
+    mean = 0.0 if centred else sample.mean
     std = math.hypot(sample.std, sample.mean - mean)
     if not std > 0:
         return None

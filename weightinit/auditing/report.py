@@ -155,13 +155,14 @@ def _fit(text: str, width: int) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.3g}" if math.isfinite(value) else "-"
+    text = f"{value:.3g}" if math.isfinite(value) else "-"
+    return text if len(text) < 10 else f"{value:.1e}"
 
 
 def _score(value: float) -> str:
     if not math.isfinite(value):
         return "-"
-    return f"{value:+.1f}" if abs(value) < 999 else f"{value:+.0e}".replace("e+0", "e")
+    return f"{value:+.1f}" if abs(value) < 999 else f"{value:+.0e}".replace("e+0", "e").replace("e+", "e")
 
 
 def _of(law: Law | None, moment: Literal["mean", "std"]) -> float:

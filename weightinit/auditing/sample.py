@@ -117,8 +117,8 @@ class Sample:
             return -self.size * math.log(high - low)
         mean, sigma = before_truncation(law)
         mass = float(ndtr((high - mean) / sigma) - ndtr((low - mean) / sigma))
-        squares = (self.std**2 + (self.mean - mean) ** 2) / sigma**2
-        return -self.size * (math.log(sigma * mass * math.sqrt(2 * math.pi)) + squares / 2)
+        distance = math.hypot(self.std, self.mean - mean) / sigma
+        return -self.size * (math.log(sigma) + math.log(mass * math.sqrt(2 * math.pi)) + distance * distance / 2)
 
     def _std_z(self, law: Law) -> float:
         """The sample variance as chi² with as many degrees of freedom as its own variance asks for."""
@@ -126,7 +126,8 @@ class Sample:
             return 0.0
         n = self.size
         freedom = 2 * n / (_kurtosis(law) - (n - 3) / (n - 1))
-        ratio = (self.std / law.std) ** 2 * n / (n - 1)
+        ratio = self.std / law.std
+        ratio *= ratio * n / (n - 1)
         return (math.cbrt(ratio) - 1 + 2 / (9 * freedom)) / math.sqrt(2 / (9 * freedom))
 
     def _shape_p(self, law: Law) -> float:

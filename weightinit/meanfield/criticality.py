@@ -74,7 +74,7 @@ def depth_scales(
     """Depth scales for layers of these variances; ``start`` is the second moment of the first pre-activations.
 
     xi_q = 1/|log slope of q_map at q*|, xi_c = 1/|log sigma_w2 E[phi'(x) phi'(y)]| at c* (Schoenholz et al. 2017,
-    eq. 7 and 9). In the ordered phase, and wherever q goes to 0 or infinity with c to 1, xi_c is 1/|log chi|, the
+    section 3). In the ordered phase, and wherever q goes to 0 or infinity with c to 1, xi_c is 1/|log chi|, the
     depth scale of gradients. Raises ValueError as ``q_star``.
     """
     check_variances(sigma_w2, sigma_b2)

@@ -118,7 +118,7 @@ class Dense:
         return Moments(q, bias.mean, correlation, share**2 * moments.relative_variance)
 
     def expect_gradient(self, gradient: Gradient, moments: Moments, laws: Mapping[str, Law]) -> Gradient:
-        """E[g_x²] = fan_out Var[w] E[g_z²], as if the weights on the way back were drawn anew (Schoenholz et al. 2017)."""
+        """E[g_x²] = fan_out Var[w] E[g_z²], as if the way back had weights of its own (Schoenholz et al. 2017)."""
         weight = laws[f"{self.name}/weight"]
         if not weight.known or weight.mean != 0.0:
             return UNKNOWN_GRADIENT
@@ -143,6 +143,7 @@ class Nonlinearity:
 
     def backward(self, params: Params, d_output: Array, tape: Tape, *, into: Array | None) -> Array | None:
         z, a = tape.preactivation[self.name], tape.activation[self.name]
+        assert into is not None, "an elementwise layer follows a layer that wants its gradient"
         return self.activation.backward(z, a, d_output, out=into)
 
     def expect(self, moments: Moments, laws: Mapping[str, Law]) -> Moments:
@@ -170,7 +171,7 @@ class Nonlinearity:
         return Moments(square, mean, correlation, slope**2 * moments.relative_variance + spread)
 
     def expect_gradient(self, gradient: Gradient, moments: Moments, laws: Mapping[str, Law]) -> Gradient:
-        """E[g_z²] = E[phi'(z)²] E[g_a²]; the scatter grows by (3 E[phi'⁴] / E[phi'²]² - 1) / units, as on the way there."""
+        """E[g_z²] = E[phi'(z)²] E[g_a²]; its scatter grows by (3 E[phi'⁴] / E[phi'²]² - 1) / units."""
         q = moments.second_moment
         if math.isnan(q) or math.isnan(gradient.second_moment):
             return UNKNOWN_GRADIENT

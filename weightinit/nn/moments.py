@@ -12,9 +12,9 @@ from weightinit.arrays import Array
 class Moments:
     """Expected moments of the units that enter or leave a layer, over the draw of the weights.
 
-    ``second_moment``: E[x²] of one unit, NaN where no theory applies; ``mean``: E[x]; ``correlation``: E[x x'] / E[x²] for
-    two inputs x, x' of the network, or an array of it for many pairs, NaN where unknown; ``relative_variance``: variance,
-    over networks of this width, of the layer's mean square divided by its expectation squared (0 for data that is given).
+    ``second_moment``: E[x²] of one unit, NaN where no theory applies; ``mean``: E[x]; ``correlation``: E[x x'] / E[x²]
+    for two inputs x, x' of the network, or an array of it for many pairs, NaN where unknown; ``relative_variance``:
+    variance, over networks of this width, of the layer's mean square divided by its expectation squared (0 for data).
     """
 
     second_moment: float

@@ -110,16 +110,19 @@ class Network:
         return flat
 
     def tape(self, runs: int, batch: int, *, phase: Phase = "train", xp: ModuleType = np) -> Tape:
-        """Memory for a stack of ``runs`` that sees ``batch`` samples at a time; to ``evaluate`` it needs no gradients."""
-        flat = xp.zeros((runs if phase == "train" else 0, self.parameters), self.dtype)
+        """Memory for ``runs`` that see ``batch`` samples at a time; to ``evaluate`` they need no gradients."""
+        trains = phase == "train"
+        flat = xp.zeros((runs if trains else 0, self.parameters), self.dtype)
         tape = Tape(runs, batch, xp, flat, self.views(flat), xp.ones((1, 1, batch), self.dtype))
-        shared = xp.empty(runs * batch * max(layer.units for layer in self.layers), self.dtype)
+        shared = xp.empty(
+            runs * batch * max(layer.units for layer in self.layers) if phase == "train" else 0, self.dtype
+        )
         for layer in self.layers:
             shape = (runs, batch, layer.units)
             getattr(tape, layer.quantity)[layer.name] = xp.empty(shape, self.dtype)
-            if phase == "train":
-                memory = shared if layer.quantity == "activation" else xp.empty(prod(shape), self.dtype)
-                getattr(tape, f"d_{layer.quantity}")[layer.name] = memory[: prod(shape)].reshape(shape)
+            if trains:
+                own = shared[: prod(shape)] if layer.quantity == "activation" else xp.empty(prod(shape), self.dtype)
+                getattr(tape, f"d_{layer.quantity}")[layer.name] = own.reshape(shape)
         return tape
 
     def forward(self, params: Params, state: State, x: Array, tape: Tape, *, phase: Phase = "train") -> Array:
