@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -46,6 +47,9 @@ class Composer:
 
     def __init__(self, config_dir: str | None = None) -> None:
         schema.register()
+        # Hydra looks for plugins along sys.path, where an editable installation doesn't put this folder.
+        if (root := str(CONF.parent)) not in sys.path:
+            sys.path.append(root)
         setup_globals()
         version.setbase("1.3")
         path = create_config_search_path(str(CONF))

@@ -15,9 +15,9 @@ alone and with two workers, on a core with 1 MB of second-level and 16 MB of las
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from runner.trial import Trial
 
@@ -43,7 +43,7 @@ def plan(trials: Sequence[Trial], *, workers: int = 1, memory: float = math.inf)
         # Where there are many workers, stacks much smaller than they may be would only wait for Python's lock.
         count = max(math.ceil(len(indices) / most), min(count, len(indices) // math.ceil(most / 8)))
         cuts = [len(indices) * number // count for number in range(count + 1)]
-        stacks += [indices[start:stop] for start, stop in itertools.pairwise(cuts)]
+        stacks += [indices[start:stop] for start, stop in pairwise(cuts)]
     return sorted(stacks, key=lambda indices: -len(indices) * _work(trials[indices[0]]))
 
 
@@ -57,7 +57,7 @@ def capacity(trial: Trial, memory: float = math.inf) -> int:
 def _touched(trial: Trial) -> int:
     """Bytes of a run that a training step reads or writes: samples, activations, parameter vectors, all but once."""
     network, samples = trial.network, trial.plan.batch_size
-    units = dict.fromkeys(("preactivation", "activation"), 0)
+    units = {"preactivation": 0, "activation": 0}
     for layer in network.layers:
         units[layer.quantity] += layer.units
     by_sample = network.inputs + network.outputs + 2 * units["preactivation"] + units["activation"]

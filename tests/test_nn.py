@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import special
 
 from weightinit import activations
 from weightinit.arrays import Array
@@ -89,6 +90,30 @@ def test_an_input_shared_by_all_runs_gives_the_bits_of_one_each() -> None:
     each = loss_and_gradient(network, flat, np.repeat(x, 5, 0), np.repeat(y, 5, 0), "cross_entropy")
     for one, other in zip(shared, each, strict=True):
         assert one.tobytes() == other.tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(1, 10), (5, 1), (19, 2), (32, 10), (64, 33), (7, 300)], ids=str)
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_is_its_formula_and_has_the_same_bits_alone_and_in_a_stack(
+    name: str, shape: tuple[int, int], dtype: str
+) -> None:
+    rng = np.random.default_rng(6)
+    output = rng.standard_normal((64, *shape)).astype(dtype) * 3
+    target = rng.dirichlet(np.ones(shape[1]), (64, shape[0])).astype(dtype)
+    gradient, own = np.empty_like(output), np.empty_like(output[:1])
+    loss = LOSSES[name](output, target, gradient)
+    wide = output.astype(np.float64)
+    formulas = {
+        "cross_entropy": -(target * special.log_softmax(wide, axis=2)).sum(2).mean(1),
+        "mse": 0.5 * ((wide - target) ** 2).sum(2).mean(1),
+    }
+    np.testing.assert_allclose(loss, formulas[name], rtol=1e-5 if dtype == "float32" else 1e-12)
+    assert LOSSES[name](output, target).tobytes() == loss.tobytes()
+    for run in range(64):
+        part = slice(run, run + 1)
+        assert LOSSES[name](output[part].copy(), target[part].copy(), own).tobytes() == loss[part].tobytes()
+        assert own.tobytes() == gradient[part].tobytes()
 
 
 def test_cross_entropy_of_certain_and_hopeless_outputs() -> None:

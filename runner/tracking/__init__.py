@@ -97,8 +97,6 @@ class Recorder:
                 self.store.open(self._hold.id, resumed=self.resumed)
         except BaseException:
             self._hold.drop(None)
-            if not self.resumed:
-                files.discard(self.session.directory, sessions.FILE)
             raise
         return self
 

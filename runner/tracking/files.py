@@ -45,12 +45,17 @@ def check_writable(directory: Path) -> None:
         ) from error
 
 
-def discard(directory: Path, *names: str) -> None:
-    """Removes the directory if it holds these files at most."""
+def discard(directory: Path, outputs: Path) -> None:
+    """Removes a command's directory where nothing was recorded, and what is empty above it, up to ``outputs``."""
     with suppress(OSError):
-        for name in (".lock", *names):
-            (directory / name).unlink(missing_ok=True)
-        directory.rmdir()
+        if not {path.name for path in directory.iterdir()} <= {".lock", "session.json"}:
+            return
+        for path in directory.iterdir():
+            path.unlink()
+        for folder in (directory, *directory.parents):
+            folder.rmdir()
+            if folder == outputs:
+                return
 
 
 @contextmanager

@@ -1,0 +1,40 @@
+"""``python -m tests.benchmarks [SUITE ...]``: prints the table."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+
+from tests.benchmarks import training
+from tests.benchmarks.timing import Row, load_of_others, machine, percent
+
+SUITES: dict[str, Callable[[], Iterable[Row]]] = {
+    "64-32-32-10": partial(training.rows, training.SMALL),
+    "64-10x100-10": partial(training.rows, training.DEEP),
+    "784-256-256-10": partial(training.rows, training.WIDE),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"among {', '.join(SUITES)}; all without one")
+    chosen = parser.parse_args().suites or list(SUITES)
+    if unknown := [name for name in chosen if name not in SUITES]:
+        parser.error(f"SUITE must be among {', '.join(SUITES)}; got {', '.join(unknown)}")
+    print(machine(), end="\n\n", flush=True)
+    start = time.perf_counter()
+    with load_of_others() as others:
+        for name in chosen:
+            print(f"{name:64}{'here':>12}   aim", flush=True)
+            for row in SUITES[name]():
+                print(f"  {row.what:62}{row.value:>12}   {row.aim}".rstrip(), flush=True)
+    print(f"\n{time.perf_counter() - start:.0f} s", end="")
+    for share in others:
+        print(f"; other programs took {percent(share)} of the cores: times are too long, ratios less so", end="")
+    print()
+
+
+if __name__ == "__main__":
+    main()

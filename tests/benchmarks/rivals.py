@@ -1,0 +1,88 @@
+"""The same training step in other frameworks, on random samples; each function returns a measure for ``turns``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from itertools import pairwise
+
+import numpy as np
+
+SAMPLES = 1400
+RATE, MOMENTUM = 0.03, 0.9
+
+
+def torch_eager(sizes: list[int], batch: int, threads: int, steps: int) -> Callable[[], float] | None:
+    """Seconds per step of one PyTorch network, trained the usual way; None without PyTorch."""
+    if find_spec("torch") is None:
+        return None
+    import torch
+
+    torch.manual_seed(0)
+    layers: list[torch.nn.Module] = []
+    for fan_in, fan_out in pairwise(sizes):
+        layers += [torch.nn.Linear(fan_in, fan_out), torch.nn.ReLU()]
+    network = torch.nn.Sequential(*layers[:-1])
+    optimizer = torch.optim.SGD(network.parameters(), lr=RATE, momentum=MOMENTUM)
+    x, y = torch.randn(SAMPLES, sizes[0]), torch.randint(sizes[-1], (SAMPLES,))
+
+    def measure() -> float:
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        start = time.perf_counter()
+        for _ in range(steps):
+            chosen = torch.randperm(SAMPLES)[:batch]
+            optimizer.zero_grad()
+            loss = torch.nn.functional.cross_entropy(network(x[chosen]), y[chosen])
+            loss.backward()
+            optimizer.step()
+        seconds = time.perf_counter() - start
+        torch.set_num_threads(before)
+        return seconds / steps
+
+    return measure
+
+
+def jax_stack(sizes: list[int], batch: int, runs: int, steps: int) -> Callable[[], float] | None:
+    """Seconds per step per run of JAX, compiled and mapped over all runs (``jit(vmap(step))``); None without JAX."""
+    if find_spec("jax") is None:
+        return None
+    import jax
+    import jax.numpy as jnp
+
+    keys = jax.random.split(jax.random.key(0), runs)
+    x = jax.random.normal(keys[0], (SAMPLES, sizes[0]))
+    y = jax.nn.one_hot(jax.random.randint(keys[1], (SAMPLES,), 0, sizes[-1]), sizes[-1])
+
+    def initial(key):
+        parts = zip(jax.random.split(key, len(sizes)), pairwise(sizes), strict=False)
+        return [(jax.random.normal(k, pair) * (2 / pair[0]) ** 0.5, jnp.zeros(pair[1])) for k, pair in parts]
+
+    def loss(weights, chosen):
+        *hidden, (w, b) = weights
+        a = x[chosen]
+        for v, c in hidden:
+            a = jax.nn.relu(a @ v + c)
+        return -(y[chosen] * jax.nn.log_softmax(a @ w + b)).sum(1).mean()
+
+    def step(weights, velocity, chosen):
+        gradient = jax.grad(loss)(weights, chosen)
+        velocity = jax.tree.map(lambda v, g: MOMENTUM * v + g, velocity, gradient)
+        return jax.tree.map(lambda w, v: w - RATE * v, weights, velocity), velocity
+
+    advance = jax.jit(jax.vmap(step), donate_argnums=(0, 1))
+    weights = jax.vmap(initial)(keys)
+    state = [weights, jax.tree.map(jnp.zeros_like, weights)]
+    rng = np.random.default_rng(0)
+
+    def measure() -> float:
+        chosen = rng.integers(0, SAMPLES, (runs, batch))
+        jax.block_until_ready(state)
+        start = time.perf_counter()
+        for _ in range(steps):
+            state[:] = advance(*state, chosen)
+        jax.block_until_ready(state)
+        return (time.perf_counter() - start) / steps / runs
+
+    return measure

@@ -1,0 +1,126 @@
+"""Training steps: our stacks against the machine's peak, against other frameworks, and against themselves."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from statistics import median
+
+from runner import stack
+from runner.composition import Composer
+from runner.training import train
+from runner.trial import Trial
+from tests.benchmarks.rivals import jax_stack, torch_eager
+from tests.benchmarks.timing import MISSING, WORKERS, Row, percent, ratio, sgemm_peak, turns
+
+TURNS = 5
+# Of the default run, 420 steps, every tenth of which is measured.
+MEASURE_EVERY = 42
+WINDOW = 2 * MEASURE_EVERY
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A network and how many runs of it are trained, with what is aimed at."""
+
+    data: str
+    widths: tuple[int, ...]
+    batch: int
+    runs: int
+    microseconds: float | None = None
+    peak: float | None = None
+    torch: float | None = None
+
+    @property
+    def overrides(self) -> list[str]:
+        widths = ",".join(map(str, self.widths))
+        return [
+            "tracking=none",
+            f"data={self.data}",
+            f"architecture.widths=[{widths}]",
+            f"training.batch_size={self.batch}",
+        ]
+
+    @property
+    def sizes(self) -> list[int]:
+        """Units from the inputs to the outputs; both data sets have ten classes."""
+        return [{"digits": 64, "mnist_5k": 784}[self.data], *self.widths, 10]
+
+    @property
+    def operations(self) -> int:
+        """Floating-point operations in the matrix products of a training step of one run."""
+        first, *rest = (fan_in * fan_out for fan_in, fan_out in pairwise(self.sizes))
+        return 2 * self.batch * (2 * first + 3 * sum(rest))
+
+
+SMALL = Setting("digits", (32, 32), 32, 128, microseconds=15, torch=15)
+DEEP = Setting("digits", (100,) * 10, 64, 32, peak=0.55)
+WIDE = Setting("mnist_5k", (256, 256), 128, 32, peak=0.65, torch=2)
+
+
+def rows(setting: Setting) -> Iterator[Row]:
+    """The rows of one network."""
+    runs = setting.runs
+    torch_steps, jax_steps = max(5, 100 // len(setting.sizes)), 2
+    found = {
+        "peak": sgemm_peak,
+        "ours": _ours(setting),
+        "bare": _ours(setting, "training.measure_every=1000000"),
+        "adam": _ours(setting, "optimizer=adam"),
+        "alone": _ours(setting, workers=1),
+        "torch": torch_eager(setting.sizes, setting.batch, WORKERS, torch_steps),
+        "torch, one thread": torch_eager(setting.sizes, setting.batch, 1, torch_steps),
+        "jax": jax_stack(setting.sizes, setting.batch, runs, jax_steps),
+    }
+    times = turns({name: measure for name, measure in found.items() if measure is not None}, TURNS)
+    ours = times["ours"]
+    share = median(setting.operations / seconds / peak for seconds, peak in zip(ours, times["peak"], strict=True))
+    aim = f"at most {setting.microseconds:g}" if setting.microseconds else ""
+    yield Row("a step of a run, statistics included", f"{1e6 * median(ours):.1f} µs", aim)
+    aim = f"at least {percent(setting.peak)}" if setting.peak else ""
+    yield Row(f"share of the sgemm peak ({median(times['peak']) / 1e9:.0f} GFLOP/s)", percent(share), aim)
+    yield Row(f"{WORKERS} workers are faster than one by", f"{ratio(times['alone'], ours):.2f}")
+    yield Row("statistics at the default density add", percent(ratio(ours, times["bare"]) - 1))
+    yield Row(
+        "Adam takes, of SGD's time", f"{ratio(times['adam'], ours):.2f}", "at most 1.6" if setting is WIDE else ""
+    )
+    for name, what in (
+        ("torch", f"faster than PyTorch, eager, run by run, {WORKERS} threads"),
+        ("torch, one thread", "faster than PyTorch, eager, run by run, one thread"),
+        ("jax", "faster than JAX, jit and vmap, all runs at once"),
+    ):
+        aim = f"at least {setting.torch:g}" if setting.torch and name != "jax" else ""
+        yield Row(what, f"{ratio(times[name], ours):.1f} times" if name in times else MISSING, aim)
+
+
+def _ours(setting: Setting, *overrides: str, workers: int = WORKERS) -> Callable[[], float]:
+    """Seconds per step per run while every worker has a stack to train."""
+    composer = Composer()
+    (first,) = composer.trials([setting.overrides])
+    epoch = first.plan.evaluate_every
+    steps = [f"training.steps={epoch + WINDOW}", f"training.measure_every={MEASURE_EVERY}"]
+    trials = composer.trials([[*setting.overrides, *steps, *overrides, f"seed={i}"] for i in range(setting.runs)])
+    stacks = [[trials[index] for index in indices] for indices in stack.plan(trials, workers=workers)]
+    return partial(_step_seconds, stacks[: 2 * workers], workers, epoch)
+
+
+def _step_seconds(stacks: Sequence[Sequence[Trial]], workers: int, epoch: int) -> float:
+    """Seconds per step per run, from the first epoch's end to the last step: what the ends cost is not a step's."""
+    total = [0.0, 0]
+    lock = threading.Lock()
+
+    def work(trials: Sequence[Trial]) -> None:
+        times: list[float] = []
+        train(trials, progress=lambda steps: times.append(time.perf_counter()))
+        with lock:
+            total[0] += times[-1] - times[epoch - 1]
+            total[1] += len(trials) * (len(times) - epoch)
+
+    with ThreadPoolExecutor(workers) as executor:
+        list(executor.map(work, stacks))
+    return total[0] / total[1] / workers
