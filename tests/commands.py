@@ -23,7 +23,7 @@ from runner.tracking import read
 
 ROOT = Path(__file__).resolve().parent.parent
 # What differs from one recording of a run to the next.
-OF_THE_OCCASION = ("start_time", "end_time", "outputs", "tracking.backend", "tracking.uri")
+OF_THE_OCCASION = ("start_time", "end_time", "outputs", "tracking", "tracking.backend", "tracking.uri")
 
 
 def typed(*words: str) -> int:
