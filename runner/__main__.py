@@ -66,9 +66,11 @@ def main() -> int:
                 if command.config.mode.name == "forecast":
                     print(_forecast(composer, command))
                     return 0
-                from runner import sweep
+                from runner import launcher, sweep
                 from runner.tracking import Recorder
 
+                if command.multirun:
+                    launcher.check(command.config.hydra.launcher)
                 trials = sweep.named(composer.trials(command.runs))
                 session = sweep.session(command, trials)
                 recorder = Recorder(session, _tracking(command, trials), [trial.key for trial in trials])

@@ -12,17 +12,18 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from hydra._internal.utils import _locate
 from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
 from hydra.errors import CompactHydraException
 from omegaconf import DictConfig, open_dict
 
-from runner import sweep
+from runner import schema, sweep
 from runner.composition import Composer, own
 from runner.progress import Progress
 from runner.records import Outcome, Rows
+from runner.sweep import Resources
 from runner.tracking import Recorder
 from runner.trial import Trial, from_hydra
 
@@ -71,10 +72,10 @@ class Jobs:
         self.run([trial])
         return self.outcomes[trial.key]
 
-    def run(self, trials: Sequence[Trial], *, executor: Executor | None = None, workers: int = 1) -> None:
+    def run(self, trials: Sequence[Trial], **resources: Unpack[Resources]) -> None:
         """Trains what has no outcome yet."""
         missing = {trial.key: trial for trial in trials if trial.key not in self.outcomes}
-        sweep.execute(list(missing.values()), self, executor=executor, workers=workers, progress=self.stepped)
+        sweep.execute(list(missing.values()), self, progress=self.stepped, **resources)
 
     def record(self, recorded: Sequence[tuple[Trial, Outcome]]) -> None:
         """Keeps outcomes: for good, and for the jobs that ask for them."""
@@ -136,9 +137,8 @@ def launch(launcher: StackedLauncher, job_overrides: Sequence[Sequence[str]], fi
             trials = [active.trial(job, job.hydra) for job in jobs]
         except (ValueError, TypeError) as error:
             raise CompactHydraException(f"runner: {error}") from error
-        workers = launcher.max_workers or cores()
-        with made_executor(launcher.executor, workers) as executor:
-            active.run(trials, executor=executor, workers=workers)
+        with given(launcher.executor, launcher.max_workers, launcher.memory) as resources:
+            active.run(trials, **resources)
     returns = []
     for number, job in enumerate(jobs, start=first):
         with open_dict(job):
@@ -162,23 +162,63 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def installed_memory() -> float:
+    """Bytes of memory that this process may use: the machine's, or a container's share of it; infinity if unknown."""
+    try:
+        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return math.inf
+    try:
+        return min(machine, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):
+        return machine
+
+
+def check(settings: DictConfig) -> None:
+    """Raises ValueError where the stacked launcher can't work with its settings."""
+    if settings._target_ != schema.StackedLauncher._target_:
+        return
+    if not 0 < settings.memory <= 1:
+        raise ValueError(
+            "hydra.launcher.memory must be a share of the machine's memory, above 0 and at most 1; "
+            f"got {settings.memory}. Pass hydra.launcher.memory=0.5."
+        )
+    if settings.max_workers is not None and settings.max_workers < 1:
+        raise ValueError(
+            "hydra.launcher.max_workers must be a number of workers from 1, or null for one a core; "
+            f"got {settings.max_workers}. Pass hydra.launcher.max_workers=null."
+        )
+    try:
+        _locate(settings.executor)
+    except Exception as error:
+        raise ValueError(
+            "hydra.launcher.executor must be the address of a class with the interface of concurrent.futures' "
+            f"executors; got {settings.executor!r}, which can't be imported. "
+            "Pass hydra.launcher.executor=concurrent.futures.ThreadPoolExecutor."
+        ) from error
+
+
 @contextmanager
-def made_executor(target: str, workers: int) -> Iterator[Executor]:
-    """The executor of that address; left by an exception, it drops what has not started, and its processes end."""
-    made: Any = _locate(target)
+def given(executor: str, max_workers: int | None, memory: float) -> Iterator[Resources]:
+    """What the settings of the stacked launcher give to train with.
+
+    Left by an exception, the executor drops what has not started, and its processes end.
+    """
+    workers = max_workers or cores()
+    made: Any = _locate(executor)
     options: dict[str, Any] = {}
     if isinstance(made, type) and issubclass(made, ProcessPoolExecutor):
         # Ctrl-C reaches every process of a terminal; what becomes of the workers is for this one to say.
         options = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
         options["mp_context"] = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
     others = multiprocessing.active_children()
-    executor = made(max_workers=workers, **options)
+    pool: Executor = made(max_workers=workers, **options)
     try:
-        yield executor
+        yield {"executor": pool, "workers": workers, "memory": memory * installed_memory()}
     except BaseException:
-        executor.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():
             if process not in others:
                 process.terminate()
         raise
-    executor.shutdown()
+    pool.shutdown()

@@ -80,6 +80,29 @@ class Config:
     report: Report = field(default_factory=Report)
 
 
+@dataclass
+class StackedLauncher:
+    """How stacks are trained.
+
+    ``memory``: share of the machine's memory that the stacks at work may take; ``max_workers``: how many are at work,
+    null for one a core; ``executor``: where, any class with the interface of ``concurrent.futures``' executors.
+    """
+
+    _target_: str = "hydra_plugins.weightinit.StackedLauncher"
+    memory: float = 0.5
+    max_workers: int | None = None
+    executor: str = "concurrent.futures.ThreadPoolExecutor"
+
+
+@dataclass
+class StackedSweeper:
+    """As Hydra's basic sweeper; ``params``: the sweep, overridden by the command line."""
+
+    _target_: str = "hydra_plugins.weightinit.StackedSweeper"
+    max_batch_size: int | None = None
+    params: dict[str, Any] | None = None
+
+
 def register() -> None:
     """Makes the schema known to Hydra as ``schema``, the first entry of ``conf/config.yaml``'s defaults."""
     ConfigStore.instance().store(name="schema", node=Config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 import pandas as pd
 
@@ -43,19 +44,28 @@ class Sink(Protocol):
         """Passes on the next run that waits; whether there was one."""
 
 
+class Resources(TypedDict, total=False):
+    """What a sweep may use: ``workers`` stacks train at a time in ``executor``, and take ``memory`` bytes together."""
+
+    executor: Executor
+    workers: int
+    memory: float
+
+
 def execute(
     trials: Sequence[Trial],
     sink: Sink,
     *,
     executor: Executor | None = None,
     workers: int = 1,
+    memory: float = math.inf,
     progress: Callable[[int], None] = lambda steps: None,
 ) -> list[Outcome]:
     """The outcome of each trial, in order; each was handed to ``sink`` as soon as its stack had finished.
 
-    ``executor``: where ``workers`` stacks train at a time, here and one after the other without one. ``sink`` and
-    ``progress``, which is told of steps as they pass, are called from this thread alone. Where it is interrupted, the
-    workers stop at their next step, and what has finished is recorded.
+    ``executor``, ``workers``, ``memory``: as ``Resources``; without an executor stacks train here one by one.
+    ``sink`` and ``progress``, which is told of steps as they pass, are called from this thread alone. Where it is
+    interrupted, the workers stop at their next step, and what has finished is recorded.
     """
     outcomes: dict[int, Outcome] = {}
 
@@ -63,7 +73,7 @@ def execute(
         sink.record([(trials[index], outcome) for index, outcome in zip(indices, results, strict=True)])
         outcomes.update(zip(indices, results, strict=True))
 
-    stacks = deque(stack.plan(trials))
+    stacks = deque(stack.plan(trials, workers=workers, memory=memory))
     if executor is None:
         while stacks:
             record(indices := stacks.popleft(), _train([trials[index] for index in indices], progress))

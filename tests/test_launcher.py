@@ -19,8 +19,10 @@ from omegaconf import DictConfig
 from packaging.version import Version
 
 import runner
-from runner.launcher import made_executor
+from runner import stack
+from runner.launcher import given, installed_memory
 from runner.tracking import read
+from runner.trial import Trial
 from tests.commands import ROOT, assert_same_records, directories, mlflow_runs, started, typed
 
 FOR_HYDRA = pytest.mark.filterwarnings("ignore:\nFuture Hydra versions:UserWarning", "ignore:Future Hydra:UserWarning")
@@ -185,13 +187,43 @@ def test_processes_may_take_the_place_of_threads(tmp_path: Path) -> None:
     assert_same_records(directories(tmp_path / "threads")[0], directories(tmp_path / "processes")[0])
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("memory", "0"), ("memory", "1.5"), ("max_workers", "0"), ("executor", "concurrent.futures.No")]
+)
+def test_settings_that_no_launcher_can_work_with(
+    key: str, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert typed(*SMALL, "seed=0,1", f"outputs={tmp_path}", f"hydra.launcher.{key}={value}", "-m") == 2
+    assert capsys.readouterr().err.startswith(f"runner: hydra.launcher.{key} must be ")
+    assert not list(tmp_path.iterdir())
+
+
+def test_stacks_are_planned_for_the_workers_and_the_memory_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned, plan = [], stack.plan
+
+    def watched(trials: Sequence[Trial], *, workers: int, memory: float) -> list[list[int]]:
+        planned.append((workers, memory, plan(trials, workers=workers, memory=memory)))
+        return planned[-1][2]
+
+    monkeypatch.setattr(stack, "plan", watched)
+    words = (*SMALL, "seed=range(0,24)", "tracking=none", "hydra.launcher.max_workers=3", "-m")
+    assert typed(*words, f"outputs={tmp_path}/half") == 0
+    assert typed(*words, f"outputs={tmp_path}/tiny", "hydra.launcher.memory=1e-12") == 0
+    assert planned[0][:2] == (3, 0.5 * installed_memory())
+    assert [len(indices) for indices in planned[0][2]] == [8, 8, 8]
+    assert [len(indices) for _, _, found in planned[1:] for indices in found] == [1] * 24
+    assert_same_records(directories(tmp_path / "half")[0], directories(tmp_path / "tiny")[0])
+
+
 def test_processes_end_with_their_executor() -> None:
     start = time.monotonic()
     with (  # noqa: PT012 - what is tested is how the executor is left
         pytest.raises(KeyboardInterrupt),
-        made_executor("concurrent.futures.ProcessPoolExecutor", 1) as executor,
+        given("concurrent.futures.ProcessPoolExecutor", 1, 0.5) as resources,
     ):
-        future = executor.submit(time.sleep, 60)
+        future = resources["executor"].submit(time.sleep, 60)
         while not future.running():
             time.sleep(0.01)
         raise KeyboardInterrupt
@@ -207,6 +239,8 @@ def test_the_function_gives_what_the_command_records(tmp_path: Path, monkeypatch
     assert (runs["name"].tolist(), curves["key"].nunique()) == (["he s0", "he s1", "xavier s0", "xavier s1"], 4)
     again, _ = runner.run([*words, "outputs=function", "resume=true"])
     assert again["end_time"].tolist() == runs["end_time"].tolist()
+    with pytest.raises(ValueError, match="hydra/launcher=stacked"):
+        runner.run([*words, "hydra/launcher=basic"])
 
 
 @FOR_MLFLOW

@@ -1,13 +1,13 @@
 """The doors that Hydra looks behind: a launcher that trains a sweep as stacks, and the sweeper that goes with it.
 
-Hydra imports this at each start, so nothing heavy is imported before it is needed; and it does so without an entry in
-``sys.modules``, so that dataclasses here can't have postponed annotations.
+Hydra imports this at each start, so nothing heavy is imported before it is needed; and it may do so again, so that what
+must stay the same, as the types of configurations, is elsewhere.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
@@ -17,28 +17,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-
-@dataclass
-class StackedLauncherConf:
-    """How stacks are trained.
-
-    ``memory``: share of the machine's memory that the stacks at work may take; ``max_workers``: how many are at work,
-    null for one a core; ``executor``: where, any class with the interface of ``concurrent.futures``' executors.
-    """
-
-    _target_: str = "hydra_plugins.weightinit.StackedLauncher"
-    memory: float = 0.5
-    max_workers: int | None = None
-    executor: str = "concurrent.futures.ThreadPoolExecutor"
-
-
-@dataclass
-class StackedSweeperConf:
-    """As Hydra's basic sweeper; ``params``: the sweep, overridden by the command line."""
-
-    _target_: str = "hydra_plugins.weightinit.StackedSweeper"
-    max_batch_size: int | None = None
-    params: dict[str, Any] | None = field(default=None)
+from runner import schema
 
 
 class StackedLauncher(Launcher):
@@ -80,5 +59,5 @@ class StackedSweeper(BasicSweeper):
         return returns
 
 
-ConfigStore.instance().store(group="hydra/launcher", name="stacked", node=StackedLauncherConf, provider="weightinit")
-ConfigStore.instance().store(group="hydra/sweeper", name="stacked", node=StackedSweeperConf, provider="weightinit")
+ConfigStore.instance().store(group="hydra/launcher", name="stacked", node=schema.StackedLauncher, provider="weightinit")
+ConfigStore.instance().store(group="hydra/sweeper", name="stacked", node=schema.StackedSweeper, provider="weightinit")
