@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
@@ -24,6 +25,13 @@ from runner.tracking import read
 ROOT = Path(__file__).resolve().parent.parent
 # What differs from one recording of a run to the next.
 OF_THE_OCCASION = ("start_time", "end_time", "outputs", "tracking", "tracking.backend", "tracking.uri")
+
+# Optuna's own use of what SQLAlchemy and Python have given up.
+FOR_OPTUNA = pytest.mark.filterwarnings(
+    "ignore:The ``declarative_base:DeprecationWarning",
+    "ignore::DeprecationWarning:optuna",
+    "ignore::FutureWarning:optuna",
+)
 
 
 def typed(*words: str) -> int:

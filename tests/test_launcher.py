@@ -23,7 +23,7 @@ from runner import stack
 from runner.launcher import given, installed_memory
 from runner.tracking import read
 from runner.trial import Trial
-from tests.commands import ROOT, assert_same_records, directories, mlflow_runs, started, typed
+from tests.commands import FOR_OPTUNA, ROOT, assert_same_records, directories, mlflow_runs, started, typed
 
 FOR_HYDRA = pytest.mark.filterwarnings("ignore:\nFuture Hydra versions:UserWarning", "ignore:Future Hydra:UserWarning")
 FOR_MLFLOW = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
@@ -261,10 +261,8 @@ def test_two_sweeps_at_once_on_a_new_store_lose_nothing(tmp_path: Path) -> None:
 
 
 @FOR_MLFLOW
-@pytest.mark.filterwarnings("ignore:The ``declarative_base:DeprecationWarning")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:optuna", "ignore::FutureWarning:optuna")
+@FOR_OPTUNA
 def test_optuna_asks_for_runs_as_it_goes(tmp_path: Path) -> None:
-    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", exc_type=ImportError)
     words = (
         *SMALL, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=6", "hydra.sweeper.n_jobs=3", "optimizer=sgd",
         "hydra.sweeper.sampler.seed=1", "optimizer.learning_rate=choice(0.01,0.1,1e30)", f"outputs={tmp_path}",

@@ -21,6 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 import runner
 import weightinit
 from runner.catalogue import GROUPS, choices
+from tests.commands import FOR_OPTUNA
 from weightinit.initializers import INITIALIZERS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -103,6 +104,7 @@ def test_examples_run(example: str, folder: Path) -> None:
     exec(compile(example, "README.md", "exec"), {})
 
 
+@FOR_OPTUNA
 @pytest.mark.parametrize("command", RUNNER)
 def test_commands_work(command: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if "data.path" in command:
