@@ -1,6 +1,7 @@
 """Schemes: a network and seeds -> the initial weights of a stack of runs, with the laws that they follow."""
 
 from weightinit.schemes.base import Initialized, Rule, Scheme, merge
+from weightinit.schemes.lsuv import LSUV
 from weightinit.schemes.rules import (
     Constant,
     FlaxDense,
@@ -19,6 +20,7 @@ from weightinit.schemes.rules import (
 )
 
 __all__ = [
+    "LSUV",
     "Constant",
     "FlaxDense",
     "Identity",

@@ -1,0 +1,80 @@
+"""Layer-sequential unit variance: weights that a batch of data scales, layer by layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from numbers import Integral, Real
+from typing import Literal, get_args
+
+import numpy as np
+
+from weightinit.arrays import Array
+from weightinit.laws import UNKNOWN
+from weightinit.nn.network import Network
+from weightinit.schemes.base import Initialized
+from weightinit.schemes.rules import Orthogonal
+
+Quantity = Literal["preactivation", "activation"]
+
+
+@dataclass(frozen=True)
+class LSUV:
+    """Orthogonal weights, then from the first layer to the last divided by the std that the batch has behind them.
+
+    That is measured over samples and units, and again until the variance differs from 1 by less than ``tolerance`` or
+    ``max_iterations`` divisions are done; each run stops when it is there. Pre-activations without biases take one;
+    activations may take more, or get nowhere, and then a note says so. Biases are zeros. Which law the weights follow
+    depends on the data, and is unknown.
+
+    Source: Mishkin & Matas 2016, "All you need is a good init", algorithm 1.
+    """
+
+    tolerance: float = 0.1
+    max_iterations: int = 10
+    measure: Quantity = "preactivation"
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.tolerance, Real) and 0 < self.tolerance < math.inf):
+            raise ValueError(f"tolerance must be a positive number; got {self.tolerance!r}. Pass tolerance=0.1.")
+        if not isinstance(self.max_iterations, Integral) or self.max_iterations < 1:
+            raise ValueError(
+                f"max_iterations must be a whole number from 1; got {self.max_iterations!r}. Pass max_iterations=10."
+            )
+        if self.measure not in get_args(Quantity):
+            raise ValueError(
+                f"measure must be one of {', '.join(get_args(Quantity))}; got {self.measure!r}. "
+                "Pass measure=preactivation."
+            )
+
+    def __call__(self, network: Network, seeds: Sequence[int], batch: Array | None = None) -> Initialized:
+        """The initial state of one run for each of ``seeds``; raises ValueError without a ``batch``."""
+        if batch is None:
+            raise ValueError("lsuv measures a batch of data; got none. Pass batch=..., (runs or 1, samples, inputs).")
+        start = Orthogonal()(network, seeds)
+        params, laws = start.params, dict(start.laws)
+        notes: list[tuple[str, ...]] = [()] * len(seeds)
+        tape = network.tape(len(seeds), batch.shape[1], phase="evaluate")
+        for name, group in groupby(network.layers, key=lambda layer: layer.name):
+            layers = list(group)
+            weights = [spec.name for layer in layers for spec in layer.weights if spec.role == "weight"]
+            laws |= dict.fromkeys(weights, (UNKNOWN,) * len(seeds))
+            off = np.ones(len(seeds), bool)
+            for iteration in range(self.max_iterations + 1):
+                x = batch
+                for layer in layers:
+                    x = layer.forward(params, x, tape)
+                measured = getattr(tape, self.measure).get(name, x).reshape(len(seeds), -1)
+                std = measured.std(axis=1, dtype=np.float64)
+                off &= ~(np.abs(std**2 - 1) < self.tolerance)
+                divided = off & (std > 0) & np.isfinite(std)
+                if iteration == self.max_iterations or not divided.any():
+                    break
+                for weight in (params[name] for name in weights):
+                    weight[divided] /= std[divided].reshape(-1, *[1] * (weight.ndim - 1)).astype(weight.dtype)
+            batch = x
+            for run in np.flatnonzero(off):
+                notes[run] += (f"{name}: the variance of its {self.measure}s is {std[run] ** 2:.3g}, not 1",)
+        return Initialized(params, laws, {}, {}, tuple(notes))
