@@ -52,8 +52,8 @@ def test_directions_are_those_of_the_orthogonal_start() -> None:
 @pytest.mark.parametrize("measure", ["preactivation", "activation"])
 def test_each_run_stops_by_itself(measure: str) -> None:
     """Divisions go on in some runs while others are done; no run notices."""
-    net = network("tanh")
-    scheme = LSUV(tolerance=0.02, measure=measure, max_iterations=6)  # type: ignore[arg-type]
+    net = network("gelu")  # not homogeneous, so that activations take several divisions
+    scheme = LSUV(tolerance=0.02, measure=measure, max_iterations=30)  # type: ignore[arg-type]
     x = batch(4) * np.array([0.1, 1.0, 3.0, 30.0], np.float32)[:, None, None]
     together = scheme(net, SEEDS, x)
     for run, seed in enumerate(SEEDS):
