@@ -20,7 +20,7 @@ import yaml
 
 from runner.tracking import Recorder, files, read, sessions, sqlite
 from runner.tracking import _undisturbed as undisturbed
-from tests.commands import assert_same_records, directories, mlflow_runs, started, typed
+from tests.commands import ROOT, assert_same_records, directories, mlflow_runs, started, typed
 from tests.test_tracking import outcome, put, session, tracking, trial
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
@@ -220,6 +220,23 @@ def test_a_stop_waits_until_mlflow_has_a_run_whole() -> None:
         asked(2)  # who asks again doesn't wait
     assert done == ["the run"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_process_killed_while_it_makes_the_database_leaves_none(tmp_path: Path) -> None:
+    half = (
+        "import os, runner.tracking.sqlite, pathlib, sqlalchemy.event as event;"
+        "from sqlalchemy.engine import Engine;"
+        "event.listen(Engine, 'before_cursor_execute', lambda *a: os._exit(9) if '_alembic_tmp' in a[2] else None);"
+        f"runner.tracking.sqlite.create(pathlib.Path({str(tmp_path / 'mlflow.db')!r}), '')"
+    )
+    killed = subprocess.run([sys.executable, "-c", half], cwd=ROOT, capture_output=True)
+    assert killed.returncode == 9, killed.stderr
+    assert (tmp_path / "mlflow.db.new").stat().st_size > 0
+    of = trial()
+    with Recorder(session(tmp_path / "sweep"), tracking(tmp_path)) as recorder:
+        put(recorder, of, outcome(of))
+    assert not list(tmp_path.glob("mlflow.db.new*"))
+    assert len(mlflow_runs(tmp_path)) == 2
 
 
 def test_a_database_on_a_local_disk_writes_ahead_and_is_whole_in_the_end(tmp_path: Path) -> None:

@@ -10,6 +10,22 @@ from pathlib import Path
 LOCAL = ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overlay")
 
 
+def create(file: Path, artifacts: str) -> None:
+    """Makes a database with MLflow's tables, unless there is one: all or nothing, since MLflow opens no half of it.
+
+    That takes a second, in which a process may be killed. ``artifacts``: URI of the directory for what is in no table.
+    """
+    if file.exists() and file.stat().st_size:
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    new = file.with_name(f"{file.name}.new")
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        new.with_name(f"{new.name}{suffix}").unlink(missing_ok=True)  # of a process that was killed
+    SqlAlchemyStore(f"sqlite:///{new}", artifacts).engine.dispose()  # type: ignore[no-untyped-call]
+    new.replace(file)
+
+
 def write_ahead(file: Path) -> None:
     """Has a database on a disk of this machine write ahead, for good; done again, it changes nothing.
 

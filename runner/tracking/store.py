@@ -99,9 +99,10 @@ class Store:
         try:
             # Two processes that make the tables of one database at once would break it.
             with locked(self._file.with_name(f"{self._file.name}.lock")) if self._file else nullcontext():
-                self._client = self._call(MlflowClient, self._uri)
                 if self._file is not None:
+                    sqlite.create(self._file, str(self._artifacts))
                     sqlite.write_ahead(self._file)
+                self._client = self._call(MlflowClient, self._uri)
                 self._experiment_id = self._find_experiment()
             if resumed:
                 self._adopt(identity)
