@@ -49,6 +49,7 @@ def main() -> int:
     try:
         with ExitStack() as stack:
             try:
+                _check_flags(arguments)
                 composer = Composer(arguments.config_dir)
                 if arguments.help:
                     print(catalogue.help_page(composer.folders))
@@ -170,6 +171,16 @@ def _arguments() -> argparse.Namespace:
     arguments.overrides += late
     sys.argv[1:] = [*arguments.overrides, *(text for text in sys.argv[1:] if text not in arguments.overrides)]
     return arguments
+
+
+def _check_flags(arguments: argparse.Namespace) -> None:
+    """Refuses flags that would have Hydra compose another configuration than the lab's."""
+    for flag, value in (("--config-name", arguments.config_name), ("--config-path", arguments.config_path)):
+        if value is not None:
+            raise ValueError(
+                f"{flag} can't be changed: what the lab runs begins with its own conf/config.yaml; got {value!r}. "
+                "Put your file in my_conf/experiment/NAME.yaml and pass --config-dir my_conf experiment=NAME."
+            )
 
 
 def _tracking(command: Command, trials: Sequence[Trial]) -> Tracking:

@@ -79,6 +79,11 @@ MISTAKES: list[tuple[str, str]] = [
     ("architecture.width=wide", r"^architecture\.width must be a whole number; got 'wide'"),
     ("architecture.widths=[]", r"^architecture\.widths must name at least one hidden layer; got \[\]\."),
     ("architecture.widths=[9,0]", r"^every width in architecture\.widths must be at least 1; got 0\."),
+    (
+        "architecture.widths=3",
+        r"^architecture\.widths must be a list of whole numbers; got 3\. Pass architecture\.widths=",
+    ),
+    ("architecture.widths=abc", r"^architecture\.widths must be a list of whole numbers; got 'abc'\."),
     ("architecture.bias=perhaps", r"^architecture\.bias must be true or false; got 'perhaps'\."),
     ("activation=leaky_relu activation.slope=abc", r"^activation\.slope must be a finite number; got 'abc'"),
     # the scheme
@@ -100,6 +105,12 @@ MISTAKES: list[tuple[str, str]] = [
     ("optimizer.learning_rate=nan", r"^optimizer\.learning_rate must be a finite number above 0; got nan\."),
     ("optimizer.learning_rate=-0.1", r"^optimizer\.learning_rate must be a finite number above 0; got -0\.1\."),
     ("optimizer.schedule=linear", r"^optimizer\.schedule must be one of constant, cosine, step; got 'linear'\."),
+    ("optimizer.warmup_steps=1.5", r"^optimizer\.warmup_steps must be a whole number of at least 0; got 1\.5\. Pass 0"),
+    ("optimizer.warmup_steps=-1", r"^optimizer\.warmup_steps must be a whole number of at least 0; got -1\."),
+    ("optimizer.warmup_steps=few", r"^optimizer\.warmup_steps must be a whole number of at least 0; got 'few'\."),
+    ("optimizer.decay_every=0.5", r"^optimizer\.decay_every must be a whole number of at least 0; got 0\.5\."),
+    ("optimizer.schedule=step optimizer.decay_every=0", r"^optimizer\.schedule=step needs optimizer\.decay_every, "),
+    ("optimizer.decay_factor=half", r"^optimizer\.decay_factor must be in \(0, 1\]; got 'half'\."),
     # data
     ("data.validation=2", r"^data\.validation must be a fraction"),
     ("data=csv", r"^data\.path and data\.target need values\. Pass data\.path=VALUE data\.target=VALUE\.$"),
@@ -121,6 +132,9 @@ MISTAKES: list[tuple[str, str]] = [
     # outputs and folders
     ("outputs=good.csv", r"^outputs must be a folder that can be written; .* Pass outputs=\.\.\. with another\.$"),
     ("outputs=good.csv/below scheme=he,xavier -m", r"^outputs must be a folder that can be written; "),
+    ("-cn other", r"^--config-name can't be changed: .*; got 'other'\. .* --config-dir my_conf experiment=NAME\.$"),
+    ("--config-path ours seed=1", r"^--config-path can't be changed: .*; got 'ours'\. .* experiment=NAME\.$"),
+    ("--cfg job --config-name other", r"^--config-name can't be changed: .*; got 'other'\."),
     ("--config-dir nix", r"^--config-dir must be a folder; got 'nix', which is none\."),
     ("--config-dir mine", r"^--config-dir: .*/mine/scheme/he\.yaml has the name of the lab's own scheme/he\.yaml"),
     (
