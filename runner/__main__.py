@@ -9,11 +9,13 @@ from __future__ import annotations
 import argparse
 import gc
 import os
+import re
 import shlex
 import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -81,7 +83,8 @@ def main() -> int:
                 recorder = Recorder(session, _tracking(command, trials), [trial.key for trial in trials])
                 if recorder.complete:
                     _say(f"nothing is left to do in {_relative(session.directory)}")
-                    return _report(session, command, trials, shortlist=shortlist)
+                    print(_page(session, command, trials, shortlist=shortlist))
+                    return FAILED if _failed(session) else 0
                 stack.enter_context(recorder)
             except (ValueError, TypeError) as error:
                 _say(str(error))
@@ -137,8 +140,12 @@ def _train(
         if not jobs.outcomes:
             recorder.finish(status="FAILED")
             return FAILED
-        recorder.finish(figures=lambda: _draw(session), status=status)
-    return max(_report(session, command, trials, jobs.outcomes, shortlist), FAILED if status else 0)
+        page = cache(lambda: _page(session, command, trials, jobs.outcomes, shortlist))
+        recorder.finish(
+            figures=lambda: _draw(session), text=lambda: re.sub(r"\033\[\d+m|\n+look: .*", "", page()), status=status
+        )
+    print(page())
+    return FAILED if status or _failed(session) else 0
 
 
 def _forecast(composer: Composer, command: Command) -> str:
@@ -156,15 +163,23 @@ def _draw(session: Session) -> Mapping[str, Path]:
     return sweep.draw(session, runs, curves, arrays)
 
 
-def _report(
+def _failed(session: Session) -> bool:
+    """Whether a run has failed."""
+    from runner.tracking import read
+
+    runs, _ = read(session.directory)
+    return bool((runs["fate"] == "failed").any())
+
+
+def _page(
     session: Session,
     command: Command,
     trials: Sequence[Trial],
     outcomes: Mapping[str, Outcome] | None = None,
     shortlist: Shortlist | None = None,
-) -> int:
-    """Prints what a command showed; the exit status. ``outcomes``: of a single run, read from files where not given;
-    ``shortlist``: of what is asked for advice on."""
+) -> str:
+    """What a command showed. ``outcomes``: of a single run, read from files where not given; ``shortlist``: of what is
+    asked for advice on."""
     from runner import advice, comparison, report
     from runner.tracking import files, read
     from runner.tracking.address import viewer
@@ -174,15 +189,13 @@ def _report(
     opener = viewer(_tracking(command, trials))
     if shortlist is not None:
         judged = advice.judge(shortlist, runs, curves)
-        print(advice.text(shortlist, judged, look=look_lines(directory, opener), color=color))
-    elif session.multirun:
+        return advice.text(shortlist, judged, look=look_lines(directory, opener), color=color)
+    if session.multirun:
         settings: Any = trials[0].config["report"] if trials else OmegaConf.to_container(command.config.report)
         compared = comparison.compare(runs, curves)
-        print(report.sweep_text(compared, report=settings, directory=directory, viewer=opener, color=color))
-    else:
-        outcome = (outcomes or files.outcomes(session.directory))[trials[0].key]
-        print(report.run_text(trials[0], outcome, directory=directory, viewer=opener, color=color))
-    return FAILED if (runs["fate"] == "failed").any() else 0
+        return report.sweep_text(compared, report=settings, directory=directory, viewer=opener, color=color)
+    outcome = (outcomes or files.outcomes(session.directory))[trials[0].key]
+    return report.run_text(trials[0], outcome, directory=directory, viewer=opener, color=color)
 
 
 def _arguments() -> argparse.Namespace:
