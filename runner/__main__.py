@@ -9,11 +9,13 @@ from __future__ import annotations
 import argparse
 import gc
 import os
+import re
 import shlex
 import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -27,10 +29,12 @@ from omegaconf import DictConfig, OmegaConf
 from runner import catalogue, forecast, schema
 from runner.composition import Command, Composer
 from runner.records import Outcome, Session, Tracking
+from runner.text import look_lines
 from runner.trial import Trial
 
 # What trains imports tables, figures and MLflow where it begins: a forecast is to answer at once.
 if TYPE_CHECKING:
+    from runner.advice import Shortlist
     from runner.tracking import Recorder
     from runner.tracking.store import Status
 
@@ -49,6 +53,7 @@ def main() -> int:
     try:
         with ExitStack() as stack:
             try:
+                _check_flags(arguments)
                 composer = Composer(arguments.config_dir)
                 if arguments.help:
                     print(catalogue.help_page(composer.folders))
@@ -56,7 +61,8 @@ def main() -> int:
                 if arguments.hydra_help or arguments.shell_completion or arguments.experimental_rerun:
                     _job()
                     return 0
-                command = composer.command(arguments.overrides, multirun=arguments.multirun)
+                advises = "mode=advise" in arguments.overrides
+                command = composer.command(arguments.overrides, multirun=arguments.multirun or advises)
                 if arguments.cfg or arguments.info:
                     _job()
                     return 0
@@ -66,22 +72,26 @@ def main() -> int:
                 if command.config.mode.name == "forecast":
                     print(_forecast(composer, command))
                     return 0
-                from runner import launcher, sweep
+                from runner import advice, launcher, sweep
                 from runner.tracking import Recorder
 
                 if command.multirun:
                     launcher.check(command.config.hydra.launcher)
+                shortlist = None
+                if command.config.mode.name == "advise":
+                    command, shortlist = advice.plan(composer, command)
                 trials = sweep.named(composer.trials(command.runs))
                 session = sweep.session(command, trials)
                 recorder = Recorder(session, _tracking(command, trials), [trial.key for trial in trials])
                 if recorder.complete:
                     _say(f"nothing is left to do in {_relative(session.directory)}")
-                    return _report(session, command, trials)
+                    print(_page(session, command, trials, shortlist=shortlist))
+                    return FAILED if _failed(session) else 0
                 stack.enter_context(recorder)
             except (ValueError, TypeError) as error:
                 _say(str(error))
                 return MISTAKE
-            return _train(command, composer, trials, recorder)
+            return _train(command, composer, trials, recorder, shortlist)
     except OSError as error:
         _say(f"stopped, since nothing can be recorded ({error}). What had finished is kept.{_rest(session, line)}")
         return FAILED
@@ -103,8 +113,11 @@ def _job(config: DictConfig) -> float:
     return launcher.objective(outcome)
 
 
-def _train(command: Command, composer: Composer, trials: Sequence[Trial], recorder: Recorder) -> int:
-    """Runs the command's trials as Hydra's jobs, and prints what they showed; the exit status."""
+def _train(
+    command: Command, composer: Composer, trials: Sequence[Trial], recorder: Recorder, shortlist: Shortlist | None
+) -> int:
+    """Runs the command's trials, as Hydra's jobs unless they are advice's, and prints what they showed; the exit
+    status."""
     from runner import launcher
     from runner.progress import Progress
 
@@ -119,15 +132,22 @@ def _train(command: Command, composer: Composer, trials: Sequence[Trial], record
         elif command.config.resume:
             _say(f"nothing to resume below {_relative(session.directory.parent)}: starting anew")
         status: Status | None = None
-        try:
-            _job()
-        except SystemExit:  # Hydra has said why
-            status = "FAILED"
+        if shortlist is not None:
+            jobs.run_all(trials)
+        else:
+            try:
+                _job()
+            except SystemExit:  # Hydra has said why
+                status = "FAILED"
         if not jobs.outcomes:
             recorder.finish(status="FAILED")
             return FAILED
-        recorder.finish(figures=lambda: _draw(session), status=status)
-    return max(_report(session, command, trials, jobs.outcomes), FAILED if status else 0)
+        page = cache(lambda: _page(session, command, trials, jobs.outcomes, shortlist))
+        recorder.finish(
+            figures=lambda: _draw(session), text=lambda: re.sub(r"\033\[\d+m|\n+look: .*", "", page()), status=status
+        )
+    print(page())
+    return FAILED if status or _failed(session) else 0
 
 
 def _forecast(composer: Composer, command: Command) -> str:
@@ -145,22 +165,39 @@ def _draw(session: Session) -> Mapping[str, Path]:
     return sweep.draw(session, runs, curves, arrays)
 
 
-def _report(
-    session: Session, command: Command, trials: Sequence[Trial], outcomes: Mapping[str, Outcome] | None = None
-) -> int:
-    """Prints what a command showed; the exit status. ``outcomes``: of a single run, read from files where not given."""
-    from runner import comparison, report
+def _failed(session: Session) -> bool:
+    """Whether a run has failed."""
+    from runner.tracking import read
+
+    runs, _ = read(session.directory)
+    return bool((runs["fate"] == "failed").any())
+
+
+def _page(
+    session: Session,
+    command: Command,
+    trials: Sequence[Trial],
+    outcomes: Mapping[str, Outcome] | None = None,
+    shortlist: Shortlist | None = None,
+) -> str:
+    """What a command showed. ``outcomes``: of a single run, read from files where not given; ``shortlist``: of what is
+    asked for advice on."""
+    from runner import advice, comparison, report
     from runner.tracking import files, read
+    from runner.tracking.address import viewer
 
     runs, curves = read(session.directory)
     color, directory = sys.stdout.isatty(), _relative(session.directory)
+    opener = viewer(_tracking(command, trials))
+    if shortlist is not None:
+        judged = advice.judge(shortlist, runs, curves)
+        return advice.text(shortlist, judged, look=look_lines(directory, opener), color=color)
     if session.multirun:
         settings: Any = trials[0].config["report"] if trials else OmegaConf.to_container(command.config.report)
-        print(report.sweep_text(comparison.compare(runs, curves), report=settings, directory=directory, color=color))
-    else:
-        outcome = (outcomes or files.outcomes(session.directory))[trials[0].key]
-        print(report.run_text(trials[0], outcome, directory=directory, color=color))
-    return FAILED if (runs["fate"] == "failed").any() else 0
+        compared = comparison.compare(runs, curves)
+        return report.sweep_text(compared, report=settings, directory=directory, viewer=opener, color=color)
+    outcome = (outcomes or files.outcomes(session.directory))[trials[0].key]
+    return report.run_text(trials[0], outcome, directory=directory, viewer=opener, color=color)
 
 
 def _arguments() -> argparse.Namespace:
@@ -172,6 +209,16 @@ def _arguments() -> argparse.Namespace:
     arguments.overrides += late
     sys.argv[1:] = [*arguments.overrides, *(text for text in sys.argv[1:] if text not in arguments.overrides)]
     return arguments
+
+
+def _check_flags(arguments: argparse.Namespace) -> None:
+    """Refuses flags that would have Hydra compose another configuration than the lab's."""
+    for flag, value in (("--config-name", arguments.config_name), ("--config-path", arguments.config_path)):
+        if value is not None:
+            raise ValueError(
+                f"{flag} can't be changed: what the lab runs begins with its own conf/config.yaml; got {value!r}. "
+                "Put your file in my_conf/experiment/NAME.yaml and pass --config-dir my_conf experiment=NAME."
+            )
 
 
 def _tracking(command: Command, trials: Sequence[Trial]) -> Tracking:

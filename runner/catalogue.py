@@ -12,6 +12,7 @@ CONF = Path(__file__).resolve().parent.parent / "conf"
 GROUPS = ("architecture", "activation", "scheme", "data", "optimizer", "training", "tracking", "mode", "experiment")
 # Kinds of scheme, in the order of a first reading.
 KINDS = ("basic", "library default", "research")
+LIBRARIES = ("pytorch", "keras", "jax")
 _OWN = "your own"
 WIDTH = 100
 _INDENT = 20

@@ -30,10 +30,10 @@ class Forecast:
     ``names``: the choices by group; ``shape``: of the network; ``depth``: its hidden layers; ``activation``: its first.
     ``reach``: rms of the activations in the last hidden layer over that in the first; ``forward``: factor of their
     mean square from layer to layer (geometric mean); ``gradient``: rms of the gradient at the first hidden layer's
-    pre-activations over that at the last; ``backward``: factor of its mean square, a layer back. ``sigma_w2``,
-    ``sigma_b2``: fan_in times the variance of a weight, and variance of a bias, in the last hidden layer; ``scales``:
-    where layers of these settle; ``critical``: the point between order and chaos for this activation and sigma_b2,
-    where there is one that signals stay at. NaN and None where no theory applies.
+    pre-activations over that at the last; ``backward``: factor of its mean square, a layer back. In the last hidden
+    layer: ``family`` of the weights' law; ``sigma_w2``, fan_in times the variance of a weight; ``sigma_b2``, variance
+    of a bias. ``scales``: where layers of these settle; ``critical``: the point between order and chaos for this
+    activation and sigma_b2, where there is one that signals stay at. NaN and None where no theory applies.
     """
 
     names: Mapping[str, str]
@@ -44,6 +44,7 @@ class Forecast:
     forward: float
     gradient: float
     backward: float
+    family: str
     sigma_w2: float
     sigma_b2: float
     scales: DepthScales | None
@@ -92,6 +93,7 @@ def forecast(config: Mapping[str, Any], choices: Mapping[str, str]) -> Forecast:
         forward=reach ** (1 / steps),
         gradient=math.sqrt(gradient),
         backward=gradient ** (1 / steps),
+        family=laws[f"{last}/weight"].family,
         sigma_w2=sigma_w2,
         sigma_b2=sigma_b2,
         scales=scales,

@@ -77,6 +77,11 @@ class Jobs:
         missing = {trial.key: trial for trial in trials if trial.key not in self.outcomes}
         sweep.execute(list(missing.values()), self, progress=self.stepped, **resources)
 
+    def run_all(self, trials: Sequence[Trial]) -> None:
+        """Trains them on all cores, where they are not Hydra's jobs."""
+        with made_executor("concurrent.futures.ThreadPoolExecutor", cores()) as executor:
+            self.run(trials, executor=executor, workers=cores())
+
     def record(self, recorded: Sequence[tuple[Trial, Outcome]]) -> None:
         """Keeps outcomes: for good, and for the jobs that ask for them."""
         self.recorder.record(recorded)

@@ -93,7 +93,7 @@ class Tracking:
     """Where runs are recorded beside the local Parquet files.
 
     ``uri``: an MLflow server or database, None for ``mlflow.db`` below ``outputs``; ``experiment``: that of MLflow;
-    ``figures``: whether to draw them.
+    ``figures``: whether to draw them; ``log_model``: which trained networks become models of MLflow's.
     """
 
     backend: Literal["mlflow", "none"]
@@ -101,3 +101,4 @@ class Tracking:
     experiment: str
     figures: bool
     outputs: Path
+    log_model: Literal["none", "best", "all"] = "none"

@@ -15,7 +15,7 @@ import pandas as pd
 from runner.comparison import STEPS, Comparison, compare, frames
 from runner.fate import signal_text
 from runner.records import Outcome, Rows
-from runner.text import Column, label, number, plain, setting, short, table
+from runner.text import Column, label, look_lines, number, plain, setting, short, table
 from runner.verdicts import METRICS, interval, score, threshold_text, verdict_lines
 
 if TYPE_CHECKING:
@@ -32,8 +32,10 @@ HEADERS = {"test_accuracy": "test acc", "test_r2": "test R²", "test_loss": "tes
 # ------------------------------------------------------------------------------------------------------- one run
 
 
-def run_text(trial: Trial, outcome: Outcome, *, directory: Path | None = None, color: bool = False) -> str:
-    """What a person needs to know of one run; ``directory``: where its files are."""
+def run_text(
+    trial: Trial, outcome: Outcome, *, directory: Path | None = None, viewer: str | None = None, color: bool = False
+) -> str:
+    """What a person needs to know of one run; ``directory``: where its files are; ``viewer``: what opens MLflow."""
     runs = compare(*frames([(trial, outcome)])).runs
     names = [trial.choices.get(group) for group in ("scheme", "activation")]
     names += [trial.network.shape, trial.choices.get("data"), f"seed {trial.config['seed']}"]
@@ -48,7 +50,7 @@ def run_text(trial: Trial, outcome: Outcome, *, directory: Path | None = None, c
         lines.append("all units of a layer are equal, and stay so: equal weights get equal gradients")
     for note in outcome.notes:
         lines += textwrap.wrap(f"note:     {note}", WIDTH, subsequent_indent=" " * 10)
-    lines += [compare_line(trial), *_where(directory, trial.config["tracking"]["backend"] == "mlflow")]
+    lines += [compare_line(trial), *look_lines(directory, viewer)]
     return "\n".join(lines)
 
 
@@ -129,11 +131,13 @@ def sweep_text(
     *,
     report: Mapping[str, Any] | None = None,
     directory: Path | None = None,
+    viewer: str | None = None,
     color: bool = False,
 ) -> str:
     """The final table of a sweep, what it means, and what failed.
 
-    ``report``: an experiment's ``title``, ``question`` and ``columns`` (summary numbers to show beside the usual).
+    ``report``: an experiment's ``title``, ``question`` and ``columns`` (summary numbers to show beside the usual);
+    ``directory``: where its files are; ``viewer``: what opens MLflow.
     """
     report = report or {}
     asked = list(report.get("columns") or ())
@@ -151,8 +155,7 @@ def sweep_text(
         notes.append("fate: of the activations' mean square (rms²) at initialization, from layer to layer")
     blocks[-1] += [line for note in notes for line in textwrap.wrap(note, WIDTH, subsequent_indent="  ")]
     blocks += [verdict_lines(comparison), _failures(comparison.runs, color)]
-    tracked = "tracking.backend" in comparison.runs and (comparison.runs["tracking.backend"] == "mlflow").any()
-    blocks.append(_where(directory, bool(tracked)))
+    blocks.append(look_lines(directory, viewer))
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
@@ -249,12 +252,6 @@ def _failures(runs: pd.DataFrame, color: bool) -> list[str]:
         cause = " ".join(str(error).split())
         lines += textwrap.wrap(f"{name:<{width}}  {cause}", WIDTH, subsequent_indent=" " * (width + 2))
     return lines
-
-
-def _where(directory: Path | None, tracked: bool) -> list[str]:
-    """Where to look further."""
-    parts = ["make ui"] * tracked + ([f"files: {directory}"] if directory is not None else [])
-    return ["look:     " + "        ".join(parts)] if parts else []
 
 
 def _header(name: str, among: Sequence[str]) -> str:

@@ -30,15 +30,16 @@ class Schedule:
                 f"optimizer.schedule must be one of {', '.join(SHAPES)}; got {self.shape!r}. "
                 "Pass optimizer.schedule=constant."
             )
-        if self.warmup_steps < 0:
-            raise ValueError(f"optimizer.warmup_steps must be at least 0; got {self.warmup_steps}. Pass 0 for none.")
+        _check_whole("warmup_steps", self.warmup_steps, "Pass 0 for none.")
+        if self.decay_every is not None:
+            _check_whole("decay_every", self.decay_every, "Pass optimizer.decay_every=100.")
         if self.shape == "step" and (self.decay_every is None or self.decay_every < 1):
             raise ValueError(
                 "optimizer.schedule=step needs optimizer.decay_every, a number of steps of at least 1; "
                 f"got {self.decay_every}. Pass optimizer.decay_every=100."
             )
-        if not 0 < self.decay_factor <= 1:
-            raise ValueError(f"optimizer.decay_factor must be in (0, 1]; got {self.decay_factor}. Pass 0.1.")
+        if not (isinstance(self.decay_factor, int | float) and 0 < self.decay_factor <= 1):
+            raise ValueError(f"optimizer.decay_factor must be in (0, 1]; got {self.decay_factor!r}. Pass 0.1.")
 
     def factors(self, steps: int) -> Array:
         """The factor at each of ``steps`` steps (steps,), float64."""
@@ -51,3 +52,8 @@ class Schedule:
         else:
             shape = np.ones(steps)
         return shape * np.minimum((step + 1.0) / self.warmup_steps, 1.0) if self.warmup_steps else shape
+
+
+def _check_whole(name: str, value: object, mend: str) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"optimizer.{name} must be a whole number of at least 0; got {value!r}. {mend}")

@@ -44,6 +44,7 @@ class Tracking:
     uri: str | None = None
     experiment: str = "weightinit"
     figures: bool = True
+    log_model: str = "none"
 
 
 @dataclass

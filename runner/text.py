@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -75,3 +76,9 @@ def table(columns: Sequence[Column], *, broken: bool = False, sections: Mapping[
         lines += [title] if (title := (sections or {}).get(row)) else []
         lines.append(line(cells))
     return lines
+
+
+def look_lines(directory: Path | None, viewer: str | None) -> list[str]:
+    """Where to look further, if anywhere: the command or address ``viewer`` that shows the runs, and their files."""
+    parts = [part for part in (viewer, f"files: {directory}" if directory is not None else None) if part]
+    return ["look:     " + "        ".join(parts)] if parts else []

@@ -90,7 +90,7 @@ class Trial:
             key: value for key, value in self.config.items() if key not in (*_BESIDE, "seed", "scheme", "optimizer")
         }
         shared["training"] = {key: value for key, value in shared["training"].items() if key not in ("seed", "epochs")}
-        shared["training"] |= {"steps": self.plan.steps, "measure_every": self.plan.measure_every}
+        shared["training"] |= {name: getattr(self.plan, name) for name in ("steps", "measure_every", "save")}
         return _canonical([shared, self.optimizer.signature, self.dataset.digest])
 
     @property
@@ -186,7 +186,7 @@ def build(
         dataset=dataset,
         loss=_loss(training["loss"], dataset),
         optimizer=parts.make("optimizer", config["optimizer"]),
-        plan=_plan(training, dataset),
+        plan=_plan(training, dataset, logs_model=config["tracking"]["log_model"] != "none"),
     )
 
 
@@ -235,6 +235,7 @@ def _check_shared(config: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} must be zero or positive; got {value}. Pass {name}=0.")
     for name, value, allowed in (
         ("tracking.backend", config["tracking"]["backend"], ("mlflow", "none")),
+        ("tracking.log_model", config["tracking"]["log_model"], ("none", "best", "all")),
         ("training.dtype", training["dtype"], DTYPES),
         ("training.loss", training["loss"], ("auto", *LOSSES)),
         ("training.save", training["save"], ("none", "initial", "final", "both")),
@@ -242,6 +243,11 @@ def _check_shared(config: Mapping[str, Any]) -> None:
     ):
         if value not in allowed:
             raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {value!r}. Pass {name}={allowed[0]}.")
+    if config["tracking"]["backend"] == "none" and config["tracking"]["log_model"] != "none":
+        raise ValueError(
+            f"tracking.log_model={config['tracking']['log_model']} needs MLflow to log to; got tracking=none. "
+            "Pass tracking=mlflow, or training.save=final to keep the weights in files."
+        )
 
 
 def _check_names(prefix: str, values: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
@@ -268,7 +274,7 @@ def _loss(name: str, dataset: Dataset) -> Loss:
     return LOSSES[name]
 
 
-def _plan(training: Mapping[str, Any], dataset: Dataset) -> Plan:
+def _plan(training: Mapping[str, Any], dataset: Dataset, *, logs_model: bool) -> Plan:
     samples = len(dataset.x_train)
     for key in ("steps", "evaluation_batch_size", "batch_size", "evaluate_every", "measure_every"):
         value = training[key]
@@ -307,7 +313,9 @@ def _plan(training: Mapping[str, Any], dataset: Dataset) -> Plan:
         threshold=float(training["threshold"]),
         probe=min(probe["size"], available),
         probe_source=probe["source"],
-        save=training["save"],
+        save={"none": "final", "initial": "both"}.get(training["save"], training["save"])
+        if logs_model
+        else training["save"],
     )
 
 

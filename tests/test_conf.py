@@ -89,7 +89,7 @@ def test_a_choice_names_every_argument_of_its_target(composer: Composer, group: 
         values = trial.config[group]
         if choice.name != "custom":
             missing = set(parts.keys(group, values) or ()) - set(values)
-            assert missing <= {"bias_std", "logistic"}, (choice.name, missing)  # for the curious
+            assert missing <= {"logistic"}, (choice.name, missing)  # for the curious
 
 
 def test_shared_keys_stand_in_the_files_as_in_the_schema(composer: Composer) -> None:

@@ -55,7 +55,7 @@ def test_setting(value, text):
 
 def test_a_run_is_told():
     recorded = run("he", test_accuracy=0.96, validation_accuracy=0.95, steps_to=27.0, notes=["clipped once"])
-    text = run_text(*recorded, directory=Path("outputs/runs/one"))
+    text = run_text(*recorded, directory=Path("outputs/runs/one"), viewer="make ui")
     head, table, signal, theory, judged, training, *rest = text.splitlines()
     assert head.split("  ")[0] == "he · relu · 64-6x128-10 · digits · seed 0"
     assert head.endswith("420 steps, 0.4 s")
@@ -354,7 +354,7 @@ def sweeps():
 
 @pytest.mark.parametrize(("recorded", "settings"), [pytest.param(r, s, id=name) for name, r, s in sweeps()])
 def test_typical_sweeps_fit_the_screen(recorded, settings):
-    text = text_of(recorded, directory=Path("outputs/sweeps/2026-11-23_19-00-00"), **settings)
+    text = text_of(recorded, directory=Path("outputs/sweeps/2026-11-23_19-00-00"), viewer="make ui", **settings)
     assert max(map(len, text.splitlines())) <= WIDTH
     assert text.endswith("look:     make ui        files: outputs/sweeps/2026-11-23_19-00-00")
 

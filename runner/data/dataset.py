@@ -12,7 +12,9 @@ from typing import Any, Literal
 import numpy as np
 
 from weightinit.arrays import Array, stream
+from weightinit.predictor import Preparation
 
+EXAMPLES = 5
 Task = Literal["classification", "regression"]
 
 
@@ -23,7 +25,8 @@ class Dataset:
     ``x_*``: float64 (samples, features). ``y_*``: int64 (samples,) indices into ``classes``, or float64 (samples,
     outputs), standardized as ``(target - target_mean) / target_std``; those two are float64 (outputs,), empty for
     classification. ``image_shape``: (height, width[, channels]) of one sample's features, or None. ``digest``: sha256
-    of the samples before splitting, wherever they came from. ``source``: one line for people.
+    of the samples before splitting, wherever they came from. ``source``: one line for people. ``preparation``: what
+    made ``x_*`` of the samples' features; ``examples``: a few of those, from the training part.
     """
 
     name: str
@@ -41,6 +44,8 @@ class Dataset:
     image_shape: tuple[int, ...] | None
     digest: str
     source: str
+    preparation: Preparation
+    examples: Array
 
     @property
     def inputs(self) -> int:
@@ -110,20 +115,15 @@ def prepare(
     x_parts, y_parts = [x[rows] for rows in indices], [y[rows] for rows in indices]
     outputs = 0 if classes else y.shape[1]
     target_mean, target_std = np.zeros(outputs), np.ones(outputs)
-    if standardize:
-        mean, std = _moments(x_parts[0])
-        for part in x_parts:
-            part -= mean
-            part /= np.where(std > 0, std, 1)
-            part[:, std == 0] = 0
-        if not classes:
-            target_mean, target_std = _moments(y_parts[0])
-            target_std[target_std == 0] = 1
-            y_parts = [(part - target_mean) / target_std for part in y_parts]
-    if scale_samples:
-        for part in x_parts:
-            rms = np.sqrt(np.mean(part**2, axis=1, keepdims=True))
-            part /= np.where(rms > 0, rms, 1)
+    mean, std = _moments(x_parts[0]) if standardize else (np.zeros(x.shape[1]), np.ones(x.shape[1]))
+    preparation = Preparation(mean, std, scale_samples)
+    examples = x_parts[0][:EXAMPLES].copy()
+    for part in x_parts:
+        preparation(part, out=part)
+    if standardize and not classes:
+        target_mean, target_std = _moments(y_parts[0])
+        target_std[target_std == 0] = 1
+        y_parts = [(part - target_mean) / target_std for part in y_parts]
     return Dataset(
         name=samples.name,
         task=samples.task,
@@ -140,6 +140,8 @@ def prepare(
         image_shape=image_shape,
         digest=_digest(x, y, classes),
         source=samples.source,
+        preparation=preparation,
+        examples=examples,
     )
 
 

@@ -18,7 +18,7 @@ import pandas as pd
 
 from runner.comparison import describe, frames
 from runner.records import Outcome, Session, Tracking
-from runner.tracking import files, sessions
+from runner.tracking import files, models, sessions
 from runner.tracking.address import without_password
 from runner.tracking.files import read
 from runner.tracking.metrics import metric_name
@@ -59,6 +59,7 @@ class Recorder:
         self._hold = sessions.Hold(session)
         self._earlier: dict[str, Outcome] = {}
         self._missed: dict[str, tuple[Trial, Outcome]] = {}
+        self._trials: dict[str, Trial] = {}  # that may get a model
         self._trouble = ""
         self._resume_at = 0.0
         self._finished = False
@@ -83,7 +84,13 @@ class Recorder:
 
     @property
     def _address(self) -> str:
-        return "files" if self.store is None else f"files, {self.store.uri}"
+        if self.store is None:
+            return "files"
+        return f"files, {self.store.uri}" + (f", models: {self.tracking.log_model}" if self._logs_models else "")
+
+    @property
+    def _logs_models(self) -> bool:
+        return self.tracking.log_model != "none"
 
     def __enter__(self) -> Recorder:
         """Takes the directory and opens the store; raises ValueError where that fails, since no work is lost yet."""
@@ -106,13 +113,17 @@ class Recorder:
             self.finish(status="KILLED" if stopped else "FAILED" if kind is not None else None)
 
     def recall(self, trial: Trial) -> Outcome | None:
-        """What an earlier process has recorded of a trial, unless it failed; without arrays and notes.
+        """What an earlier process has recorded of a trial, without arrays and notes; MLflow gets it where it lacks it.
 
-        MLflow gets it where it lacks it.
+        None if it failed, and where its model is wanted but its weights were not kept.
         """
         outcome = self._earlier.get(trial.key)
         if outcome is None or outcome.fate == "failed":
             return None
+        if self._logs_models and outcome.fate == "finished":
+            if models.predictor(trial, files.arrays(self.session.directory, trial.key)) is None:
+                return None
+            self._trials[trial.key] = trial
         if self.store is not None and trial.key not in self.store.complete:
             self._missed[trial.key] = (trial, outcome)
         return outcome
@@ -123,6 +134,8 @@ class Recorder:
         if "tracking.uri" in runs and self.tracking.uri is not None:
             runs["tracking.uri"] = without_password(self.tracking.uri)
         files.write(self.session.directory, [outcome for _, outcome in recorded], runs, curves)
+        if self._logs_models:
+            self._trials |= {trial.key: trial for trial, _ in recorded}
         if self.store is not None:
             self._missed |= {outcome.key: (trial, replace(outcome, arrays={})) for trial, outcome in recorded}
 
@@ -134,29 +147,30 @@ class Recorder:
         self,
         *,
         figures: Mapping[str, Path] | Callable[[], Mapping[str, Path]] | None = None,
+        text: Callable[[], str] = str,
         status: Status | None = None,
     ) -> None:
         """Merges the local files and completes MLflow: metrics of the sweep, tables, figures; the last call.
 
         ``figures``: image files by name, or what draws and returns them, called when ``read(directory)`` is complete
-        and only where figures are wanted. ``status``: of a sweep's parent; FAILED where a run failed, else FINISHED.
+        and only where figures are wanted. ``text``: gives what the command prints, for MLflow's note. ``status``: of a
+        sweep's parent; FAILED where a run failed, else FINISHED.
         """
         runs = files.merge(self.session.directory, self.keys)
         drawn = (figures() if callable(figures) else figures) if self.tracking.figures else None
         totals = _totals(runs)
         final = status or ("FAILED" if totals["runs_failed"] else "FINISHED")
-        lacking = self._complete_mlflow(runs, totals, final, drawn or {})
+        lacking = self.store is not None and self._complete_mlflow(runs, totals, final, drawn or {}, text())
         self._finished = True
         # How many runs an optimizing sweeper asks for is known to it alone.
         whole = final == "FINISHED" and (not self.keys or set(self.keys) <= set(runs.get("key", ())))
         self._hold.drop(self._address if whole and not lacking else None)
 
     def _complete_mlflow(
-        self, runs: pd.DataFrame, totals: Mapping[str, float], status: Status, figures: Mapping[str, Path]
+        self, runs: pd.DataFrame, totals: Mapping[str, float], status: Status, figures: Mapping[str, Path], text: str
     ) -> bool:
         """Whether MLflow lacks something after all was tried."""
-        if self.store is None:
-            return False
+        assert self.store is not None
         failures, start = 0, time.monotonic()
         for key in list(self._missed):
             failures = 0 if self._send(key) else failures + 1
@@ -167,7 +181,9 @@ class Recorder:
         try:
             self._reach()
             with _undisturbed():
-                self.store.close(status, totals, {"": tables, "figures": list(figures.values())})
+                if status != "KILLED":
+                    self._log_models(runs)
+                self.store.close(status, totals, {"": tables, "figures": list(figures.values())}, text)
         except Exception as error:
             self._trouble = cause(error)
             lacking.append("the sweep's summary, tables and figures" if self.session.multirun else "tables and figures")
@@ -180,6 +196,16 @@ class Recorder:
                 self.session.directory,
             )
         return bool(lacking)
+
+    def _log_models(self, runs: pd.DataFrame) -> None:
+        """Gives MLflow the models that are wanted of the runs that it has."""
+        assert self.store is not None
+        chosen = [models.best(runs)] if self.tracking.log_model == "best" and not runs.empty else list(self._trials)
+        for key in chosen:
+            if key in self._trials and key not in self._missed:
+                arrays = files.arrays(self.session.directory, key)
+                if (made := models.predictor(self._trials[key], arrays)) is not None:
+                    self.store.log_model(self._trials[key], made)
 
     def _send(self, key: str) -> bool:
         """Whether MLflow took a run that it missed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import ssl
 import threading
 import urllib.error
@@ -43,6 +44,20 @@ def locate(tracking: Tracking) -> tuple[str, Path | None, str | None]:
 
 def _sqlite(path: Path) -> str:
     return f"sqlite:///{path.absolute()}"
+
+
+def viewer(tracking: Tracking) -> str | None:
+    """What shows the recorded runs: an address or a command to type here; None where MLflow has none."""
+    if tracking.backend == "none":
+        return None
+    uri, file, _ = locate(tracking)
+    if file is None:
+        shown = without_password(uri)
+        return shown if uri.startswith(SERVERS) else f"python -m mlflow ui --backend-store-uri {shlex.quote(shown)}"
+    if file == Path("outputs/mlflow.db").absolute() and Path("Makefile").is_file():
+        return "make ui"
+    place = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
+    return f"python -m mlflow ui --backend-store-uri {shlex.quote(f'sqlite:///{place}')}"
 
 
 def without_password(text: str) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
-import platform
-import shlex
-import socket
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Literal
@@ -21,21 +20,23 @@ import numpy as np
 import pandas as pd
 import yaml
 
-import weightinit
 from runner.data import Dataset
 from runner.records import Outcome, Session, Tracking
-from runner.tracking import sqlite
+from runner.tracking import models, sqlite
 from runner.tracking.address import locate, server_port, silence, without_password
+from runner.tracking.facts import facts
 from runner.tracking.files import check_writable, locked
 from runner.tracking.metrics import points
+from runner.tracking.notes import ABOUT, LONGEST_TAG, NOTE, load_line, run_note, session_note
 from runner.trial import Trial
 from weightinit.arrays import Array
+from weightinit.predictor import Predictor
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 LONGEST_PARAMETER = 6_000
-LONGEST_TAG = 5_000
 LONGEST_DIGEST = 36
+MODEL = "model"
 # How long to try again while another process holds the database.
 SECONDS_LOCKED = 15.0
 
@@ -52,6 +53,7 @@ class Store:
         self.experiment = tracking.experiment
         self._uri, self._file, self._artifacts = locate(tracking)
         self.uri = without_password(self._uri)
+        self.models: dict[str, str] = {}  # ids of the runs that have one, by name
         self.complete: set[str] = set()  # keys of the runs that the store holds whole
         self._client: Any = None
         self._experiment_id = ""
@@ -88,13 +90,9 @@ class Store:
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         self._tags = {
             **resolve_tags(),
+            **facts(),
             "sweep_id": self.session.sweep_id,
             "session": identity,
-            "host": socket.gethostname(),
-            "pid": str(os.getpid()),
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "weightinit": weightinit.__version__,
         }
         try:
             # Two processes that make the tables of one database at once would break it.
@@ -107,8 +105,7 @@ class Store:
             if resumed:
                 self._adopt(identity)
             if self.session.multirun and self._parent is None:
-                note = f"{_command('-m', *self.session.overrides)}\n\nFiles: `{self.session.directory}`"
-                parent = self._create_run(self.session.name, time.time(), {"mlflow.note.content": note})
+                parent = self._create_run(self.session.name, time.time(), {NOTE: session_note(self.session)})
                 self._parent = str(parent.info.run_id)
         except Exception as error:
             raise ValueError(
@@ -140,8 +137,36 @@ class Store:
         self._call(self._client.set_terminated, run_id, status, _milliseconds(outcome.end_time))
         self.complete.add(outcome.key)
 
-    def close(self, status: Status, metrics: Mapping[str, float], files: Mapping[str, Sequence[Path]]) -> None:
-        """Ends a sweep's parent with these metrics; the files, by folder, go there or to the single run.
+    def log_model(self, trial: Trial, made: Predictor) -> None:
+        """Makes the network of a run that was sent the model called ``model`` of that run, unless it has one.
+
+        Raises whatever MLflow raises.
+        """
+        from mlflow.entities import LoggedModelOutput
+
+        run, client = self._runs[trial.key], self._client
+        run_id, about = str(run.info.run_id), {"scheme": trial.choices["scheme"], "network": trial.network.shape}
+        self.models[trial.name] = run_id
+        if MODEL in run.data.tags:
+            return
+        create = partial(client.create_logged_model, self._experiment_id, MODEL, run_id, tags=about)
+        model_id = str(self._call(create).model_id)
+        with tempfile.TemporaryDirectory() as scratch:
+            models.save(Path(scratch) / MODEL, trial, made, model_id, run_id)
+            self._call(client.log_model_artifacts, model_id, str(Path(scratch) / MODEL))
+        self._call(client.finalize_logged_model, model_id, "READY")
+        self._call(client.log_outputs, run_id, [LoggedModelOutput(model_id, step=trial.plan.steps)])
+        for name, value in (
+            (NOTE, f"{run.data.tags.get(NOTE, '')}\n\n{load_line(trial.name, run_id)}"),
+            (MODEL, model_id),
+        ):
+            self._call(client.set_tag, run_id, name, value[-LONGEST_TAG:])
+
+    def close(
+        self, status: Status, metrics: Mapping[str, float], files: Mapping[str, Sequence[Path]], text: str = ""
+    ) -> None:
+        """Ends a sweep's parent with these metrics; the files, by folder, go there or to the single run, and so does
+        ``text``, what the command printed, as its note.
 
         Raises whatever MLflow raises.
         """
@@ -154,6 +179,9 @@ class Store:
             now = _milliseconds(time.time())
             self._call(self._client.log_batch, run_id, [Metric(name, value, now, 0) for name, value in metrics.items()])
             self._call(self._client.set_terminated, run_id, status, now)
+        if text:
+            note = session_note(self.session, text, self.models)
+            self._call(self._client.set_tag, run_id, NOTE, note)
         for folder, paths in files.items():
             for path in paths:
                 self._call(self._client.log_artifact, run_id, str(path), folder or None)
@@ -187,7 +215,7 @@ class Store:
         experiment = self._call(self._client.get_experiment_by_name, self.experiment)
         if experiment is None:
             try:
-                return str(self._call(self._client.create_experiment, self.experiment, self._artifacts))
+                return str(self._call(self._client.create_experiment, self.experiment, self._artifacts, ABOUT))
             except Exception:
                 # Another process may have made it since.
                 experiment = self._call(self._client.get_experiment_by_name, self.experiment)
@@ -215,12 +243,11 @@ class Store:
         (folder / name).write_text(text, encoding="utf-8")
 
     def _tags_of(self, trial: Trial, outcome: Outcome) -> dict[str, str]:
-        note = "\n\n".join([_command(*trial.overrides), *outcome.notes, f"Files: `{self.session.directory}`"])
         tags = {
             "trial_key": outcome.key,
             "fate": outcome.fate,
             "network": trial.network.shape,
-            "mlflow.note.content": note[:LONGEST_TAG],
+            NOTE: run_note(trial.overrides, outcome.notes, self.session.directory),
         }
         if outcome.error is not None:
             tags["error"] = outcome.error[:LONGEST_TAG]
@@ -280,10 +307,6 @@ def _dataset_input(dataset: Dataset) -> Any:
         profile=json.dumps(profile),
     )
     return DatasetInput(entity, [InputTag("mlflow.data.context", "training")])
-
-
-def _command(*overrides: str) -> str:
-    return without_password(f"`{shlex.join(['python', '-m', 'runner', *overrides])}`")
 
 
 def _text(value: Any) -> str:

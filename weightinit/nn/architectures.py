@@ -38,6 +38,11 @@ def mlp(
         _check_size("architecture.depth", depth, 0)
         _check_size("architecture.width", width, 1)
         widths = [width] * depth
+    elif isinstance(widths, str) or not isinstance(widths, Sequence):
+        raise TypeError(
+            f"architecture.widths must be a list of whole numbers; got {widths!r}. Pass architecture.widths=[128,128], "
+            "or the same width for all as architecture.width=128."
+        )
     elif len(widths) == 0:
         raise ValueError(
             "architecture.widths must name at least one hidden layer; got []. "

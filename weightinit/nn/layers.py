@@ -157,7 +157,7 @@ class Nonlinearity:
             return UNKNOWN_MOMENTS
         phi, kinks = self.activation.phi, self.activation.kinks
         square = second_moment(q, self.activation)
-        if q == 0.0 or square == 0.0:
+        if q == 0.0 or square**2 == 0.0:  # or too small for the ratios below
             value = float(phi(np.zeros(1))[0])
             return Moments(value**2, value, 1.0)
         mean = expectation(phi, q=q, kinks=kinks)
@@ -176,7 +176,7 @@ class Nonlinearity:
             return UNKNOWN_GRADIENT
         dphi, kinks = self.activation.dphi, self.activation.kinks
         square = slope_second_moment(q, self.activation)
-        if square == 0.0 or q == 0.0:
+        if square**2 == 0.0 or q == 0.0:
             return Gradient(gradient.second_moment * square, gradient.correlation, gradient.relative_variance)
         fourth = expectation(lambda z: dphi(z) ** 4, q=q, kinks=kinks)
         return Gradient(

@@ -1,0 +1,54 @@
+"""What MLflow's pages say of an experiment, a sweep and a run, in Markdown."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from runner.records import Session
+from runner.tracking.address import without_password
+
+LONGEST_TAG = 5_000
+NOTE = "mlflow.note.content"
+FEW = 3  # models that a note names
+HOW_TO_LOOK = (
+    "Its runs are the children of this one; tables and figures are among its artifacts. In charts of several runs, "
+    "metrics below `init_by_layer` have the layer as their step."
+)
+# Tags of a new experiment: its description, and that it is about models rather than prompts.
+ABOUT = {
+    NOTE: "Initializations of neural networks, compared by **weightinit**. A sweep is a run with children: its note "
+    "holds the final table, its artifacts the figures. Useful columns: `test_accuracy`, `steps_to_loss_0.5`, the "
+    "parameters `scheme`, `activation`, `seed`, the tag `fate`; keep them with *Views, Save as new view*.",
+    "mlflow.experimentKind": "custom_model_development",
+}
+
+
+def session_note(session: Session, text: str = "", models: Mapping[str, str] | None = None) -> str:
+    """What a command printed (``text``, cut where it is too long), how to repeat it, to load its ``models`` (ids of their
+    runs, by name) and to look further."""
+    parts = [_command(*session.overrides, *["-m"] * session.multirun)]
+    parts += [load_line(name, run_id) for name, run_id in list((models or {}).items())[:FEW]]
+    if session.multirun and text:
+        parts.append(HOW_TO_LOOK)
+    parts.append(f"Files: `{session.directory}`")
+    if text:
+        room = LONGEST_TAG - len("\n\n".join(parts)) - 20
+        shown = text if len(text) <= room else f"{text[: max(room, 0)].rpartition(chr(10))[0]}\n..."
+        parts.insert(0, f"```\n{shown}\n```")
+    return "\n\n".join(parts)[:LONGEST_TAG]
+
+
+def run_note(overrides: Sequence[str], notes: Sequence[str], directory: Path) -> str:
+    """How to repeat a run, what its scheme wants a person to read, and where its files are."""
+    return "\n\n".join([_command(*overrides), *notes, f"Files: `{directory}`"])[:LONGEST_TAG]
+
+
+def load_line(name: str, run_id: str) -> str:
+    """How to load the model of a run."""
+    return f"Model of {name}: `mlflow.pyfunc.load_model('runs:/{run_id}/model').predict(x)`"
+
+
+def _command(*overrides: str) -> str:
+    return without_password(f"`{shlex.join(['python', '-m', 'runner', *overrides])}`")

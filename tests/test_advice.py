@@ -1,0 +1,215 @@
+"""Advice: theory names schemes to try, each at its own best learning rate; of tied ones the faster or simpler."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from runner import advice, comparison
+from runner.__main__ import main
+from runner.advice.shortlist import DEPTH, FEW, RATE, SEEDS
+from runner.catalogue import LIBRARIES, choices
+from runner.composition import Composer
+from runner.tracking import read
+from tests.recorded import run
+
+
+@pytest.fixture(scope="module")
+def composer() -> Composer:
+    return Composer()
+
+
+def planned(composer: Composer, *overrides: str) -> tuple[Any, advice.Shortlist]:
+    return advice.plan(composer, composer.command(["mode=advise", *overrides], multirun=True))
+
+
+def values(command: Any, key: str) -> list[str]:
+    found = (text.partition("=")[2] for own in command.runs for text in own if text.partition("=")[0] == key)
+    return list(dict.fromkeys(found))
+
+
+@pytest.mark.parametrize("network", [["activation=gelu", "architecture.depth=8"], ["architecture.depth=2"]])
+def test_every_scheme_is_tried_or_left_out_with_a_reason(composer: Composer, network: Sequence[str]) -> None:
+    _, shortlist = planned(composer, *network)
+    tried = [candidate.name for candidate in shortlist.tried]
+    left_out = [name.split()[0] for names in shortlist.left_out.values() for name in names]
+    everything = sorted(choice.name for choice in choices("scheme") if choice.name != "custom")
+    assert sorted(tried + left_out) == everything
+    assert 2 <= len(tried) <= FEW
+    assert "he" in tried
+    assert all(candidate.forecast.fate == "stable" for candidate in shortlist.tried)
+
+
+def test_numbers_are_set_to_what_the_activation_needs(composer: Composer) -> None:
+    _, shortlist = planned(composer, "activation=gelu", "architecture.depth=8")
+    own = {candidate.name: candidate for candidate in shortlist.tried}
+    assert float(own["variance_scaling"].value) == pytest.approx(1.53353**2, rel=1e-3)  # 1 / E[gelu(z)²]
+    assert float(own["orthogonal"].value) == pytest.approx(1.53353, rel=1e-3)
+    _, shortlist = planned(composer)
+    own = {candidate.name: candidate for candidate in shortlist.tried}
+    assert float(own["orthogonal"].value) == pytest.approx(math.sqrt(2), rel=1e-3)  # the critical point of relu
+    assert "variance_scaling" not in own  # there it is he
+    assert shortlist.tried[0].name == "he"  # simplest first
+
+
+def test_where_theory_lets_nothing_through_the_least_bad_are_tried(composer: Composer) -> None:
+    _, shortlist = planned(composer, "activation=silu", "architecture.depth=60")
+    assert len(shortlist.tried) >= 2
+    left_out = {name for names in shortlist.left_out.values() for name in names}
+    assert not left_out & {candidate.name for candidate in shortlist.tried}
+
+
+def test_the_sweep_pairs_schemes_rates_and_seeds(composer: Composer) -> None:
+    command, shortlist = planned(composer, "data=iris", "training.steps=7")
+    assert len(command.runs) == len(shortlist.tried) * 3 * SEEDS == len(set(command.runs))
+    assert values(command, RATE) == ["0.01", "0.03", "0.09"]
+    assert values(command, "training.steps") == ["7"]
+    assert not values(command, "mode")
+    command, _ = planned(composer, f"architecture.depth={10 * DEPTH}")
+    assert values(command, RATE) == ["0.001", "0.003", "0.009"]
+
+
+def test_what_the_command_lists_is_taken(composer: Composer) -> None:
+    command, shortlist = planned(composer, "scheme=random,xavier", "seed=range(3,6)", f"{RATE}=0.02", "resume=true")
+    assert [candidate.name for candidate in shortlist.tried] == ["random", "xavier"]
+    assert (values(command, "seed"), values(command, RATE)) == (["3", "4", "5"], ["0.02"])
+    assert not shortlist.left_out
+    assert not shortlist.kept
+
+
+@pytest.fixture(scope="module")
+def pair(composer: Composer) -> advice.Shortlist:
+    return planned(composer, "scheme=he,xavier,orthogonal")[1]
+
+
+Own = tuple[float, float, float]  # accuracy on validation and on test data, steps
+
+
+def recorded(
+    table: dict[tuple[str, float], Own], *, seeds: int = 5, **settings: Any
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Runs of (scheme, learning rate), with a little scatter that seeds share and a little of their own."""
+    made = []
+    for (scheme, rate), (validation, test, steps) in table.items():
+        for seed in range(seeds):
+            wave = 0.01 * math.sin(seed) + 0.002 * math.cos(3 * seed + len(scheme))
+            summary = {} if math.isinf(steps) else {"steps_to": float(round(steps * (1 + 5 * wave)))}
+            config = {RATE: rate, "training.threshold": 0.5}
+            own = {"validation_accuracy": validation + wave, "test_accuracy": test + wave, "validation_loss": 1.0}
+            made.append(run(scheme, seed=seed, config=config, **own, **summary, **settings))
+    return comparison.frames(made)
+
+
+def labels(judged: Any, groups: Sequence[int]) -> list[str]:
+    return [judged.comparison.groups["label"][group] for group in groups]
+
+
+def test_learning_rates_are_chosen_on_validation_data(pair: advice.Shortlist) -> None:
+    tables = recorded({
+        ("he", 0.01): (0.9, 0.5, 30), ("he", 0.1): (0.8, 0.99, 30), ("xavier", 0.01): (0.5, 0.9, 30),
+        ("xavier", 0.1): (0.7, 0.7, 30), ("orthogonal", 0.01): (0.6, 0.6, 30),
+    })  # fmt: skip
+    judged = advice.judge(pair, *tables)
+    assert judged.rates == {"he": 0.01, "xavier": 0.1, "orthogonal": 0.01}
+    assert judged.comparison.groups.set_index("label")["test"]["he"] == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_diverged_learning_rate_is_the_worst(pair: advice.Shortlist) -> None:
+    good = recorded({("he", 0.01): (0.5, 0.5, 30), ("xavier", 0.01): (0.4, 0.4, 30)})
+    bad = recorded({("he", 0.1): (0.9, 0.9, 30)}, fate="diverged", step=3)
+    tables = tuple(pd.concat(parts, ignore_index=True) for parts in zip(good, bad, strict=True))
+    assert advice.judge(pair, *tables).rates["he"] == 0.01
+
+
+def test_the_better_one_is_taken_even_if_slower(pair: advice.Shortlist) -> None:
+    tables = recorded({("he", 0.01): (0.8, 0.8, 10), ("xavier", 0.01): (0.9, 0.9, 90)})
+    judged = advice.judge(pair, *tables)
+    assert labels(judged, judged.tied) == labels(judged, [judged.chosen]) == ["xavier"]
+    text = advice.text(pair, judged)
+    assert "its accuracy is better than that of each of the others" in text
+    assert "advice     scheme xavier, learning rate .01" in text
+
+
+def test_of_tied_ones_the_faster_is_taken(pair: advice.Shortlist) -> None:
+    tables = recorded(
+        {("he", 0.01): (0.9, 0.9, 60), ("xavier", 0.01): (0.901, 0.9, 30), ("orthogonal", 0.01): (0.5, 0.5, 9)}
+    )
+    judged = advice.judge(pair, *tables)
+    assert sorted(labels(judged, judged.tied)) == ["he", "xavier"]
+    assert labels(judged, [judged.chosen]) == ["xavier"]
+    text = " ".join(advice.text(pair, judged).split())
+    assert re.search(r"accuracy of xavier, he is tied: .* xavier is the fastest .*: 2\.\dx \[.*\] faster than he", text)
+
+
+def test_of_equally_fast_ones_the_simpler_is_taken(pair: advice.Shortlist) -> None:
+    tables = recorded(
+        {("orthogonal", 0.01): (0.91, 0.9, 30), ("xavier", 0.01): (0.9, 0.9, 30), ("he", 0.01): (0.9, 0.9, 30)}
+    )
+    judged = advice.judge(pair, *tables)
+    assert len(judged.tied) == len(judged.alike) == 3
+    assert labels(judged, [judged.chosen]) == ["he"]  # the first of the shortlist
+    assert "he is the simplest" in " ".join(advice.text(pair, judged).split())
+
+
+def test_where_no_run_arrives_speed_says_nothing(pair: advice.Shortlist) -> None:
+    tables = recorded({("xavier", 0.01): (0.91, 0.9, math.inf), ("he", 0.01): (0.9, 0.9, math.inf)})
+    judged = advice.judge(pair, *tables)
+    assert labels(judged, [judged.chosen]) == ["he"]
+    assert "None reaches loss .5" in " ".join(advice.text(pair, judged).split())
+
+
+def test_a_best_rate_at_the_edge_is_told(pair: advice.Shortlist) -> None:
+    table = {("he", rate): (0.8 + rate, 0.9, 30.0) for rate in (0.01, 0.03, 0.09)}
+    table |= {("xavier", rate): (0.3, 0.3, 30.0) for rate in (0.01, 0.03, 0.09)}
+    text = advice.text(pair, advice.judge(pair, *recorded(table)))
+    assert ".09 is the largest learning rate tried" in text
+    table[("he", 0.03)] = (0.95, 0.9, 30.0)
+    assert "learning rate tried" not in advice.text(pair, advice.judge(pair, *recorded(table)))
+
+
+def test_lines_for_other_libraries_hold_the_tuned_number(composer: Composer) -> None:
+    for choice in choices("scheme"):
+        if choice.name in ("orthogonal", "variance_scaling"):
+            assert all(choice.facts[library].count("1.0") == 1 for library in LIBRARIES)
+    _, shortlist = planned(composer, "activation=gelu", "architecture.depth=8")
+    tables = recorded({("orthogonal", 0.01): (0.9, 0.9, 30), ("he", 0.01): (0.5, 0.5, 30)})
+    text = advice.text(shortlist, advice.judge(shortlist, *tables))
+    assert "torch.nn.init.orthogonal_(layer.weight, gain=1.534)" in text
+    assert "keras.initializers.Orthogonal(gain=1.534)" in text
+    assert "jax.nn.initializers.orthogonal(scale=1.534)" in text
+    assert "scheme=orthogonal scheme.gain=1.534" in text
+
+
+def test_advice_on_a_table_is_recorded_and_its_command_repeats_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], composer: Composer
+) -> None:
+    from sklearn.datasets import load_iris
+
+    load_iris(as_frame=True).frame[::3].to_csv(tmp_path / "my flowers.csv", index=False)  # 50 samples
+    monkeypatch.chdir(tmp_path)
+    line = ["mode=advise", "data=csv", "data.path='my flowers.csv'", "data.target=target", "architecture.width=8"]
+    line += ["architecture.depth=2", "training.steps=20", "tracking=none", "scheme=he,xavier", "seed=0,1"]
+    monkeypatch.setattr("sys.argv", ["runner", *line])
+    assert main() == 0
+    printed = capsys.readouterr().out
+    (directory,) = Path("outputs/sweeps").iterdir()
+    assert f"files: {directory}" in printed
+    assert "2 seeds" in printed
+    runs, _ = read(directory)
+    assert len(runs) == 2 * 3 * 2
+    (command,) = re.findall(r"this lab   python -m runner (.*) -m", printed)
+    repeated = composer.trials(composer.command(shlex.split(command), multirun=True).runs)
+    assert {trial.key for trial in repeated} < set(runs["key"])
+    assert len(repeated) == 2
+    monkeypatch.setattr("sys.argv", ["runner", *line, "resume=true"])
+    assert main() == 0
+    again = capsys.readouterr()
+    assert "nothing is left to do" in again.err
+    assert again.out == printed

@@ -1,0 +1,74 @@
+"""A trained network with all that its inputs go through: raw features in, class probabilities or values out."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weightinit.arrays import Array
+from weightinit.nn import Network
+
+
+@dataclass(frozen=True, eq=False)
+class Preparation:
+    """What is done to features (samples, features): ``(x - mean) / std``, where a std of 0 gives 0; then, with
+    ``scale_samples``, each sample is scaled to mean x² = 1 (one of zeros stays so)."""
+
+    mean: Array
+    std: Array
+    scale_samples: bool
+
+    def __call__(self, x: Array, out: Array | None = None) -> Array:
+        """The prepared features, float64; in ``out``, which may be ``x`` itself."""
+        x = np.subtract(x, self.mean, out=out, dtype=np.float64)
+        x /= np.where(self.std > 0, self.std, 1)
+        x[:, self.std == 0] = 0
+        if self.scale_samples:
+            rms = np.sqrt(np.mean(x**2, axis=1, keepdims=True))
+            x /= np.where(rms > 0, rms, 1)
+        return x
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """A network, its weights ``params`` (1, *shape) by name, and the preparation of its inputs.
+
+    ``probabilities``: the outputs are logits of classes; otherwise values, in units of ``target_std`` about
+    ``target_mean`` (both empty where they are none of a regression's).
+    """
+
+    network: Network
+    params: Mapping[str, Array]
+    preparation: Preparation
+    probabilities: bool
+    target_mean: Array
+    target_std: Array
+
+    def predict(self, x: Any) -> Array:
+        """Probabilities of the classes, or values, float64 (samples, outputs), for raw features (samples, ...)."""
+        x = np.asarray(x, np.float64)
+        prepared = self.preparation(x.reshape(len(x), -1)).astype(self.network.dtype)
+        tape = self.network.tape(1, len(x), phase="evaluate")
+        y: Array = self.network.forward(self.params, {}, prepared[None], tape, phase="evaluate")[0].astype(np.float64)
+        if self.probabilities:
+            y = np.exp(y - y.max(axis=1, keepdims=True))
+            y /= y.sum(axis=1, keepdims=True)
+        return y * self.target_std + self.target_mean if self.target_mean.size else y
+
+    def save(self, path: Path) -> None:
+        """Writes it to a file that ``load`` reads."""
+        path.write_bytes(pickle.dumps(self))
+
+
+def load(path: str | Path) -> Predictor:
+    """The predictor in a file; it holds a pickle, which runs code: open those that you trust."""
+    predictor: Predictor = pickle.loads(Path(path).read_bytes())
+    return predictor
+
+
+_load_pyfunc = load  # the name by which MLflow asks for it
