@@ -220,6 +220,7 @@ class Store:
             "fate": outcome.fate,
             "network": trial.network.shape,
             "mlflow.note.content": note[:LONGEST_TAG],
+            **{name: text[:LONGEST_TAG] for name, text in outcome.words.items()},
         }
         if outcome.error is not None:
             tags["error"] = outcome.error[:LONGEST_TAG]
