@@ -22,7 +22,7 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | None = None) -> tupl
 
     Raises ValueError for what the command line would refuse. A run that fails is a row with its ``error``.
     """
-    from runner import schema, sweep
+    from runner import sweep
     from runner.composition import Composer
     from runner.launcher import check, given
     from runner.tracking import Recorder, read
@@ -34,14 +34,12 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | None = None) -> tupl
             "run() takes sweeps that list their values; one that makes them up as it goes needs the shell."
         )
     settings = command.config.hydra.launcher
-    if settings._target_ != schema.StackedLauncher._target_:
-        raise ValueError("run() trains with hydra/launcher=stacked; leave out hydra/launcher=..., or use the shell.")
     check(settings)
     trials = sweep.named(composer.trials(command.runs))
     session = sweep.session(command, trials)
     recorder = Recorder(session, trials[0].tracking, [trial.key for trial in trials])
     if not recorder.complete:
-        with recorder, given(settings.executor, settings.max_workers, settings.memory) as resources:
+        with recorder, given(settings) as resources:
             missing = [trial for trial in trials if recorder.recall(trial) is None]
             sweep.execute(missing, recorder, **resources)
             recorder.finish(figures=lambda: sweep.draw(session, *read(session.directory)))

@@ -133,7 +133,7 @@ def _train(
             _say(f"nothing to resume below {_relative(session.directory.parent)}: starting anew")
         status: Status | None = None
         if shortlist is not None:
-            jobs.run_all(trials)
+            jobs.run_all(trials, command.config.hydra.launcher)
         else:
             try:
                 _job()

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from runner.fate import fate_text, initial_state
+from runner.fate import fate_text, initial_state, theory_text
 from runner.inference import holm, intervals, log, mean, p_values
-from runner.records import Outcome
+from runner.records import WORDS, Outcome
 from runner.text import label
 from weightinit.arrays import Array
 
@@ -43,9 +43,9 @@ class Comparison:
     (median, infinite where half the runs never reach it) and ``never`` (how many don't); ``layer``, the last hidden
     one, with ``rms`` and ``rms_predicted`` there, ``gradient`` (std at the first layer), ``growth growth_predicted``
     (factor of the mean square from one layer to the next), ``kept`` (share of the mean square that the activation lets
-    pass), all geometric means; ``fate``; ``verdict`` (best, tied, worse, better or diverged, empty without ranking)
-    and ``place`` (order from 0: contexts as they came, tied groups by their steps); and the mean of each summary number
-    by its name.
+    pass), all geometric means; ``predicted_fate``, that of the signal by theory, and ``fate``; ``verdict`` (best, tied,
+    worse, better or diverged, empty without ranking) and ``place`` (order from 0: contexts as they came, tied groups by
+    their steps); and the mean of each summary number by its name.
     ``pairs``: each group against the ``best`` of its context (indices into ``groups``) over common seeds: ``pairs
     difference low high p`` (positive is better than the best; p after Holm), and from seeds where both reach the
     threshold ``speed_pairs ratio ratio_low ratio_high speed_p`` (steps over the best's).
@@ -63,14 +63,14 @@ def frames(recorded: Iterable[tuple[Trial, Outcome]]) -> tuple[pd.DataFrame, pd.
     """Tables of runs (one row a run) and curves (one row a point).
 
     Columns of runs: key, name, the choice in each group, network, the flattened config; then, from ``fate`` on, what
-    happened and the summary. Lists are JSON text; a column of mixed types is text. Columns of curves: key, step,
-    quantity, layer, value.
+    happened, what is said of the initial state (``WORDS``) and the summary. Lists are JSON text; a column of mixed
+    types is text. Columns of curves: key, step, quantity, layer, value.
     """
     recorded = list(recorded)
     described = [describe(trial) for trial, _ in recorded]
     happened = [_happened(outcome) for _, outcome in recorded]
     columns = list(dict.fromkeys(["key", "name", *(name for row in described for name in row)]))
-    results = ["fate", "diverged_at_step", "start_time", "end_time", "error"]
+    results = ["fate", "diverged_at_step", "start_time", "end_time", *WORDS, "error"]
     results = list(dict.fromkeys([*results, *(name for row in happened for name in row)]))
     runs = pd.concat([pd.DataFrame(described, columns=columns), pd.DataFrame(happened, columns=results)], axis=1)
     for name in columns:
@@ -89,12 +89,14 @@ def frames(recorded: Iterable[tuple[Trial, Outcome]]) -> tuple[pd.DataFrame, pd.
 
 def describe(trial: Trial) -> dict[str, Any]:
     """What a trial is, by the columns of the table of runs: key, name, choices, network, flattened config."""
-    described: dict[str, Any] = {"key": trial.key, "name": trial.name}
-    for group, choice in trial.choices.items():
-        # Custom variants may differ in nothing but their target.
-        target = str(trial.config[group]["_target_"]) if choice == "custom" else ""
-        described[group] = target.rpartition(".")[2] or choice
+    described = {"key": trial.key, "name": trial.name} | {group: called(trial, group) for group in trial.choices}
     return described | {"network": trial.network.shape} | dict(_flatten(trial.config))
+
+
+def called(trial: Trial, group: str) -> str:
+    """What a trial's choice in a config group is called: a custom one by its target, ``Mine`` of ``my.module.Mine``."""
+    choice = trial.choices[group]
+    return str(trial.config[group]["_target_"]).rpartition(".")[2] if choice == "custom" else choice
 
 
 def _flatten(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
@@ -108,7 +110,8 @@ def _flatten(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str,
 def _happened(outcome: Outcome) -> dict[str, Any]:
     step = math.nan if outcome.diverged_at_step is None else float(outcome.diverged_at_step)
     times = {"start_time": outcome.start_time, "end_time": outcome.end_time}
-    return {"fate": outcome.fate, "diverged_at_step": step, **times, "error": outcome.error, **outcome.summary}
+    happened = {"fate": outcome.fate, "diverged_at_step": step, **times, "error": outcome.error}
+    return happened | {name: outcome.words.get(name) for name in WORDS} | dict(outcome.summary)
 
 
 def _encode(columns: Sequence[tuple[str, ...]]) -> pd.Categorical[str]:
@@ -198,6 +201,7 @@ def compare(runs: pd.DataFrame, curves: pd.DataFrame) -> Comparison:
     for name in ("growth", "growth_predicted"):
         groups[name] = np.exp(2 * mean(matrix(runs[f"log_{name}"] / (runs["hidden"] - 1))))
     members = dict(iter(runs[~failed].groupby("group")))
+    groups["predicted_fate"] = [theory_text(members[i]) if i in members else "unknown" for i in groups.index]
     groups["fate"] = [fate_text(members[index]) if index in members else "failed" for index in groups.index]
     oriented = test * np.where(metric == "test_loss", -1.0, 1.0)[:, None]
     pairs = _pairs(groups, oriented, mean(validation), steps)
@@ -216,7 +220,7 @@ def _columns(runs: pd.DataFrame) -> tuple[list[str], list[str]]:
     before = names[: names.index("fate")]
     known = {name.partition(".")[0] for name in before}
     described = before + [name for name in names[len(before) :] if name.partition(".")[0] in known]
-    results = {"key", "name", "network", "fate", "diverged_at_step", "start_time", "end_time", "error"}
+    results = {"key", "name", "network", "fate", "diverged_at_step", "start_time", "end_time", "error", *WORDS}
     summary = [name for name in names if name not in results and name not in described]
     return [name for name in described if name not in results], summary
 

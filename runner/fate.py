@@ -8,20 +8,22 @@ import numpy as np
 import pandas as pd
 
 from runner.inference import log
-from runner.text import number
+from runner.judgement import signal_fate
 
 
 def initial_state(curves: pd.DataFrame) -> pd.DataFrame:
     """By run's key, from the probe of the initial state and from theory: what is said of signal and gradient.
 
     ``log_growth``: of the rms, from the first hidden layer to the last, and ``scatter``, its standard deviation over
-    networks; ``log_gradient``: growth of the gradient from the last hidden layer back to the first; ``kept``: share of
-    the mean square that the activation lets pass; ``geometric``: in theory, every layer does the same to it.
+    networks; ``log_gradient``: growth of the gradient from the last hidden layer back to the first; of both what is
+    ``_predicted``; ``kept``: share of the mean square that the activation lets pass; ``geometric``: in theory, every
+    layer does the same to it.
     """
     names = {
         "rms": "init_activation_rms",
         "before": "init_preactivation_rms",
         "gradient": "init_gradient_std",
+        "gradient_predicted": "predicted_gradient_std",
         "rms_predicted": "predicted_activation_rms",
         "before_predicted": "predicted_preactivation_rms",
         "scatter": "predicted_scatter",
@@ -39,7 +41,8 @@ def initial_state(curves: pd.DataFrame) -> pd.DataFrame:
     state["gradient"] = first["gradient"]
     for name in ("rms", "rms_predicted"):
         state[name.replace("rms", "log_growth")] = log(last[name]) - log(first[name])
-    state["log_gradient"] = log(first["gradient"]) - log(last["gradient"])
+    for name in ("gradient", "gradient_predicted"):
+        state[f"log_{name}"] = log(first[name]) - log(last[name])
     state["scatter"] = np.sqrt((last["scatter"] ** 2 - first["scatter"] ** 2).clip(lower=0))
     kept = log(layers["rms_predicted"]) - log(layers["before_predicted"])
     step = log(layers["rms_predicted"]).groupby(layers["key"]).diff()
@@ -66,11 +69,7 @@ def fate_text(runs: pd.DataFrame) -> str:
 
 
 def signal_text(runs: pd.DataFrame) -> str:
-    """What becomes of the activations' mean square from the first hidden layer to the last, at initialization.
-
-    Stable where it changes by less than a factor 1.5 in all, or within three standard errors of what scatter explains;
-    then the gradient's std may still change more than tenfold on its way back.
-    """
+    """What becomes of the activations' mean square from the first hidden layer to the last, at initialization."""
     dead = int((runs["rms"] == 0).sum())
     if dead:
         return "vanishes" if dead == len(runs) else f"{dead} of {len(runs)} born dead"
@@ -79,19 +78,17 @@ def signal_text(runs: pd.DataFrame) -> str:
     runs = runs[runs["log_growth"].notna()]
     if runs.empty:
         return "–"
-    growth, between, gradient = runs["log_growth"].mean(), runs["hidden"].max() - 1, runs["log_gradient"].mean()
     scatter = runs["scatter"].mean()
     if math.isnan(scatter):
         scatter = runs["log_growth"].std() if len(runs) > 1 else 0.0
-    error = 3 * scatter / math.sqrt(len(runs))
-    # Where theory expects a level mean square, the logarithm of the rms falls: of a log-normal one, by its variance.
-    if abs(growth + scatter**2) <= error or abs(growth) <= math.log(1.5) / 2:
-        if abs(gradient) <= max(math.log(10), error) or math.isnan(gradient):
-            return "stable"
-        return "gradient explodes" if gradient > 0 else "gradient vanishes"
-    factor = math.exp(2 * growth / between)
-    if abs(growth) > math.log(1000):
-        return f"{'explodes' if growth > 0 else 'vanishes'}, x{number(factor, 2)}"
-    if abs(abs(math.log2(factor)) - 1) < 0.15:
-        return f"{'doubles' if growth > 0 else 'halves'} at each layer"
-    return f"x{number(factor, 2)} at each layer"
+    growth, gradient = runs["log_growth"].mean(), runs["log_gradient"].mean()
+    return signal_fate(runs["rms"].max(), growth, runs["hidden"].max() - 1, gradient, scatter, len(runs))
+
+
+def theory_text(runs: pd.DataFrame) -> str:
+    """The same by theory; ``unknown`` where it says nothing of one of the runs."""
+    if runs["hidden"].isna().all():
+        return "–"
+    names = ["rms_predicted", "log_growth_predicted", "log_gradient_predicted"]
+    rms, growth, gradient = runs[names].to_numpy(np.float64).mean(axis=0)
+    return signal_fate(rms, growth, runs["hidden"].max() - 1, gradient)

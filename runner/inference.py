@@ -73,6 +73,16 @@ def p_values(differences: Array) -> Array:
     return np.where(n > 1, p, math.nan)
 
 
+def smallest_shown(pairs: int, comparisons: int = 1) -> float:
+    """The mean difference, in units of its std over seeds, that so many pairs just show as significant.
+
+    With Holm's correction for so many comparisons, as the smallest p-value gets it. Infinite for fewer than two pairs.
+    """
+    if pairs < 2:
+        return math.inf
+    return float(special.stdtrit(pairs - 1, 1 - (1 - CONFIDENCE) / 2 / comparisons)) / math.sqrt(pairs)
+
+
 def holm(p: Array) -> Array:
     """p-values (k,) corrected for their number by Holm 1979; NaN, a comparison not made, stays and doesn't count."""
     corrected = np.full(len(p), math.nan)

@@ -77,10 +77,10 @@ class Jobs:
         missing = {trial.key: trial for trial in trials if trial.key not in self.outcomes}
         sweep.execute(list(missing.values()), self, progress=self.stepped, **resources)
 
-    def run_all(self, trials: Sequence[Trial]) -> None:
-        """Trains them on all cores, where they are not Hydra's jobs."""
-        with made_executor("concurrent.futures.ThreadPoolExecutor", cores()) as executor:
-            self.run(trials, executor=executor, workers=cores())
+    def run_all(self, trials: Sequence[Trial], settings: DictConfig) -> None:
+        """Trains them as the launcher of these settings would, where they are not Hydra's jobs."""
+        with given(settings) as resources:
+            self.run(trials, **resources)
 
     def record(self, recorded: Sequence[tuple[Trial, Outcome]]) -> None:
         """Keeps outcomes: for good, and for the jobs that ask for them."""
@@ -142,7 +142,7 @@ def launch(launcher: StackedLauncher, job_overrides: Sequence[Sequence[str]], fi
             trials = [active.trial(job, job.hydra) for job in jobs]
         except (ValueError, TypeError) as error:
             raise CompactHydraException(f"runner: {error}") from error
-        with given(launcher.executor, launcher.max_workers, launcher.memory) as resources:
+        with given(launcher) as resources:
             active.run(trials, **resources)
     returns = []
     for number, job in enumerate(jobs, start=first):
@@ -204,13 +204,16 @@ def check(settings: DictConfig) -> None:
 
 
 @contextmanager
-def given(executor: str, max_workers: int | None, memory: float) -> Iterator[Resources]:
-    """What the settings of the stacked launcher give to train with.
+def given(settings: Any) -> Iterator[Resources]:
+    """What the settings of the stacked launcher give to train with; nothing where they are another launcher's.
 
     Left by an exception, the executor drops what has not started, and its processes end.
     """
-    workers = max_workers or cores()
-    made: Any = _locate(executor)
+    if not hasattr(settings, "executor"):
+        yield {}
+        return
+    workers = settings.max_workers or cores()
+    made: Any = _locate(settings.executor)
     options: dict[str, Any] = {}
     if isinstance(made, type) and issubclass(made, ProcessPoolExecutor):
         # Ctrl-C reaches every process of a terminal; what becomes of the workers is for this one to say.
@@ -219,7 +222,7 @@ def given(executor: str, max_workers: int | None, memory: float) -> Iterator[Res
     others = multiprocessing.active_children()
     pool: Executor = made(max_workers=workers, **options)
     try:
-        yield {"executor": pool, "workers": workers, "memory": memory * installed_memory()}
+        yield {"executor": pool, "workers": workers, "memory": settings.memory * installed_memory()}
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():

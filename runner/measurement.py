@@ -13,9 +13,13 @@ import numpy as np
 from runner.records import Rows
 from weightinit.arrays import Array
 from weightinit.laws import Law
+from weightinit.meanfield import SingularValues
 from weightinit.nn import Loss, Moments, Network, Params, Prediction, Tape
 from weightinit.schemes import Initialized
-from weightinit.statistics import histogram, measure
+from weightinit.statistics import Reading, histogram, measure
+
+# Of the Jacobian: how many samples at most, how many rows of it at most unless one sample has more, and the largest.
+JACOBIANS, JACOBIAN_ROWS, JACOBIAN_SIZE = 4, 64, 1 << 18
 
 
 @dataclass(eq=False)
@@ -118,11 +122,12 @@ def probe(
 ) -> tuple[list[dict[str, Array]], Array]:
     """Measures the stack on fixed samples: every statistic goes into ``log`` under ``prefix``.
 
-    Returns histograms by run, and the gradient of the loss at the output (runs, samples, outputs). ``flat``: parameter
-    vectors (n, parameters) of ``runs``; ``rows`` runs go through at a time, which bounds memory and changes nothing.
+    Returns arrays by run (histograms, singular values of the Jacobian), and the gradient of the loss at the output
+    (runs, samples, outputs). ``flat``: parameter vectors (n, parameters) of ``runs``; ``rows`` runs go through at a
+    time, which bounds memory and changes nothing.
     """
     found: dict[tuple[str, str], list[Array]] = {}
-    histograms: list[dict[str, Array]] = []
+    arrays: list[dict[str, Array]] = []
     gradients: list[Array] = []
     for start in range(0, len(runs), rows):
         part = slice(start, start + rows)
@@ -134,15 +139,33 @@ def probe(
         own = None if laws is None else {name: law[part] for name, law in laws.items()}
         for quantity, layer, values in layer_statistics(network, params, tape, ends=True, laws=own):
             found.setdefault((quantity, layer), []).append(values)
-        histograms += _histograms(network, params, tape)
+        shown = _histograms(network, params, tape)
+        if network.outputs * network.inputs <= JACOBIAN_SIZE:
+            spectra = singular_values(network, params, samples.x)
+            for quantity, values in measure({"singular_values": spectra}, ends=True).items():
+                found.setdefault((quantity, ""), []).append(values)
+            for kept, values in zip(shown, spectra, strict=True):
+                kept["singular_values"] = values
+        arrays += shown
         gradients.append(tape.d_output)
     for (quantity, layer), parts in found.items():
         log.add(step, f"{prefix}_{quantity}", layer, np.concatenate(parts), runs)
-    return histograms, np.concatenate(gradients)
+    return arrays, np.concatenate(gradients)
+
+
+def singular_values(network: Network, params: Params, x: Array) -> Array:
+    """Of the network's Jacobian at the first few samples of ``x``: (runs, samples, values), float64; NaN if not finite.
+
+    ``values``: as many as there are outputs or inputs, whichever is fewer.
+    """
+    count = max(1, min(JACOBIANS, JACOBIAN_ROWS // network.outputs))
+    jacobian = network.jacobian(params, {}, x[:, :count])
+    runs, samples, *shape = jacobian.shape
+    return Reading(jacobian.reshape(-1, *shape)).singular_values.reshape(runs, samples, -1)
 
 
 def _histograms(network: Network, params: Params, tape: Tape) -> list[dict[str, Array]]:
-    """By run: ``QUANTITY/LAYER`` -> (2, bins)."""
+    """By run: ``histogram/QUANTITY/LAYER`` -> (2, bins)."""
     result: list[dict[str, Array]] = [{} for _ in range(tape.runs)]
     for spec in network.weights:
         if spec.role != "weight":
@@ -154,7 +177,7 @@ def _histograms(network: Network, params: Params, tape: Tape) -> list[dict[str, 
         }
         for quantity, array in arrays.items():
             for run, counts in enumerate(histogram(array)):
-                result[run][f"{quantity}/{spec.layer}"] = counts
+                result[run][f"histogram/{quantity}/{spec.layer}"] = counts
     return result
 
 
@@ -164,7 +187,7 @@ def predict(log: Log, network: Network, initialized: Initialized, samples: Sampl
     By layer: ``predicted_preactivation_rms``, ``predicted_activation_rms``, ``_mean`` and ``_correlation``;
     ``predicted_scatter``, the standard deviation of log rms over networks of this width. From the gradient measured at
     the output (runs, samples, outputs) back: ``predicted_backward_rms``, and ``predicted_gradient_std`` of the weights
-    with ``predicted_gradient_scatter``.
+    with ``predicted_gradient_scatter``. Of the network: ``predicted_jacobian_mean_s2`` and ``_spread``.
     """
     names = tuple(initialized.laws)
     laws = [tuple(initialized.laws[name][run] for name in names) for run in range(log.runs)]
@@ -172,7 +195,7 @@ def predict(log: Log, network: Network, initialized: Initialized, samples: Sampl
     d_output = d_output.astype(np.float64)
     everyone = np.arange(log.runs)
     table: dict[tuple[str, str], Array] = {}
-    for run, (layers, gram) in enumerate(expected):
+    for run, (layers, jacobian, gram) in enumerate(expected):
         # Sum over pairs of samples of (input . input') (gradient . gradient'): the square of their outer products' sum.
         squares = gram @ (d_output[run] @ d_output[run].T).ravel() / network.outputs
         rms = np.sqrt(np.mean(d_output[run] ** 2))
@@ -183,6 +206,8 @@ def predict(log: Log, network: Network, initialized: Initialized, samples: Sampl
             }
             for name, value in row.items():
                 table.setdefault((f"predicted_{name}", facts.layer), np.full(log.runs, np.nan))[run] = value
+        for name, value in (("mean_s2", jacobian.mean), ("spread", jacobian.relative_variance)):
+            table.setdefault((f"predicted_jacobian_{name}", ""), np.full(log.runs, np.nan))[run] = value
     for (quantity, layer), values in table.items():
         log.add(0, quantity, layer, values, everyone)
 
@@ -199,14 +224,18 @@ class _Facts:
 @lru_cache(maxsize=8)
 def _expected(
     network: Network, samples: Samples, names: tuple[str, ...], laws: tuple[Law, ...]
-) -> tuple[list[_Facts], Array]:
-    """The layers with weights, and (layers, samples²): what an output gradient's Gram matrix is to be multiplied with.
+) -> tuple[list[_Facts], SingularValues, Array]:
+    """The layers with weights, the Jacobian's singular values, and an array (layers, samples²).
+
+    That is what an output gradient's Gram matrix is to be multiplied with.
 
     Kept, since the seeds of a scheme share it.
     """
     before: dict[str, Prediction] = {}
     after: dict[str, Moments] = {}
-    for prediction in network.expect(samples.moments, dict(zip(names, laws, strict=True))):
+    by_name = dict(zip(names, laws, strict=True))
+    predictions = network.expect(samples.moments, by_name)
+    for prediction in predictions:
         if prediction.quantity == "preactivation":
             before[prediction.layer] = prediction
         after[prediction.layer] = prediction.moments
@@ -229,7 +258,7 @@ def _expected(
         facts.append(_Facts(layer, numbers, math.sqrt(flow.gradient.second_moment)))
         alike = flow.input.correlation * flow.gradient.correlation
         gram[index] = np.ravel(flow.input.second_moment * flow.gradient.second_moment * alike)
-    return facts, gram
+    return facts, network.expect_jacobian(predictions, by_name), gram
 
 
 def _off_diagonal_mean(correlation: float | Array) -> float:

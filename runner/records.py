@@ -12,6 +12,8 @@ import numpy as np
 from weightinit.arrays import Array
 
 Fate = Literal["finished", "diverged", "failed"]
+# What becomes of the signal by layer, and whether the weights follow the law that their scheme declares.
+WORDS = ("measured_fate", "predicted_fate", "audit")
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,9 @@ class Outcome:
     ``rows``: every measurement; ``summary``: one number per name (``test_accuracy``, ``steps_to_loss_0.5``; a number
     that does not exist is absent); ``start_time``, ``end_time``: seconds since the epoch; ``diverged_at_step``: that of
     the first loss that was not finite; ``arrays``: histograms, bin centres and counts (2, bins), of the initial state
-    (``histogram/weight/hidden/1``) and of the final one (``final_histogram/...``), and on request weights
-    (``initial/hidden/1/weight``, ``final/...``); ``notes``: sentences that a scheme wants a person to read.
+    (``histogram/weight/hidden/1``) and of the final one (``final_histogram/...``), likewise the ``singular_values``
+    of the Jacobian at a few samples, and on request weights (``initial/hidden/1/weight``, ``final/...``); ``notes``:
+    sentences that a scheme wants a person to read; ``words``: what is said of the initial state, under ``WORDS``.
     """
 
     key: str
@@ -70,6 +73,7 @@ class Outcome:
     arrays: Mapping[str, Array] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     error: str | None = None
+    words: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from runner.comparison import STEPS, Comparison, compare, frames
+from runner.comparison import STEPS, Comparison, called, compare, frames
 from runner.fate import signal_text
+from runner.judgement import deviation
 from runner.records import Outcome, Rows
 from runner.text import Column, label, look_lines, number, plain, setting, short, table
 from runner.verdicts import METRICS, interval, score, threshold_text, verdict_lines
@@ -37,17 +38,18 @@ def run_text(
 ) -> str:
     """What a person needs to know of one run; ``directory``: where its files are; ``viewer``: what opens MLflow."""
     runs = compare(*frames([(trial, outcome)])).runs
-    names = [trial.choices.get(group) for group in ("scheme", "activation")]
-    names += [trial.network.shape, trial.choices.get("data"), f"seed {trial.config['seed']}"]
+    names = [called(trial, group) for group in ("scheme", "activation")]
+    names += [trial.network.shape, called(trial, "data"), f"seed {trial.config['seed']}"]
     steps = int(max(outcome.rows.step, default=0)) if outcome.diverged_at_step is None else outcome.diverged_at_step
     took = f"{steps:,} step{'s' * (steps != 1)}, {outcome.end_time - outcome.start_time:.1f} s"
-    lines = [_bold(f"{' · '.join(name for name in names if name):<50} {took}", color)]
+    lines = [_bold(f"{' · '.join(names):<50} {took}", color)]
     if outcome.fate == "failed":
         lines += textwrap.wrap(f"failed     {outcome.error}", WIDTH, subsequent_indent=" " * 11)
     else:
         lines += [*_initial_lines(outcome.rows, trial.network.shape, runs), _training_line(trial, outcome)]
     if outcome.summary.get("distinct_units") == 1:
         lines.append("all units of a layer are equal, and stay so: equal weights get equal gradients")
+    lines += audit_lines(runs)
     for note in outcome.notes:
         lines += textwrap.wrap(f"note:     {note}", WIDTH, subsequent_indent=" " * 10)
     lines += [compare_line(trial), *look_lines(directory, viewer)]
@@ -96,10 +98,9 @@ def _deviation(
     width = f"width {widths[0].rpartition('x')[2]}" if len(widths) == 1 else "these widths"
     worst, where = 0.0, ""
     for layer, expected in theory.items():
-        if measured.get(layer, 0.0) > 0 and expected > 0 and math.isfinite(spread := scatter.get(layer, math.nan)):
-            # The typical rms lies below the root of the expected mean square: of a log-normal one, by the variance.
-            distance = abs(math.log(measured[layer] / expected) + spread**2) / max(spread, 0.01)
-            worst, where = max((worst, where), (distance, layer))
+        spread = scatter.get(layer, math.nan)
+        distance = float(deviation(measured.get(layer, math.nan), expected, spread, level_mean=True))
+        worst, where = max((worst, where), (distance, layer))
     if not theory:
         return "no theory for this scheme"
     if worst <= 3:
@@ -152,9 +153,9 @@ def sweep_text(
         blocks[-1].append(f"... and {len(groups) - SHOWN} more groups, in runs.parquet")
     notes = [f"{mark} {text}" for mark, _, text in marked]
     if any("each layer" in fate or ", x" in fate for fate in fates):
-        notes.append("fate: of the activations' mean square (rms²) at initialization, from layer to layer")
+        notes.append("theory, fate: of the activations' mean square (rms²) at initialization, from layer to layer")
     blocks[-1] += [line for note in notes for line in textwrap.wrap(note, WIDTH, subsequent_indent="  ")]
-    blocks += [verdict_lines(comparison), _failures(comparison.runs, color)]
+    blocks += [verdict_lines(comparison), audit_lines(comparison.runs), _failures(comparison.runs, color)]
     blocks.append(look_lines(directory, viewer))
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
@@ -192,7 +193,11 @@ def _sweep_table(
         numbers.append(Column(f"rms {layer}\n(theory)", [_rms(row) for row in rows]))
         gradient.append(Column("gradient\nW1", [number(row["gradient"]) for row in rows]))
     extra = [Column(name.replace("_", "\n"), [_mean(row.get(name, math.nan)) for row in rows]) for name in asked]
-    fate = [Column("fate", fates, left=True)]
+    theory = [brief(text) for text in groups["predicted_fate"]]
+    fate = [
+        *[Column("theory", theory, left=True)] * any(text != "–" for text in theory),
+        Column("fate", fates, left=True),
+    ]
     alike = len({row["seeds"] for row in rows}) == 1
     fewer = names if alike else names + seeds
     layouts = [
@@ -239,6 +244,22 @@ def _footnotes(comparison: Comparison, groups: pd.DataFrame) -> list[tuple[str, 
     for mark, (cause, (rows, left)) in zip(MARKS, found.items(), strict=False):
         notes.append((mark, rows, cause + ", ".join(text for _, text in sorted(left.items()))))
     return notes
+
+
+def brief(fate: str) -> str:
+    """A fate without its amount: ``halves`` of ``halves at each layer``, ``explodes`` of ``explodes, x64``."""
+    return fate.removesuffix(" at each layer").partition(",")[0]
+
+
+def audit_lines(runs: pd.DataFrame) -> list[str]:
+    """Which runs' weights don't follow the law that their scheme declares; nothing where all do."""
+    wrong = runs[runs["audit"].fillna("").str.startswith("differs")]
+    if wrong.empty:
+        return []
+    name, said = wrong[["name", "audit"]].iloc[0]
+    whose = f"in {len(wrong)} of {len(runs)} runs, first in {name}, " if len(runs) > 1 else ""
+    text = f"audit:    {whose}weights don't follow the law that the scheme declares ({said.removeprefix('differs: ')})"
+    return textwrap.wrap(text, WIDTH, subsequent_indent=" " * 10)
 
 
 def _failures(runs: pd.DataFrame, color: bool) -> list[str]:

@@ -157,7 +157,10 @@ def draw(
     if session.multirun:
         drawn = figures.sweep_figures(runs, curves, group=comparison.swept(runs) or ["scheme"])
     else:
-        drawn = figures.run_figures(runs["name"].iloc[0], curves, arrays or {})
+        step = runs["diverged_at_step"].iloc[0]
+        drawn = figures.run_figures(
+            runs["name"].iloc[0], curves, arrays or {}, diverged_at_step=None if pd.isna(step) else int(step)
+        )
     return figures.save(drawn, session.directory / "figures")
 
 
@@ -181,8 +184,8 @@ def named(trials: Sequence[Trial]) -> list[Trial]:
 def named_by(trial: Trial, keys: Iterable[str]) -> Trial:
     """The trial under its scheme's name and its own values of these keys."""
     values = _values(trial)
-    parts = [_short(key, values[key]) for key in keys if key in values and key != "scheme"]
-    return trial.named(" ".join([trial.choices["scheme"], *parts]))
+    parts = [_short(key, values[key]) for key in keys if key in values and key not in ("scheme", "scheme._target_")]
+    return trial.named(" ".join([comparison.called(trial, "scheme"), *parts]))
 
 
 def key_of(override: str) -> str:

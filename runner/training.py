@@ -14,6 +14,7 @@ from functools import lru_cache
 import numpy as np
 from threadpoolctl import OpenBLASController, ThreadpoolController
 
+from runner import judgement
 from runner.data import Dataset
 from runner.measurement import Log, Samples, layer_statistics, predict, probe
 from runner.optimizers import Updater
@@ -111,6 +112,7 @@ class _Run:
         self.diverged: dict[int, int] = {}
         self.saved: list[dict[str, Array]] = [{} for _ in trials]
         self.final: list[dict[str, float]] = [{} for _ in trials]
+        self.initial: list[tuple[dict[str, float], dict[str, str]]] = []
         self.orders = [_order(trial.plan, len(self.x)) for trial in trials]
         scale = _learning_rate_scale(self.network, initialized)
         self.tape = self.network.tape(len(trials), self.plan.batch_size)
@@ -137,11 +139,14 @@ class _Run:
                 key=trial.key,
                 fate="diverged" if run in self.diverged else "finished",
                 rows=rows,
-                summary=_summary(rows, self.losses[:, run], self.plan, self.network) | self.final[run],
+                summary=_summary(rows, self.losses[:, run], self.plan, self.network)
+                | self.initial[run][0]
+                | self.final[run],
                 start_time=start,
                 end_time=end,
                 diverged_at_step=self.diverged.get(run),
                 arrays=self.saved[run],
+                words=self.initial[run][1],
                 notes=self.initialized.notes[run],
             )
             for run, (trial, rows) in enumerate(zip(self.trials, self.log.rows(), strict=True))
@@ -212,16 +217,16 @@ class _Run:
         initial = prefix == "init"
         laws: Mapping[str, Sequence[Law]] | None = self.initialized.laws if initial else None
         rows = self._rows_for(samples.x.shape[1])
-        histograms, d_output = probe(
+        arrays, d_output = probe(
             self.log, prefix, step, self.network, self.flat, self.alive, samples, self.loss, rows=rows, laws=laws
         )
         if initial:
             predict(self.log, self.network, self.initialized, samples, d_output)
+            self.initial = judgement.initial(self.log, self.network, self.initialized)
         params = self.network.views(self.flat)
         save = self.plan.save in ("both", "initial" if initial else "final")
         for position, run in enumerate(self.alive):
-            name = "histogram" if initial else "final_histogram"
-            self.saved[run] |= {f"{name}/{key}": counts for key, counts in histograms[position].items()}
+            self.saved[run] |= {f"{'' if initial else 'final_'}{key}": kept for key, kept in arrays[position].items()}
             if save:
                 kept = {f"{'initial' if initial else 'final'}/{key}": w[position].copy() for key, w in params.items()}
                 self.saved[run] |= kept

@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from runner.comparison import SIGNIFICANCE, Comparison
+from runner.inference import smallest_shown
 from runner.text import label, number, plain
 
 METRICS = {"test_accuracy": "accuracy", "test_r2": "R²", "test_loss": "loss"}
@@ -52,9 +53,10 @@ def _sentence(comparison: Comparison, pair: Mapping[Any, Any], *, alone: bool) -
     by = interval(abs(sign), *((low, high) if sign > 0 else (-high, -low)), metric)
     what = "" if metric == "test_accuracy" else f" in {METRICS[metric]}"
     if other["verdict"] == "tied":
+        told = ": too few seeds to tell" if too_few(comparison, pair["pairs"]) else " tied"
         unsure = f" ({names[winner]} ahead by {by}, but not after correction)" if low * high > 0 else ""
         both = "" if alone else f"{names['best']} and {names['other']}: "
-        parts = [f"{both}{METRICS[metric]} tied{unsure}"]
+        parts = [f"{both}{METRICS[metric]}{told}{unsure}"]
     else:
         than = "" if alone else f" than {names[loser]}"
         parts = [f"{names[winner]} better{than}{what} by {by}"]
@@ -72,13 +74,22 @@ def _sentence(comparison: Comparison, pair: Mapping[Any, Any], *, alone: bool) -
     return "; ".join(parts)
 
 
+def too_few(comparison: Comparison, pairs: int) -> bool:
+    """Whether so many pairs miss even a difference of twice its std over seeds: not significant is then not tied."""
+    return smallest_shown(pairs, int(comparison.pairs["p"].notna().sum())) > 2
+
+
 def _many(comparison: Comparison, pairs: Sequence[Mapping[Any, Any]]) -> str:
     """One sentence on many groups against the best."""
     best = comparison.groups.loc[pairs[0]["best"]].to_dict()
     others = [comparison.groups.loc[pair["group"]].to_dict() for pair in pairs]
     words = []
-    for verdict in ("better", "tied", "worse", "diverged"):
-        names = [_own_label(comparison, other) for other in others if other["verdict"] == verdict]
+    told = ["too few seeds to tell" if too_few(comparison, pair["pairs"]) else "tied" for pair in pairs]
+    verdicts = [
+        one if other["verdict"] == "tied" else other["verdict"] for one, other in zip(told, others, strict=True)
+    ]
+    for verdict in ("better", "tied", "too few seeds to tell", "worse", "diverged"):
+        names = [_own_label(comparison, other) for one, other in zip(verdicts, others, strict=True) if one == verdict]
         if names:
             more = f" and {len(names) - SINGLY} more" if len(names) > SINGLY else ""
             words.append(f"{verdict}: {', '.join(names[:SINGLY])}{more}")

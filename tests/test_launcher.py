@@ -21,6 +21,7 @@ from packaging.version import Version
 import runner
 from runner import stack
 from runner.launcher import given, installed_memory
+from runner.schema import StackedLauncher
 from runner.tracking import read
 from runner.trial import Trial
 from tests.commands import FOR_OPTUNA, ROOT, assert_same_records, directories, mlflow_runs, started, typed
@@ -221,7 +222,7 @@ def test_processes_end_with_their_executor() -> None:
     start = time.monotonic()
     with (  # noqa: PT012 - what is tested is how the executor is left
         pytest.raises(KeyboardInterrupt),
-        given("concurrent.futures.ProcessPoolExecutor", 1, 0.5) as resources,
+        given(StackedLauncher(executor="concurrent.futures.ProcessPoolExecutor", max_workers=1)) as resources,
     ):
         future = resources["executor"].submit(time.sleep, 60)
         while not future.running():
@@ -239,8 +240,8 @@ def test_the_function_gives_what_the_command_records(tmp_path: Path, monkeypatch
     assert (runs["name"].tolist(), curves["key"].nunique()) == (["he s0", "he s1", "xavier s0", "xavier s1"], 4)
     again, _ = runner.run([*words, "outputs=function", "resume=true"])
     assert again["end_time"].tolist() == runs["end_time"].tolist()
-    with pytest.raises(ValueError, match="hydra/launcher=stacked"):
-        runner.run([*words, "hydra/launcher=basic"])
+    runner.run([*words, "outputs=basic", "hydra/launcher=basic"])
+    assert_same_records(directories(tmp_path / "function")[0], directories(tmp_path / "basic")[0])
 
 
 @FOR_MLFLOW

@@ -86,6 +86,7 @@ class Statistic:
 
     ``needs``: its inputs in order, among ``weight (runs, *kernel, fan_in, fan_out)``; ``laws``, one ``Law`` per run;
     ``preactivation``, ``activation`` and ``slope`` (phi' at the pre-activations), each ``(runs, batch, units)``;
+    ``singular_values`` of the network's Jacobian at a few samples ``(runs, samples, values)``, largest first;
     ``backward``, the gradient of the loss with respect to the pre-activations, of their shape;
     ``gradient`` of the loss with respect to the weight; ``update``, the weight's change in one step. ``ends``: costly,
     for the start and the end of training only. ``doc``: what it is and how to read it.
@@ -301,6 +302,17 @@ def _saturated_fraction(slope: Array | Reading) -> Array:
 
 
 @np.errstate(all="ignore")
+def _squares(values: Array | Reading) -> tuple[Array, Array]:
+    """Mean over samples and values of s², and mean over samples of Var(s²) / mean(s²)²."""
+    x = _reading(values).x
+    xp = array_module(x)
+    peak = x.max((1, 2), keepdims=True)  # so that no square over- or underflows
+    squares = (x / xp.where(peak == 0, 1.0, peak)) ** 2
+    mean = squares.mean(-1)
+    return mean.mean(-1) * peak[:, 0, 0] ** 2, (squares.var(-1) / mean**2).mean(-1)
+
+
+@np.errstate(all="ignore")
 def _update_ratio(update: Array | Reading, weight: Array | Reading) -> Array:
     return _moments(update).rms / _moments(weight).rms
 
@@ -402,6 +414,31 @@ STATISTICS: dict[str, Statistic] = {
     ),
     "gradient_rms": Statistic(lambda x: _moments(x).rms, ("gradient",), "root mean square of the gradient"),
     "gradient_norm": Statistic(_norm, ("gradient",), "Euclidean norm of the gradient"),
+    "jacobian_mean_s2": Statistic(
+        lambda x: _squares(x)[0],
+        ("singular_values",),
+        "mean of the squared singular values of the network's input-output Jacobian: by what the squared norm of a "
+        "gradient is multiplied, on average over its directions, from output to input",
+        ends=True,
+    ),
+    "jacobian_spread": Statistic(
+        lambda x: _squares(x)[1],
+        ("singular_values",),
+        "Var(s²) / mean(s²)² of those values, mean over samples; 0: dynamical isometry, large: few directions take all",
+        ends=True,
+    ),
+    "jacobian_max": Statistic(
+        lambda x: _reading(x).x.max((1, 2)),
+        ("singular_values",),
+        "largest of those singular values over a few samples",
+        ends=True,
+    ),
+    "jacobian_min": Statistic(
+        lambda x: _reading(x).x.min((1, 2)),
+        ("singular_values",),
+        "smallest of those singular values; 0: a direction of the output that no input moves",
+        ends=True,
+    ),
     "update_ratio": Statistic(
         _update_ratio,
         ("update", "weight"),

@@ -248,6 +248,7 @@ class Store:
             "fate": outcome.fate,
             "network": trial.network.shape,
             NOTE: run_note(trial.overrides, outcome.notes, self.session.directory),
+            **{name: text[:LONGEST_TAG] for name, text in outcome.words.items()},
         }
         if outcome.error is not None:
             tags["error"] = outcome.error[:LONGEST_TAG]

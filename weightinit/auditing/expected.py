@@ -253,7 +253,7 @@ def _stem(name: str) -> str:
 
 
 def _matches(name: str, pattern: str) -> bool:
-    return name == pattern or fnmatchcase(name, pattern)
+    return name == pattern or (not pattern.isalnum() and fnmatchcase(name, pattern))
 
 
 def _some(names: list[str]) -> str:

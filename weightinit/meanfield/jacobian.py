@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -20,11 +21,42 @@ Weights = Literal["gaussian", "orthogonal"]
 class SingularValues:
     """Squared singular values s²: their ``mean``, and their variance over the square of it (``relative_variance``).
 
-    Dynamical isometry is a mean of 1 and a relative variance of 0.
+    Dynamical isometry is a mean of 1 and a relative variance of 0. A Jacobian has as many values as outputs here, some
+    of them zero where it has fewer inputs.
     """
 
-    mean: float
-    relative_variance: float
+    mean: float = 1.0
+    relative_variance: float = 0.0
+
+    def after_weights(
+        self, sigma_w2: float, weights: Weights = "gaussian", shape: tuple[int, int] | None = None
+    ) -> SingularValues:
+        """Those of the Jacobian followed by weights of variance sigma_w2 / fan_in.
+
+        ``shape``: (fan_in, fan_out), by default square with many units. The mean of s^4 over the squared mean of s²
+        goes from r to 1 + r fan_out/fan_in for ``gaussian`` weights. Orthogonal ones take it to r fan_out/fan_in where
+        they add units, and leave fan_out/fan_in of r - 1 where they drop some (free compression, Nica & Speicher 1996).
+        Sizes are corrected for few outputs: one value has no variance.
+        """
+        ratio = 1.0 + self.relative_variance
+        fan_in, fan_out = shape or (1, 1)
+        size = {n: (n - 1) * (n + 2) / n if shape else 1.0 for n in (fan_in, fan_out)}
+        if weights == "gaussian":
+            ratio = 1.0 + size[fan_out] / fan_in * ratio
+        elif fan_out >= fan_in:
+            ratio *= fan_out / fan_in
+        else:
+            ratio = 1.0 + size[fan_out] / size[fan_in] * (ratio - 1.0)
+        return SingularValues(sigma_w2 * self.mean, ratio - 1.0)
+
+    def after_slopes(self, second: float, fourth: float) -> SingularValues:
+        """Those of the Jacobian followed by an activation with E[phi'²] = ``second`` and E[phi'⁴] = ``fourth``."""
+        spread = fourth / second**2 - 1.0 if second else math.nan
+        return SingularValues(second * self.mean, self.relative_variance + spread)
+
+    def among(self, share: float) -> SingularValues:
+        """Those of a ``share`` of the values, outside of which all are zero."""
+        return SingularValues(self.mean / share, (1.0 + self.relative_variance) * share - 1.0)
 
 
 def jacobian_moments(
@@ -56,5 +88,7 @@ def jacobian_moments(
     phi = activations.get(activation)
     first = slope_second_moment(moments, phi)
     second = expectation(lambda x: phi.dphi(x) ** 4, q=moments, kinks=phi.kinks)
-    spread = second / first**2 - 1 + (1 if weights == "gaussian" else 0)
-    return SingularValues(float(np.prod(sigma_w2 * first)), float(spread.sum()))
+    values = SingularValues()
+    for mu_1, mu_2 in zip(first.tolist(), second.tolist(), strict=True):
+        values = values.after_weights(sigma_w2, weights).after_slopes(mu_1, mu_2)
+    return values

@@ -19,7 +19,8 @@ from weightinit.arrays import Array
 from weightinit.fans import Fans
 from weightinit.gaussian import expectation
 from weightinit.laws import Law
-from weightinit.meanfield import covariance, second_moment, slope_covariance, slope_second_moment
+from weightinit.meanfield import SingularValues, covariance, second_moment, slope_covariance, slope_second_moment
+from weightinit.meanfield.jacobian import Weights
 from weightinit.nn.moments import UNKNOWN_GRADIENT, UNKNOWN_MOMENTS, Gradient, Moments
 from weightinit.nn.weights import Position, WeightSpec
 
@@ -59,10 +60,16 @@ class Layer(Protocol):
     def expect_gradient(self, gradient: Gradient, moments: Moments, laws: Mapping[str, Law]) -> Gradient:
         """Gradient at the input, from that at the output and the moments of the input."""
 
+    def expect_jacobian(self, values: SingularValues, moments: Moments, laws: Mapping[str, Law]) -> SingularValues:
+        """Singular values of the output's Jacobian, from those of the input's and the moments of the input."""
+
 
 # Degree of the polynomial that stands for an expectation over many pairs of inputs, accurate to about 1e-4, and the
 # angle between two inputs below which they count as one.
 DEGREE, SAME = 8, 1e-4
+# Families of laws whose elements are drawn independently.
+INDEPENDENT = ("normal", "uniform", "truncated_normal")
+UNKNOWN_VALUES = SingularValues(math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -124,6 +131,14 @@ class Dense:
             return UNKNOWN_GRADIENT
         return replace(gradient, second_moment=self.fan_out * weight.second_moment * gradient.second_moment)
 
+    def expect_jacobian(self, values: SingularValues, moments: Moments, laws: Mapping[str, Law]) -> SingularValues:
+        """Of weights that are orthogonal, or independent, for which theory is that of Gaussian ones."""
+        weight = laws[f"{self.name}/weight"]
+        if weight.family not in (*INDEPENDENT, "orthogonal") or weight.mean != 0.0:
+            return UNKNOWN_VALUES
+        kind: Weights = "orthogonal" if weight.family == "orthogonal" else "gaussian"
+        return values.after_weights(self.fan_in * weight.second_moment, kind, (self.fan_in, self.fan_out))
+
 
 @dataclass(frozen=True)
 class Nonlinearity:
@@ -184,6 +199,14 @@ class Nonlinearity:
             gradient.correlation * self._product(slope_covariance, square, moments) / square,
             gradient.relative_variance + (3.0 * fourth / square**2 - 1.0) / self.units,
         )
+
+    def expect_jacobian(self, values: SingularValues, moments: Moments, laws: Mapping[str, Law]) -> SingularValues:
+        q = moments.second_moment
+        if math.isnan(q):
+            return UNKNOWN_VALUES
+        dphi, kinks = self.activation.dphi, self.activation.kinks
+        fourth = expectation(lambda z: dphi(z) ** 4, q=q, kinks=kinks)
+        return values.after_slopes(slope_second_moment(q, self.activation), fourth)
 
     def _product(self, at: Callable[..., Any], square: float, moments: Moments) -> float | Array:
         """``at(c, activation, q)`` for the pre-activations of two inputs, of the shape of ``correlation``; NaN where

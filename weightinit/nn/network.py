@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
 from math import prod
@@ -12,8 +12,9 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from weightinit.arrays import Array
+from weightinit.arrays import Array, array_module
 from weightinit.laws import Law
+from weightinit.meanfield import SingularValues
 from weightinit.nn.layers import Layer
 from weightinit.nn.moments import Gradient, Moments, Prediction
 from weightinit.nn.weights import WeightSpec
@@ -134,15 +135,34 @@ class Network:
             x = layer.forward(params, x, tape)
         return x
 
-    def backward(self, params: Params, d_output: Array, tape: Tape) -> Params:
-        """Gradients of all weights by name, each (runs, *shape), in the tape's memory, after a ``forward``."""
+    def backward(self, params: Params, d_output: Array, tape: Tape, *, d_input: Array | None = None) -> Params:
+        """Gradients of all weights by name, each (runs, *shape), in the tape's memory, after a ``forward``.
+
+        Writes that of the input into ``d_input`` (runs, batch, inputs), if given.
+        """
         gradient = d_output
         for layer, before in zip(self.layers[:0:-1], self.layers[-2::-1], strict=True):
             into = getattr(tape, f"d_{before.quantity}")[before.name]
             layer.backward(params, gradient, tape, into=into)
             gradient = into
-        self.layers[0].backward(params, gradient, tape, into=None)
+        self.layers[0].backward(params, gradient, tape, into=d_input)
         return tape.gradient
+
+    def jacobian(self, params: Params, state: State, x: Array) -> Array:
+        """Derivatives (runs, samples, outputs, inputs) of each output by each input, in float64.
+
+        At samples ``x`` (runs or 1, samples, inputs). Each output goes back through the network as a sample of its own.
+        """
+        xp = array_module(x)
+        double = replace(self, dtype=np.dtype(np.float64))
+        params = {name: weight.astype(xp.float64) for name, weight in params.items()}
+        runs, samples = len(next(iter(params.values()))), x.shape[1]
+        tape = double.tape(runs, samples * self.outputs, xp=xp)
+        double.forward(params, state, x.astype(xp.float64).repeat(self.outputs, axis=1), tape)
+        tape.d_output[...] = xp.tile(xp.eye(self.outputs), (samples, 1))
+        jacobian: Array = xp.empty((runs, samples * self.outputs, self.inputs))
+        double.backward(params, tape.d_output, tape, d_input=jacobian)
+        return jacobian.reshape(runs, samples, self.outputs, self.inputs)
 
     def expect(self, moments: Moments, laws: Mapping[str, Law]) -> tuple[Prediction, ...]:
         """What theory expects at every layer for inputs of ``moments``, over draws from ``laws`` by weight's name."""
@@ -156,6 +176,16 @@ class Network:
             predictions.append(Prediction(layer.name, layer.quantity, before, after, gradient))
             gradient = layer.expect_gradient(gradient, before, laws)
         return tuple(predictions[::-1])
+
+    def expect_jacobian(self, predictions: Sequence[Prediction], laws: Mapping[str, Law]) -> SingularValues:
+        """What theory expects of the singular values of ``jacobian``; NaN where it says nothing.
+
+        ``predictions``: what ``expect`` says; ``laws``: from which.
+        """
+        values = SingularValues()
+        for layer, prediction in zip(self.layers, predictions, strict=True):
+            values = layer.expect_jacobian(values, prediction.input, laws)
+        return values.among(min(1.0, self.inputs / self.outputs))
 
 
 def _shape_text(widths: list[int]) -> str:
