@@ -16,6 +16,7 @@ from weightinit.activations import Activation
 from weightinit.laws import Law
 from weightinit.meanfield import CriticalPoint, DepthScales, critical_point, depth_scales
 from weightinit.nn import Moments, Network
+from weightinit.schemes import Ruled, Scheme
 from weightinit.statistics import STATISTICS
 
 WIDTH = 100
@@ -69,13 +70,12 @@ def forecast(config: Mapping[str, Any], choices: Mapping[str, str]) -> Forecast:
     dtype = config["training"]["dtype"]
     sizes = {"inputs": data.inputs, "outputs": data.outputs}
     network = parts.make_network(config["architecture"], config["activation"], dtype=dtype, **sizes)
-    scheme = parts.make("scheme", config["scheme"])
-    laws = {name: own[0] for name, own in scheme(network, [config["seed"]]).laws.items()}
+    laws = _laws(parts.make_scheme(config["scheme"], network), network, config["seed"], data.second_moment)
     moments = Moments(data.second_moment, correlation=data.correlation)
     hidden = [p for p in network.expect(moments, laws) if p.quantity == "activation"]
     last = hidden[-1].layer if hidden else "output"
     sigma_w2, sigma_b2 = _variances(network, laws, last)
-    phi = next((layer.activation for layer in network.layers if hasattr(layer, "activation")), None)
+    phi = next(iter(network.activations), None)
     theory = phi is not None and not math.isnan(sigma_w2)
     scales = _scales(phi, sigma_w2, sigma_b2) if theory else None
     critical = _critical(phi, sigma_b2) if theory else None
@@ -105,6 +105,13 @@ def _measured(values: Mapping[str, Any]) -> Facts:
     x = dataset.x_train[:256]
     correlation = float(STATISTICS["activation_correlation"].function(x[None])[0])
     return Facts(dataset.inputs, dataset.outputs, float((x**2).mean()), correlation)
+
+
+def _laws(scheme: Scheme, network: Network, seed: int, second_moment: float) -> Mapping[str, Law]:
+    """The laws of the weights: of a scheme without a rule only a draw tells."""
+    if isinstance(scheme, Ruled):
+        return scheme.rule_for(network, second_moment).laws(network)
+    return {name: own[0] for name, own in scheme(network, [seed]).laws.items()}
 
 
 def _variances(network: Network, laws: Mapping[str, Law], layer: str) -> tuple[float, float]:

@@ -182,7 +182,7 @@ def build(
         overrides=overrides,
         name=name or choices.get("scheme", "run"),
         network=network,
-        scheme=parts.make("scheme", config["scheme"]),
+        scheme=parts.make_scheme(config["scheme"], network),
         dataset=dataset,
         loss=_loss(training["loss"], dataset),
         optimizer=parts.make("optimizer", config["optimizer"]),

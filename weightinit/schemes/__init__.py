@@ -1,6 +1,7 @@
 """Schemes: a network and seeds -> the initial weights of a stack of runs, with the laws that they follow."""
 
-from weightinit.schemes.base import Initialized, Rule, Scheme, merge
+from weightinit.schemes.adaptive import AutoInit, Critical
+from weightinit.schemes.base import Initialized, Rule, Ruled, Scheme, merge
 from weightinit.schemes.rules import (
     Constant,
     FlaxDense,
@@ -19,7 +20,9 @@ from weightinit.schemes.rules import (
 )
 
 __all__ = [
+    "AutoInit",
     "Constant",
+    "Critical",
     "FlaxDense",
     "Identity",
     "Initialized",
@@ -29,6 +32,7 @@ __all__ = [
     "PyTorchLinear",
     "Random",
     "Rule",
+    "Ruled",
     "Scheme",
     "Siren",
     "SklearnMLP",
