@@ -24,7 +24,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from runner import catalogue, forecast, schema
+from runner import catalogue, forecast, forecast_text, schema
 from runner.composition import Command, Composer
 from runner.records import Outcome, Session, Tracking
 from runner.trial import Trial
@@ -131,7 +131,7 @@ def _train(command: Command, composer: Composer, trials: Sequence[Trial], record
 def _forecast(composer: Composer, command: Command) -> str:
     """What theory says of the command's networks."""
     forecasts = [forecast.forecast(*configuration) for configuration in composer.configurations(command.runs)]
-    return forecast.sweep_text(forecasts) if len(forecasts) > 1 else forecast.run_text(*forecasts)
+    return forecast_text.sweep_text(forecasts) if len(forecasts) > 1 else forecast_text.run_text(*forecasts)
 
 
 def _draw(session: Session) -> Mapping[str, Path]:

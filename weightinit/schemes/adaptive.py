@@ -74,9 +74,10 @@ class Critical:
     def __call__(self, network: Network, seeds: Sequence[int], batch: Array | None = None) -> Initialized:
         """The initial state of one run for each of ``seeds``; looks at no ``batch``."""
         initialized = self.rule_for(network)(network, seeds)
-        q = self.point(network).q_star
-        if q.stable or q.slope <= 1 + 1e-6:
+        point = self.point(network)
+        if point.holds:
             return initialized
+        q = point.q_star
         note = (
             f"signals drift off this critical point: what is not at q = {q.value:.4g} moves away from it by a factor "
             f"{q.slope:.4g} a layer"
