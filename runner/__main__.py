@@ -129,9 +129,15 @@ def _train(command: Command, composer: Composer, trials: Sequence[Trial], record
 
 
 def _forecast(composer: Composer, command: Command) -> str:
-    """What theory says of the command's networks."""
+    """What theory says of the command's networks; draws it too where a folder is named."""
     forecasts = [forecast.forecast(*configuration) for configuration in composer.configurations(command.runs)]
-    return forecast_text.sweep_text(forecasts) if len(forecasts) > 1 else forecast_text.run_text(*forecasts)
+    text = forecast_text.sweep_text(forecasts) if len(forecasts) > 1 else forecast_text.run_text(*forecasts)
+    if folder := command.config.mode.figures:
+        from runner import figures
+
+        paths = figures.save(figures.forecast_figures(forecasts), folder)
+        text += f"\n\nfigures:  {'  '.join(map(str, paths.values()))}"
+    return text
 
 
 def _draw(session: Session) -> Mapping[str, Path]:
