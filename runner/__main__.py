@@ -26,7 +26,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from runner import catalogue, forecast, schema
+from runner import catalogue, forecast, forecast_text, schema
 from runner.composition import Command, Composer
 from runner.records import Outcome, Session, Tracking
 from runner.text import look_lines
@@ -151,9 +151,15 @@ def _train(
 
 
 def _forecast(composer: Composer, command: Command) -> str:
-    """What theory says of the command's networks."""
+    """What theory says of the command's networks; draws it too where a folder is named."""
     forecasts = [forecast.forecast(*configuration) for configuration in composer.configurations(command.runs)]
-    return forecast.sweep_text(forecasts) if len(forecasts) > 1 else forecast.run_text(*forecasts)
+    text = forecast_text.sweep_text(forecasts) if len(forecasts) > 1 else forecast_text.run_text(*forecasts)
+    if folder := command.config.mode.figures:
+        from runner import figures
+
+        paths = figures.save(figures.forecast_figures(forecasts), folder)
+        text += f"\n\nfigures:  {'  '.join(map(str, paths.values()))}"
+    return text
 
 
 def _draw(session: Session) -> Mapping[str, Path]:

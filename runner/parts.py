@@ -21,6 +21,7 @@ from hydra.utils import instantiate
 
 from runner.data import Dataset
 from weightinit.nn import Network
+from weightinit.schemes import Ruled, Scheme
 
 Values = Mapping[str, Any]
 # What a target is called with beside the keys of its group: so many positional arguments, and these by name.
@@ -52,6 +53,11 @@ def make(group: str, values: Values) -> Any:
     return _made(_Node.of(group, values))
 
 
+def make_scheme(values: Values, network: Network) -> Scheme:
+    """The scheme that a group names; raises ValueError as ``make`` does, and where it can't initialize this network."""
+    return _scheme(_Node.of("scheme", values), network)
+
+
 def make_network(architecture: Values, activation: Values, *, inputs: int, outputs: int, dtype: str) -> Network:
     """The network of an architecture; raises as ``make`` does. Equal networks are one object."""
     return _network(_Node.of("architecture", architecture), _Node.of("activation", activation), inputs, outputs, dtype)
@@ -77,6 +83,17 @@ _latest: deque[Dataset] = deque(maxlen=2)
 @lru_cache(maxsize=1024)
 def _made(node: _Node) -> Any:
     return _instantiate(node)
+
+
+@lru_cache(maxsize=256)
+def _scheme(node: _Node, network: Network) -> Scheme:
+    scheme: Scheme = _made(node)
+    if isinstance(scheme, Ruled):
+        try:
+            scheme.rule_for(network)
+        except ValueError as error:
+            raise ValueError(_in_terms_of(node, str(error))) from error
+    return scheme
 
 
 @lru_cache(maxsize=256)

@@ -233,7 +233,8 @@ def _footnotes(comparison: Comparison, groups: pd.DataFrame) -> list[tuple[str, 
             back = "don't give it back" if factor < 1 else "give back more"
             cause += f"weights of variance {weights}/fan_in {back}: "
         else:
-            cause += f"weights and biases multiply it by {weights}, on average over the layers: "
+            does = "keep the rest" if weights == "1" else f"multiply it by {weights}"
+            cause += f"weights and biases {does}, on average over the layers: "
         rows, left = found.setdefault(cause, ([], {}))
         rows.append(row)
         depth, rms = int(run["hidden"]), group["rms_predicted"]

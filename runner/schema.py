@@ -49,9 +49,10 @@ class Tracking:
 
 @dataclass
 class Mode:
-    """What the command does."""
+    """What the command does; ``figures``: the folder for those of a forecast."""
 
     name: str = "train"
+    figures: str | None = None
 
 
 @dataclass

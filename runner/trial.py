@@ -123,6 +123,8 @@ def from_hydra(config: DictConfig, choices: Mapping[str, Any], overrides: tuple[
         raise ValueError(
             f"mode.name is no key to set; got {plain['mode']['name']!r}. Pass mode=NAME, as in mode=train."
         )
+    if plain["mode"]["figures"] is not None:
+        raise ValueError("mode.figures is for mode=forecast; what trains draws its figures by itself. Leave it out.")
     return build(plain, names, overrides)
 
 
@@ -182,7 +184,7 @@ def build(
         overrides=overrides,
         name=name or choices.get("scheme", "run"),
         network=network,
-        scheme=parts.make("scheme", config["scheme"]),
+        scheme=parts.make_scheme(config["scheme"], network),
         dataset=dataset,
         loss=_loss(training["loss"], dataset),
         optimizer=parts.make("optimizer", config["optimizer"]),

@@ -10,7 +10,8 @@ import pytest
 import runner.data
 from runner.composition import Composer
 from runner.data.known import KNOWN
-from runner.forecast import Forecast, forecast, run_text, sweep_text
+from runner.forecast import Forecast, forecast
+from runner.forecast_text import run_text, sweep_text
 from weightinit.statistics import STATISTICS
 
 
@@ -29,67 +30,120 @@ def test_the_stored_facts_of_the_built_in_data_are_true(name: str) -> None:
     assert facts.correlation == pytest.approx(STATISTICS["activation_correlation"].function(x[None])[0], abs=1e-4)
 
 
+def words(forecast: Forecast) -> str:
+    return " ".join(run_text(forecast).split())
+
+
 def test_he_on_relu_is_stable_at_any_depth() -> None:
     he = of("scheme=he", "architecture.depth=100")
     assert he.fate == "stable"
-    assert he.forward == pytest.approx(1, abs=1e-9)
-    assert he.backward == pytest.approx(1, abs=1e-9)
+    assert he.signal.step == pytest.approx(1, abs=1e-9)
+    assert he.gradient.step == pytest.approx(1, abs=1e-9)
+    assert he.left == pytest.approx(1, abs=1e-9)
     assert he.scales is not None
     assert he.scales.phase == "critical"
-    assert "Keep it" in run_text(he)
-    assert "critical point of relu already" in " ".join(run_text(he).split())
+    text = words(he)
+    assert "each layer keeps the mean square of activations: the last of 100 hidden layers has 1.00 times" in text
+    assert "each layer keeps the mean square of gradients on their way back" in text
+    assert "these weights are at the critical point of relu" in text
+    assert "any depth can be trained" in text
+    assert "Keep it" in text
 
 
 def test_xavier_on_relu_vanishes_by_a_half_at_each_layer() -> None:
     xavier = of("scheme=xavier", "architecture.depth=100")
     assert xavier.fate == "vanishes"
-    assert xavier.reach == pytest.approx(2.0 ** (-99 / 2))
-    assert xavier.gradient == pytest.approx(2.0 ** (-99 / 2))
-    text = " ".join(run_text(xavier).split())
-    assert "multiplied by .50000 from layer to layer" in text
-    assert "Don't train it so: the signal vanishes over 100 layers." in text
-    assert "scheme=variance_scaling scheme.scale=2" in text
+    assert xavier.left == pytest.approx(2.0**-100)
+    assert xavier.signal.whole == pytest.approx(2.0**-99)
+    assert xavier.gradient.whole == pytest.approx(2.0**-99)
+    text = words(xavier)
+    assert "each layer halves the mean square of activations" in text
+    assert "the last of 100 hidden layers has 7.9e-31 (= 2^-100) times the input's" in text
+    assert "each layer halves the mean square of gradients on their way back" in text
+    assert "about 8.66 layers can be trained" in text
+    assert "Don't train it so: the signal vanishes over 100 layers. Stable is scheme=critical" in text
 
 
 def test_selu_keeps_its_signal_and_lets_gradients_grow() -> None:
     selu = of("scheme=lecun_normal", "activation=selu", "architecture.depth=50")
-    assert selu.forward == pytest.approx(1, abs=1e-6)
-    assert selu.backward == pytest.approx(1.071575, abs=1e-5)
-    assert "multiplied by 1.0716" in run_text(selu)
+    assert selu.signal.step == pytest.approx(1, abs=1e-6)
+    assert selu.gradient.step == pytest.approx(1.071575, abs=1e-6)
+    text = words(selu)
+    assert "each layer keeps the mean square of activations" in text
+    assert "each layer multiplies by 1.0716 the mean square of gradients" in text
+    assert "gets 29.6 times the last one's" in text
+    assert "gradients explode, by a factor e in 14.5 layers (chi 1.0716)" in text
     assert of("scheme=lecun_normal", "activation=selu", "architecture.depth=100").fate == "gradient explodes"
 
 
-def test_glorot_on_tanh_is_critical() -> None:
-    glorot = of("scheme=glorot_uniform", "activation=tanh", "architecture.depth=20")
+def test_glorot_on_tanh_is_critical_and_fades_like_a_power_of_depth() -> None:
+    glorot, same = (
+        of(f"scheme={name}", "activation=tanh", "architecture.depth=30") for name in ("glorot_uniform", "xavier")
+    )
     assert glorot.scales is not None
     assert glorot.scales.phase == "critical"
     assert glorot.fate == "stable"
+    # The layers are square: q' = q - 2 q² + ..., so that q ~ 1 / (2 l) in the end.
+    assert [p.moments.second_moment for p in glorot.layers[1:]] == pytest.approx(
+        [p.moments.second_moment for p in same.layers[1:]], rel=0.5
+    )
+    assert glorot.layers[-1].moments.second_moment == pytest.approx(1 / 60, rel=0.15)
+    text = words(glorot)
+    assert "on average, a layer multiplies by .90" in text
+    assert "these weights are at the critical point of tanh: sigma_w2 = 1, sigma_b2 = 0" in text
+    assert "fades like a power of depth at most" in text
 
 
 def test_what_has_no_stable_critical_point_is_told_so() -> None:
-    """Gelu's critical points are ones that signals drift off; softplus has none."""
+    """Gelu's critical points at zero bias are ones that signals drift off; softplus has none."""
     gelu = of("scheme=he", "activation=gelu", "architecture.depth=50")
     assert gelu.fate == "vanishes"
     assert gelu.critical is None
-    text = " ".join(run_text(gelu).split())
-    assert "With biases it has: scheme=variance_scaling scheme.scale=1.98306 scheme.bias_std=0.4158" in text
-    advised = text.partition("it has: ")[2].split()
-    assert of(*advised, "activation=gelu", "architecture.depth=50").fate == "stable"
-    assert "Nor has it one with biases" in " ".join(run_text(of("activation=softplus")).split())
+    text = words(gelu)
+    assert "for gelu with other biases only: sigma_w2 = 1.98306, sigma_b2 = 0.172922: scheme=critical" in text
+    assert text.endswith("Stable is scheme=critical")
+    followed = of("scheme=critical", "activation=gelu", "architecture.depth=50")
+    assert followed.fate == "stable"
+    assert "these weights are at the critical point of gelu" in words(followed)
+    assert "softplus has no critical point that signals would stay at" in words(of("activation=softplus"))
 
 
-def test_advice_that_is_followed_works() -> None:
-    before = of("scheme=he", "activation=tanh", "architecture.depth=60")
-    assert before.fate == "gradient explodes"
-    text = " ".join(run_text(before).split())
-    advised = text.partition("sigma_w2 = 1: ")[2].split()
-    assert advised == ["scheme=variance_scaling", "scheme.scale=1"]
-    assert of(*advised, "activation=tanh", "architecture.depth=60").fate == "stable"
+@pytest.mark.parametrize(
+    ("scheme", "activation", "depth"), [("he", "tanh", 60), ("pytorch", "tanh", 50), ("xavier", "silu", 40)]
+)
+def test_advice_that_is_followed_works(scheme: str, activation: str, depth: int) -> None:
+    network = (f"activation={activation}", f"architecture.depth={depth}")
+    before = of(f"scheme={scheme}", *network)
+    assert before.fate != "stable"
+    text = words(before)
+    assert before.better is not None
+    assert text.endswith(f"Stable is {before.better}")
+    assert of(*before.better.split(), *network).fate == "stable"
+
+
+def test_where_no_scheme_is_stable_none_is_advised() -> None:
+    sigmoid = of("scheme=xavier", "activation=sigmoid", "architecture.depth=60")
+    assert sigmoid.fate == "gradient vanishes"
+    assert sigmoid.better is None
+    assert "Nor are critical and autoinit stable here: add normalization" in words(sigmoid)
+
+
+def test_a_scheme_that_cannot_initialize_the_network_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"sigmoid has no critical point .* pass scheme\.sigma_b2=0\.$"):
+        of("scheme=critical", "activation=sigmoid")
+
+
+def test_shallow_networks_have_forecasts_too() -> None:
+    one, none = of("architecture.depth=1"), of("architecture.depth=0")
+    assert "the mean square of the hidden layer's activations is 1.00 times the input's" in words(one)
+    assert one.fate == "stable"
+    assert "no hidden layers" in run_text(none)
+    assert "unknown" in sweep_text([one, none])
 
 
 def test_no_theory_is_said_to_be_none() -> None:
     constant = of("scheme=constant")
-    assert math.isnan(constant.reach)
+    assert math.isnan(constant.signal.whole)
     assert "no theory" in run_text(constant)
     assert "unknown" in sweep_text([constant])
 

@@ -188,6 +188,17 @@ def test_the_footnote_looks_ahead_only_where_all_layers_are_alike():
     assert "would leave" not in text
 
 
+def test_the_footnote_says_of_weights_that_change_nothing_that_they_keep_the_rest():
+    trial, outcome = run("other", factor=0.5, expected=0.5)
+    value = outcome.rows.value.copy()
+    for row, (quantity, layer) in enumerate(zip(outcome.rows.quantity, outcome.rows.layer, strict=True)):
+        if quantity == "predicted_preactivation_rms" and layer == "hidden/2":
+            value[row] *= 1.02  # one layer is not like the others
+    outcome.rows.__dict__["value"] = value
+    text = flat(text_of([run("he"), (trial, outcome)]))
+    assert "weights and biases keep the rest, on average over the layers" in text
+
+
 def test_depths_share_a_footnote():
     made = product((("he", 1.0), ("xavier", 0.5)), (6, 30))
     text = flat(text_of([

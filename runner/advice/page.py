@@ -82,8 +82,8 @@ def _table(shortlist: Shortlist, judged: Judgement) -> list[str]:
         ),
         Column(f"steps to\n{threshold_text(comparison)}", [_count(row["steps"]) for row in rows]),
         Column("diverged", [f"{row['diverged']} of {row['seeds']}" for row in rows]),
-        Column("rms\nlast/first\n(theory)", [number(one.forecast.reach) for one in own]),
-        Column("gradient\nfirst/last\n(theory)", [number(one.forecast.gradient) for one in own]),
+        Column("rms\nlast/first\n(theory)", [number(math.sqrt(one.forecast.signal.whole)) for one in own]),
+        Column("gradient\nfirst/last\n(theory)", [number(math.sqrt(one.forecast.gradient.whole)) for one in own]),
     ]
     return table(columns, broken=True)
 

@@ -50,7 +50,7 @@ class Candidate:
     def unevenness(self) -> float:
         """How far signal and gradient stray from level through the network: 0 where they don't, infinite if unknown."""
         with np.errstate(divide="ignore"):
-            strays = float(np.abs(np.log([self.forecast.reach, self.forecast.gradient])).sum())
+            strays = float(np.abs(np.log([self.forecast.signal.whole, self.forecast.gradient.whole])).sum())
         return math.inf if math.isnan(strays) else strays
 
     @property

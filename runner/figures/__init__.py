@@ -1,4 +1,4 @@
-"""Figures of a run and of a sweep: theory as lines, measurement as points, and a caption that says how to read each.
+"""Figures of a run, a sweep and forecasts: theory as lines, measurement as points, and how to read each below it.
 
 A figure's label (``figure.get_label()``) is its alternative text. matplotlib is imported when the first figure is
 drawn; nothing needs a display, opens a window or keeps a figure in global state.
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.figures import run, sweep
+from runner.figures import run, sweep, theory
 from runner.figures.canvas import STYLE
 from weightinit.arrays import Array
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["run_figures", "save", "sweep_figures"]
+    from runner.forecast import Forecast
+
+__all__ = ["forecast_figures", "run_figures", "save", "sweep_figures"]
 
 
 def run_figures(
@@ -70,6 +72,24 @@ def sweep_figures(runs: pd.DataFrame, curves: pd.DataFrame, *, group: Sequence[s
             "accuracy": sweep.accuracy(subject, runs, groups, left_out),
         }
     return {key: figure for key, figure in figures.items() if figure is not None}
+
+
+def forecast_figures(forecasts: Sequence[Forecast]) -> dict[str, Figure]:
+    """Figures of forecasts: ``layers``, ``phase`` and ``depth_scales``; of more than 12 forecasts 12 are drawn.
+
+    Raises ValueError where theory covers none of them.
+    """
+    import matplotlib
+
+    drawn, left_out = theory.looks(forecasts)
+    if not drawn:
+        raise ValueError("theory covers none of these networks: there is nothing to draw. Leave mode.figures out.")
+    with matplotlib.rc_context(STYLE):
+        return {
+            "layers": theory.layers(drawn, left_out),
+            "phase": theory.phase(drawn, left_out),
+            "depth_scales": theory.scales(drawn, left_out),
+        }
 
 
 def save(figures: Mapping[str, Figure], directory: str | Path, formats: Sequence[str] = ("png",)) -> dict[str, Path]:

@@ -93,14 +93,17 @@ def depth_scales(
 
 @dataclass(frozen=True)
 class CriticalPoint:
-    """Variances at which chi = 1 at the fixed point ``q_star`` of the second moment.
-
-    Where ``q_star`` is not stable, signals drift off it: the point is critical on paper only.
-    """
+    """Variances at which chi = 1 at the fixed point ``q_star`` of the second moment."""
 
     sigma_w2: float
     sigma_b2: float
     q_star: FixedPoint
+
+    @property
+    def holds(self) -> bool:
+        """Whether signals stay at ``q_star``; where they drift off it, the point is critical on paper only."""
+        q = self.q_star
+        return q.stable or q.extent is not None or (q.value > 0 and q.slope <= 1 + CRITICAL)
 
 
 def critical_point(

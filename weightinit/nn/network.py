@@ -12,10 +12,11 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from weightinit.activations import Activation
 from weightinit.arrays import Array, array_module
 from weightinit.laws import Law
 from weightinit.meanfield import SingularValues
-from weightinit.nn.layers import Layer
+from weightinit.nn.layers import Layer, Nonlinearity
 from weightinit.nn.moments import Gradient, Moments, Prediction
 from weightinit.nn.weights import WeightSpec
 
@@ -68,6 +69,11 @@ class Network:
     def weights(self) -> tuple[WeightSpec, ...]:
         """The weights in the order of their layers."""
         return tuple(spec for layer in self.layers for spec in layer.weights)
+
+    @cached_property
+    def activations(self) -> tuple[Activation, ...]:
+        """The network's distinct activations, in the order of their first use."""
+        return tuple(dict.fromkeys(layer.activation for layer in self.layers if isinstance(layer, Nonlinearity)))
 
     @property
     def outputs(self) -> int:

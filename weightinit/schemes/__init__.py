@@ -1,6 +1,7 @@
 """Schemes: a network and seeds -> the initial weights of a stack of runs, with the laws that they follow."""
 
-from weightinit.schemes.base import Initialized, Rule, Scheme, merge
+from weightinit.schemes.adaptive import AutoInit, Critical
+from weightinit.schemes.base import Initialized, Rule, Ruled, Scheme, merge
 from weightinit.schemes.lsuv import LSUV
 from weightinit.schemes.rules import (
     Constant,
@@ -21,7 +22,9 @@ from weightinit.schemes.rules import (
 
 __all__ = [
     "LSUV",
+    "AutoInit",
     "Constant",
+    "Critical",
     "FlaxDense",
     "Identity",
     "Initialized",
@@ -31,6 +34,7 @@ __all__ = [
     "PyTorchLinear",
     "Random",
     "Rule",
+    "Ruled",
     "Scheme",
     "Siren",
     "SklearnMLP",

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -49,6 +49,17 @@ class Scheme(Protocol):
         """
 
 
+@runtime_checkable
+class Ruled(Scheme, Protocol):
+    """A scheme that can say by which rule it draws, and so from which laws, before it draws anything."""
+
+    def rule_for(self, network: Network, second_moment: float = 1.0) -> Rule:
+        """The rule that draws this network's weights, for inputs of this second moment.
+
+        Raises ValueError for a network that the scheme can't initialize.
+        """
+
+
 @dataclass(frozen=True)
 class Rule(ABC):
     """A scheme that draws every weight by itself, from the stream that its name has below the run's seed.
@@ -83,18 +94,27 @@ class Rule(ABC):
         """The law that :meth:`draw_bias` draws from."""
         return ZERO if self.bias_std == 0 else Law("normal", 0.0, float(self.bias_std))
 
+    def rule_for(self, network: Network, second_moment: float = 1.0) -> Rule:
+        """This rule, or another of its kind that the network as a whole asks for."""
+        return self
+
+    def laws(self, network: Network) -> dict[str, Law]:
+        """The law of each of the network's weights, by name."""
+        rule = self.rule_for(network)
+        by_role = {"weight": rule.law, "bias": rule.bias_law}
+        return {spec.name: by_role.get(spec.role, _law_of_ones)(spec) for spec in network.weights}
+
     def __call__(self, network: Network, seeds: Sequence[int], batch: Array | None = None) -> Initialized:
         """The initial state of one run for each of ``seeds``; looks at no ``batch``."""
+        rule = self.rule_for(network)
+        by_role = {"weight": rule.draw, "bias": rule.draw_bias}
         params: dict[str, Array] = {}
-        laws: dict[str, tuple[Law, ...]] = {}
         for spec in network.weights:
-            draw, law = {"weight": (self.draw, self.law), "bias": (self.draw_bias, self.bias_law)}.get(
-                spec.role, (_draw_ones, _law_of_ones)
-            )
+            draw = by_role.get(spec.role, _draw_ones)
             params[spec.name] = np.empty((len(seeds), *spec.shape), network.dtype)
             for run, seed in enumerate(seeds):
                 params[spec.name][run] = draw(spec, stream(seed, spec.name))  # the one cast
-            laws[spec.name] = (law(spec),) * len(seeds)
+        laws = {name: (law,) * len(seeds) for name, law in self.laws(network).items()}
         return Initialized(params, laws, {}, {}, ((),) * len(seeds))
 
 

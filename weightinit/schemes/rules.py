@@ -7,7 +7,6 @@ they are made.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -18,10 +17,9 @@ from weightinit.arrays import Array
 from weightinit.fans import Fans
 from weightinit.initializers import Bounds, Distribution, Mode, Preserve, SirenLayer
 from weightinit.laws import Law
-from weightinit.nn.layers import Nonlinearity
 from weightinit.nn.network import Network
 from weightinit.nn.weights import WeightSpec
-from weightinit.schemes.base import Initialized, Rule
+from weightinit.schemes.base import Rule
 
 _EXAMPLE: Final = WeightSpec("hidden/1/weight", (2, 2), Fans(2, 2), "weight", "hidden")
 
@@ -272,11 +270,9 @@ class SklearnMLP(_LibraryDefault):
 
     draw_bias, bias_law = draw, law
 
-    def __call__(self, network: Network, seeds: Sequence[int], batch: Array | None = None) -> Initialized:
-        sigmoids = any(
-            isinstance(layer, Nonlinearity) and layer.activation.name == "sigmoid" for layer in network.layers
-        )
-        return super(SklearnMLP, replace(self, logistic=self.logistic or sigmoids)).__call__(network, seeds, batch)
+    def rule_for(self, network: Network, second_moment: float = 1.0) -> Rule:
+        sigmoids = any(activation.name == "sigmoid" for activation in network.activations)
+        return replace(self, logistic=self.logistic or sigmoids)
 
     @property
     def _scale(self) -> float:
