@@ -16,7 +16,7 @@ from runner.comparison import STEPS, Comparison, compare, frames
 from runner.fate import signal_text
 from runner.records import Outcome, Rows
 from runner.text import Column, label, number, plain, setting, short, table
-from runner.verdicts import METRICS, interval, score, threshold_text, verdict_lines
+from runner.verdicts import HEADERS, METRICS, interval, score, steps_text, threshold_text, verdict_lines
 
 if TYPE_CHECKING:
     from runner.trial import Trial
@@ -26,7 +26,6 @@ LAYERS = 9  # columns of a single run's table
 SHOWN = 40  # groups in a sweep's table
 MARKS = "*†‡§"
 DEEP = 30  # layers that a footnote looks ahead to
-HEADERS = {"test_accuracy": "test acc", "test_r2": "test R²", "test_loss": "test loss"}
 
 
 # ------------------------------------------------------------------------------------------------------- one run
@@ -183,7 +182,7 @@ def _sweep_table(
             " / ".join(metrics),
             [interval(row["test"], row["test_low"], row["test_high"], row["metric"]) for row in rows],
         ),
-        Column(f"steps to\n{threshold_text(comparison)}", [_steps(row) for row in rows]),
+        Column(f"steps to\n{threshold_text(comparison)}", [steps_text(row) for row in rows]),
     ]
     if groups["rms"].notna().any():
         numbers.append(Column(f"rms {layer}\n(theory)", [_rms(row) for row in rows]))
@@ -264,15 +263,6 @@ def _header(name: str, among: Sequence[str]) -> str:
 
 def _layer_name(layer: str) -> str:
     return f"layer {layer.removeprefix('hidden/')}" if layer.startswith("hidden/") else layer
-
-
-def _steps(row: Mapping[Any, Any]) -> str:
-    """The median steps to the threshold, and how many runs never reach it where not all do or don't."""
-    never, seeds = row["never"], row["seeds"]
-    middle = "never" if row["steps"] == math.inf else "–" if math.isnan(row["steps"]) else plain(f"{row['steps']:g}")
-    if never in (0, seeds):
-        return middle
-    return f"{middle} ({never} of {seeds})" if middle == "never" else f"{middle} (never {never} of {seeds})"
 
 
 def _rms(row: Mapping[Any, Any]) -> str:
