@@ -1,7 +1,8 @@
 """``python -m runner``: from the command line to a table, and an exit status.
 
-0: every run finished, or diverged, which is a result. 1: a run failed. 2: the command can't be carried out, and nothing
-was done. 130: interrupted; what had finished is kept, and the same command with ``resume=true`` does the rest.
+0: every run finished, or diverged, which is a result. 1: a run failed, or what was compared has changed. 2: the command
+can't be carried out, and nothing was done. 130: interrupted; what had finished is kept, and the same command with
+``resume=true`` does the rest.
 """
 
 from __future__ import annotations
@@ -66,6 +67,8 @@ def main() -> int:
                 if command.config.mode.name == "forecast":
                     print(_forecast(composer, command))
                     return 0
+                if command.config.mode.name == "compare":
+                    return _compare(command)
                 from runner import sweep
                 from runner.tracking import Recorder
 
@@ -103,8 +106,9 @@ def _job(config: DictConfig) -> float:
 
 def _train(command: Command, composer: Composer, trials: Sequence[Trial], recorder: Recorder) -> int:
     """Runs the command's trials as Hydra's jobs, and prints what they showed; the exit status."""
-    from runner import launcher
+    from runner import launcher, sweep
     from runner.progress import Progress
+    from runner.tracking import read
 
     session = recorder.session
     kind = "sweep" if command.multirun else "run"
@@ -124,7 +128,7 @@ def _train(command: Command, composer: Composer, trials: Sequence[Trial], record
         if not jobs.outcomes:
             recorder.finish(status="FAILED")
             return FAILED
-        recorder.finish(figures=lambda: _draw(session), status=status)
+        recorder.finish(figures=lambda: sweep.draw(session, *read(session.directory)), status=status)
     return max(_report(session, command, trials, jobs.outcomes), FAILED if status else 0)
 
 
@@ -134,27 +138,31 @@ def _forecast(composer: Composer, command: Command) -> str:
     return forecast.sweep_text(forecasts) if len(forecasts) > 1 else forecast.run_text(*forecasts)
 
 
-def _draw(session: Session) -> Mapping[str, Path]:
-    from runner import sweep
-    from runner.tracking import files, read
+def _compare(command: Command) -> int:
+    """Prints what recorded sweeps showed; the exit status."""
+    from runner.review import review
 
-    runs, curves = read(session.directory)
-    arrays = {} if session.multirun else files.arrays(session.directory, runs["key"].iloc[0])
-    return sweep.draw(session, runs, curves, arrays)
+    settings: Any = OmegaConf.to_container(command.config)
+    return review(settings, _tracking(command, ()))
 
 
 def _report(
     session: Session, command: Command, trials: Sequence[Trial], outcomes: Mapping[str, Outcome] | None = None
 ) -> int:
     """Prints what a command showed; the exit status. ``outcomes``: of a single run, read from files where not given."""
-    from runner import comparison, report
+    from runner import comparison, report, tuning
     from runner.tracking import files, read
 
     runs, curves = read(session.directory)
     color, directory = sys.stdout.isatty(), _relative(session.directory)
     if session.multirun:
         settings: Any = trials[0].config["report"] if trials else OmegaConf.to_container(command.config.report)
-        print(report.sweep_text(comparison.compare(runs, curves), report=settings, directory=directory, color=color))
+        compared = comparison.compare(runs, curves)
+        print(
+            report.sweep_text(
+                compared, tuned=tuning.tuned(compared, runs, curves), report=settings, directory=directory, color=color
+            )
+        )
     else:
         outcome = (outcomes or files.outcomes(session.directory))[trials[0].key]
         print(report.run_text(trials[0], outcome, directory=directory, color=color))

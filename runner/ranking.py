@@ -34,7 +34,7 @@ def ranked(comparison: Comparison) -> pd.DataFrame:
 
 def ranking(comparison: Comparison) -> list[Column]:
     """The ranking as people read it: names, score with interval, median, steps, initial signal, fate, verdict."""
-    rows: list[Mapping[Any, Any]] = ranked(comparison).to_dict("records")
+    rows = ranked(comparison).to_dict("records")
     names = [
         Column(short(name), [setting(row[name]) or "–" for row in rows], left=True)
         for name in sorted(comparison.by, key=lambda name: name not in comparison.context)

@@ -16,6 +16,7 @@ from runner.comparison import STEPS, Comparison, compare, frames
 from runner.fate import signal_text
 from runner.records import Outcome, Rows
 from runner.text import Column, label, number, plain, setting, short, table
+from runner.tuning import Tuned, tuned_lines
 from runner.verdicts import HEADERS, METRICS, interval, score, steps_text, threshold_text, verdict_lines
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 WIDTH = 100
 LAYERS = 9  # columns of a single run's table
 SHOWN = 40  # groups in a sweep's table
+PAGE = "report.html"
 MARKS = "*†‡§"
 DEEP = 30  # layers that a footnote looks ahead to
 
@@ -126,13 +128,15 @@ def _training_line(trial: Trial, outcome: Outcome) -> str:
 def sweep_text(
     comparison: Comparison,
     *,
+    tuned: Tuned | None = None,
     report: Mapping[str, Any] | None = None,
     directory: Path | None = None,
     color: bool = False,
 ) -> str:
     """The final table of a sweep, what it means, and what failed.
 
-    ``report``: an experiment's ``title``, ``question`` and ``columns`` (summary numbers to show beside the usual).
+    ``tuned``: the groups at chosen learning rates, where those were swept; ``report``: an experiment's ``title``,
+    ``question`` and ``columns`` (summary numbers to show beside the usual).
     """
     report = report or {}
     asked = list(report.get("columns") or ())
@@ -149,7 +153,10 @@ def sweep_text(
     if any("each layer" in fate or ", x" in fate for fate in fates):
         notes.append("fate: of the activations' mean square (rms²) at initialization, from layer to layer")
     blocks[-1] += [line for note in notes for line in textwrap.wrap(note, WIDTH, subsequent_indent="  ")]
-    blocks += [verdict_lines(comparison), _failures(comparison.runs, color)]
+    blocks += [
+        tuned_lines(tuned) if tuned is not None else verdict_lines(comparison),
+        _failures(comparison.runs, color),
+    ]
     tracked = "tracking.backend" in comparison.runs and (comparison.runs["tracking.backend"] == "mlflow").any()
     blocks.append(_where(directory, bool(tracked)))
     return "\n\n".join("\n".join(block) for block in blocks if block)
@@ -253,7 +260,8 @@ def _failures(runs: pd.DataFrame, color: bool) -> list[str]:
 def _where(directory: Path | None, tracked: bool) -> list[str]:
     """Where to look further."""
     parts = ["make ui"] * tracked + ([f"files: {directory}"] if directory is not None else [])
-    return ["look:     " + "        ".join(parts)] if parts else []
+    page = [f"page:     {directory / PAGE}"] if directory is not None and (directory / PAGE).exists() else []
+    return ["look:     " + "        ".join(parts)] * bool(parts) + page
 
 
 def _header(name: str, among: Sequence[str]) -> str:

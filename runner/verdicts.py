@@ -61,8 +61,8 @@ def _top(comparison: Comparison, rows: Sequence[Mapping[Any, Any]]) -> str:
             text += f" and the fewest steps to {threshold_text(comparison)}"
     for verdict, words in (("better", "better on test data"), ("worse", "worse"), ("diverged", "diverged")):
         if others := [_own_label(comparison, row) for row in rows if row["verdict"] == verdict]:
-            names = _listed(others) if len(others) <= SETTINGS else f"{len(others)} others"
-            text += f"; {names} {'' if verdict == 'diverged' else 'is ' if len(others) == 1 else 'are '}{words}"
+            who = _listed(others) if len(others) <= SETTINGS else f"{len(others)} others"
+            text += f"; {who} {'' if verdict == 'diverged' else 'is ' if len(others) == 1 else 'are '}{words}"
     return text
 
 

@@ -33,7 +33,6 @@ from weightinit.arrays import Array
 if TYPE_CHECKING:
     import pandas as pd
 
-FILE = "report.html"
 ROWS = 200  # of a table
 
 
@@ -162,7 +161,7 @@ def _switch(group: Group) -> dict[str, Any]:
 
 def _title(runs: pd.DataFrame, sessions: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
     """An experiment's own title and question; else what was typed."""
-    said = [runs[name].dropna().unique() if name in runs else [] for name in ("report.title", "report.question")]
+    said = [list(runs[name].dropna().unique()) if name in runs else [] for name in ("report.title", "report.question")]
     title, question = (str(values[0]) if len(values) == 1 else "" for values in said)
     names = [without_password(str(session["name"])) for session in sessions]
     return title or " and ".join(names) or "Comparison", question

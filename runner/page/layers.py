@@ -44,7 +44,11 @@ def at_start(curves: pd.DataFrame, groups: Sequence[Group]) -> list[Figure]:
 def _at_start(curves: pd.DataFrame, groups: Sequence[Group], quantity: str) -> Figure | None:
     measured, theory = initial(curves, quantity), initial(curves, THEORY.get(quantity, f"predicted_{quantity}"))
     traces: list[Trace] = []
-    extremes, longest, zeros, story, expected = [], [], [], [], False
+    extremes: list[float] = []
+    longest: list[str] = []
+    zeros: list[str] = []
+    story: list[str] = []
+    expected = False
     for number, group in enumerate(groups):
         keys = [key for key in group.keys if key in measured]
         own = measured[keys].dropna(how="all")

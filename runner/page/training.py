@@ -223,8 +223,9 @@ def sensitivity(comparison: Comparison, groups: Sequence[Group], own: Sequence[s
             )
         )  # fmt: skip
         if rows["test"].notna().any():
-            better = rows["test"].idxmin() if metric == "test_loss" else rows["test"].idxmax()
-            story.append(f"{group.label} highest at {setting(rows.loc[better, RATE])}")
+            sign = -1 if metric == "test_loss" else 1
+            better = rows.iloc[int((sign * rows["test"]).fillna(-math.inf).argmax())]
+            story.append(f"{group.label} best at {setting(better[RATE])}")
     layout = {
         "xaxis": {"type": "log", "title": {"text": "learning rate"}, "tickvals": values(sorted(table[RATE].unique()))},
         "yaxis": {"title": {"text": HEADERS[metric].replace("acc", "accuracy")}},
@@ -273,7 +274,7 @@ def crossed(comparison: Comparison) -> Figure | None:
     how = f"A cell is the mean test {METRICS[metric]} over seeds; bright is better; ×: every run diverged."
     if len(comparison.by) > 2:
         how += " Of the other settings it is the one that did best on validation data."
-    best = cells.loc[cells["validation"].idxmax()]
+    best = cells.iloc[int(cells["validation"].argmax())]
     alt = f"Test {METRICS[metric]} by {short(first)} and {short(second)}; best on validation data: {best['label']}."
     return Figure(f"{short(first)} × {short(second)}", how, alt, (Panel([trace], layout),))
 

@@ -163,7 +163,9 @@ class Recorder:
             if failures == 3 or (status == "KILLED" and time.monotonic() - start > PATIENCE):
                 break
         lacking = [f"{len(self._missed)} of {len(runs)} runs"] if self._missed else []
-        tables = [path for name in (files.RUNS, files.CURVES) if (path := self.session.directory / name).exists()]
+        tables = [
+            path for name in (files.RUNS, files.CURVES, files.PAGE) if (path := self.session.directory / name).exists()
+        ]
         try:
             self._reach()
             with _undisturbed():

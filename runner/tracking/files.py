@@ -26,6 +26,7 @@ from weightinit.arrays import Array
 
 RUNS = "runs.parquet"
 CURVES = "curves.parquet"
+PAGE = "report.html"
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 _CURVES = pa.schema(
     [("key", _TEXT), ("step", pa.int64()), ("quantity", _TEXT), ("layer", _TEXT), ("value", pa.float64())]

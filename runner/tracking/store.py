@@ -107,7 +107,10 @@ class Store:
                 self._adopt(identity)
             if self.session.multirun and self._parent is None:
                 note = f"{_command('-m', *self.session.overrides)}\n\nFiles: `{self.session.directory}`"
-                parent = self._create_run(self.session.name, time.time(), {"mlflow.note.content": note})
+                overrides = without_password(json.dumps(self.session.overrides))
+                parent = self._create_run(
+                    self.session.name, time.time(), {"mlflow.note.content": note, "overrides": overrides}
+                )
                 self._parent = str(parent.info.run_id)
         except Exception as error:
             raise ValueError(
