@@ -102,7 +102,7 @@ def render(
         title=title,
         question=question,
         answer=answer(shown),
-        evidence=evidence(shown),
+        evidence=evidence(shown) if (shown.groups["verdict"] != "").any() else [],
         counted=_counted(runs),
         tables=_tables(comparison, at_best),
         groups=[_switch(group) for group in groups],

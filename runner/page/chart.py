@@ -89,13 +89,19 @@ def text(label: str) -> str:
     return escape(label, quote=False)
 
 
-def log_axis(low: float, high: float, title: str = "") -> dict[str, Any]:
+def log_axis(low: float, high: float) -> dict[str, Any]:
     """A logarithmic axis that holds ``low`` to ``high`` and spans a decade at least."""
     bottom, top = math.log10(low), math.log10(high)
     pad = max(0.05 * (top - bottom), (1 - (top - bottom)) / 2)
-    return {"type": "log", "range": [bottom - pad, top + pad], "exponentformat": "power", "title": {"text": title}} | (
-        {"dtick": math.ceil((top - bottom) / 6)} if top - bottom > 2 else {}
-    )
+    bottom, top = bottom - pad, top + pad
+    axis: dict[str, Any] = {"type": "log", "range": [bottom, top], "exponentformat": "power"}
+    if top - bottom > 2.5:
+        return axis | {"dtick": math.ceil((top - bottom) / 6)}
+    powers = range(math.floor(bottom), math.ceil(top) + 1)
+    ticks = [
+        digit * 10.0**power for power in powers for digit in (1, 2, 5) if bottom <= math.log10(digit) + power <= top
+    ]
+    return axis | {"tickvals": values(ticks), "ticktext": [f"{tick:.3g}" for tick in ticks]}
 
 
 def log_ticks(low: float, high: float) -> dict[str, Any]:

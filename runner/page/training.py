@@ -138,7 +138,8 @@ def scores(comparison: Comparison, groups: Sequence[Group]) -> Figure | None:
         return None
     metric = str(metrics[0])
     traces: list[Trace] = []
-    story = []
+    story: list[str] = []
+    lowest = math.inf
     floor = -math.inf if metric == "test_loss" else -1.0
     for number, group in enumerate(groups):
         known = runs[metric].reindex(list(group.keys)).dropna()
@@ -146,6 +147,7 @@ def scores(comparison: Comparison, groups: Sequence[Group]) -> Figure | None:
         if known.empty:
             continue
         (middle,), (low,), (high,) = intervals(known.to_numpy(np.float64)[None])
+        lowest = min(lowest, known.min(), low) if math.isfinite(low) else min(lowest, known.min())
         marks = known.iloc[:MARKS]
         jitter = 0.4 * ((0.5 + np.arange(len(marks)) * 0.618034) % 1 - 0.5) * (len(marks) > 1)
         names = [text(str(name)) for name in runs.loc[marks.index, "name"]]
@@ -160,7 +162,7 @@ def scores(comparison: Comparison, groups: Sequence[Group]) -> Figure | None:
             traces.append(
                 of_group(
                     number, group, x=values([middle]), y=[number], mode="markers",
-                    marker={"symbol": "line-ns", "size": 20, "line": {"width": 3, "color": "@ink"}},
+                    marker={"symbol": "line-ns", "size": 14, "line": {"width": 3, "color": "@ink"}},
                     error_x={
                         "type": "data", "array": values([high - middle]), "arrayminus": values([middle - low]),
                         "symmetric": False, "thickness": 2, "width": 0, "color": "@ink",
@@ -173,7 +175,7 @@ def scores(comparison: Comparison, groups: Sequence[Group]) -> Figure | None:
         return None
     names = [group.label if len(group.label) <= 24 else group.label[:23] + "…" for group in groups]
     layout = {
-        "xaxis": {"title": {"text": HEADERS[metric].replace("acc", "accuracy")}},
+        "xaxis": {"title": {"text": HEADERS[metric].replace("acc", "accuracy")}, **_room(lowest, metric)},
         "yaxis": {
             "tickvals": list(range(len(groups))), "ticktext": [text(name) for name in names],
             "range": [len(groups) - 0.4, -0.6], "showgrid": False,
@@ -186,6 +188,14 @@ def scores(comparison: Comparison, groups: Sequence[Group]) -> Figure | None:
     return Figure(
         f"Test {METRICS[metric]}", how, f"Test {METRICS[metric]}: {', '.join(story)}.", (Panel(traces, layout),)
     )
+
+
+def _room(lowest: float, metric: str) -> dict[str, Any]:
+    """The ends of an axis of scores, which have a largest value, as Plotly takes them."""
+    if metric == "test_loss":
+        return {}
+    pad = max(0.04 * (1 - lowest), 0.004)
+    return {"range": [max(lowest, -1.0) - pad, 1 + pad]}
 
 
 def sensitivity(comparison: Comparison, groups: Sequence[Group], own: Sequence[str]) -> Figure | None:
