@@ -1,7 +1,8 @@
 """``python -m runner``: from the command line to a table, and an exit status.
 
-0: every run finished, or diverged, which is a result. 1: a run failed. 2: the command can't be carried out, and nothing
-was done. 130: interrupted; what had finished is kept, and the same command with ``resume=true`` does the rest.
+0: every run finished, or diverged, which is a result. 1: a run failed, or what was compared has changed. 2: the command
+can't be carried out, and nothing was done. 130: interrupted; what had finished is kept, and the same command with
+``resume=true`` does the rest.
 """
 
 from __future__ import annotations
@@ -72,6 +73,8 @@ def main() -> int:
                 if command.config.mode.name == "forecast":
                     print(_forecast(composer, command))
                     return 0
+                if command.config.mode.name == "compare":
+                    return _compare(command)
                 from runner import advice, launcher, sweep
                 from runner.tracking import Recorder
 
@@ -118,8 +121,9 @@ def _train(
 ) -> int:
     """Runs the command's trials, as Hydra's jobs unless they are advice's, and prints what they showed; the exit
     status."""
-    from runner import launcher
+    from runner import launcher, sweep
     from runner.progress import Progress
+    from runner.tracking import read
 
     session = recorder.session
     kind = "sweep" if command.multirun else "run"
@@ -144,7 +148,9 @@ def _train(
             return FAILED
         page = cache(lambda: _page(session, command, trials, jobs.outcomes, shortlist))
         recorder.finish(
-            figures=lambda: _draw(session), text=lambda: re.sub(r"\033\[\d+m|\n+look: .*", "", page()), status=status
+            figures=lambda: sweep.draw(session, *read(session.directory)),
+            text=lambda: re.sub(r"\033\[\d+m|\n+look: .*", "", page(), flags=re.DOTALL),
+            status=status,
         )
     print(page())
     return FAILED if status or _failed(session) else 0
@@ -162,13 +168,12 @@ def _forecast(composer: Composer, command: Command) -> str:
     return text
 
 
-def _draw(session: Session) -> Mapping[str, Path]:
-    from runner import sweep
-    from runner.tracking import files, read
+def _compare(command: Command) -> int:
+    """Prints what recorded sweeps showed; the exit status."""
+    from runner.review import review
 
-    runs, curves = read(session.directory)
-    arrays = {} if session.multirun else files.arrays(session.directory, runs["key"].iloc[0])
-    return sweep.draw(session, runs, curves, arrays)
+    settings: Any = OmegaConf.to_container(command.config)
+    return review(settings, _tracking(command, ()))
 
 
 def _failed(session: Session) -> bool:
@@ -188,7 +193,7 @@ def _page(
 ) -> str:
     """What a command showed. ``outcomes``: of a single run, read from files where not given; ``shortlist``: of what is
     asked for advice on."""
-    from runner import advice, comparison, report
+    from runner import advice, comparison, report, tuning
     from runner.tracking import files, read
     from runner.tracking.address import viewer
 
@@ -201,7 +206,10 @@ def _page(
     if session.multirun:
         settings: Any = trials[0].config["report"] if trials else OmegaConf.to_container(command.config.report)
         compared = comparison.compare(runs, curves)
-        return report.sweep_text(compared, report=settings, directory=directory, viewer=opener, color=color)
+        tuned = tuning.tuned(compared, runs, curves)
+        return report.sweep_text(
+            compared, tuned=tuned, report=settings, directory=directory, viewer=opener, color=color
+        )
     outcome = (outcomes or files.outcomes(session.directory))[trials[0].key]
     return report.run_text(trials[0], outcome, directory=directory, viewer=opener, color=color)
 

@@ -39,7 +39,8 @@ class Comparison:
 
     ``runs``: the runs compared, each with its ``group`` (index into ``groups``) and what its initial state showed.
     ``groups``: one row a group, its values of ``by`` and ``label context seeds`` (runs that did not fail) ``diverged
-    failed``; ``metric`` (the test number that counts here) and ``test test_low test_high``; ``steps`` to the threshold
+    failed``; ``metric`` (the test number that counts here) and of it ``test test_low test_high median``; ``validation``
+    (its mean on validation data, more is better, a diverged run has the worst there is); ``steps`` to the threshold
     (median, infinite where half the runs never reach it) and ``never`` (how many don't); ``layer``, the last hidden
     one, with ``rms`` and ``rms_predicted`` there, ``gradient`` (std at the first layer), ``growth growth_predicted``
     (factor of the mean square from one layer to the next), ``kept`` (share of the mean square that the activation lets
@@ -149,8 +150,8 @@ def swept(runs: pd.DataFrame) -> list[str]:
     return [name for name in varying if counts(name)]
 
 
-def compare(runs: pd.DataFrame, curves: pd.DataFrame) -> Comparison:
-    """The groups of a sweep, and how they differ.
+def compare(runs: pd.DataFrame, curves: pd.DataFrame, *, by: Sequence[str] | None = None) -> Comparison:
+    """The groups of a sweep, and how they differ; ``by``: the columns that tell them apart, where not what was swept.
 
     Differences are paired over common seeds; their p-values are corrected by Holm over all comparisons. The group that
     the others of its context are held against is the best on validation data, where a diverged run counts as worst.
@@ -160,7 +161,7 @@ def compare(runs: pd.DataFrame, curves: pd.DataFrame) -> Comparison:
     if runs.empty:
         raise ValueError("a comparison needs at least one run; got none. Check that the sweep recorded any.")
     runs = runs.drop_duplicates("key", keep="last").reset_index(drop=True)
-    by = swept(runs)
+    by = swept(runs) if by is None else list(by)
     context = [name for name in by if name.partition(".")[0] in NETWORK]
     if len(context) == len(by):
         context = [name for name in by if name.partition(".")[0] == "data"]
@@ -190,6 +191,8 @@ def compare(runs: pd.DataFrame, curves: pd.DataFrame) -> Comparison:
     groups["test"], low, high = intervals(test)
     least, most = np.transpose([METRICS[name] for name in metric])
     groups["test_low"], groups["test_high"] = low.clip(least, most), high.clip(least, most)
+    groups["median"] = pd.DataFrame(test).median(axis=1)
+    groups["validation"] = mean(validation)
     # A run that diverged never reaches the threshold; one that failed says nothing.
     steps = matrix(reached.where(finished, math.inf).fillna(math.inf).mask(failed))
     known = [row[~np.isnan(row)] for row in steps]
@@ -204,7 +207,7 @@ def compare(runs: pd.DataFrame, curves: pd.DataFrame) -> Comparison:
     groups["predicted_fate"] = [theory_text(members[i]) if i in members else "unknown" for i in groups.index]
     groups["fate"] = [fate_text(members[index]) if index in members else "failed" for index in groups.index]
     oriented = test * np.where(metric == "test_loss", -1.0, 1.0)[:, None]
-    pairs = _pairs(groups, oriented, mean(validation), steps)
+    pairs = _pairs(groups, oriented, groups["validation"].to_numpy(), steps)
     groups["verdict"] = _verdicts(groups, pairs)
     groups["place"] = _places(groups, mean(oriented))
     means = pd.DataFrame({name: mean(matrix(runs[name])) for name in summary})

@@ -17,7 +17,8 @@ from runner.fate import signal_text
 from runner.judgement import deviation
 from runner.records import Outcome, Rows
 from runner.text import Column, label, look_lines, number, plain, setting, short, table
-from runner.verdicts import METRICS, interval, score, threshold_text, verdict_lines
+from runner.tuning import Tuned, tuned_lines
+from runner.verdicts import HEADERS, METRICS, interval, score, steps_text, threshold_text, verdict_lines
 
 if TYPE_CHECKING:
     from runner.trial import Trial
@@ -27,7 +28,6 @@ LAYERS = 9  # columns of a single run's table
 SHOWN = 40  # groups in a sweep's table
 MARKS = "*†‡§"
 DEEP = 30  # layers that a footnote looks ahead to
-HEADERS = {"test_accuracy": "test acc", "test_r2": "test R²", "test_loss": "test loss"}
 
 
 # ------------------------------------------------------------------------------------------------------- one run
@@ -130,6 +130,7 @@ def _training_line(trial: Trial, outcome: Outcome) -> str:
 def sweep_text(
     comparison: Comparison,
     *,
+    tuned: Tuned | None = None,
     report: Mapping[str, Any] | None = None,
     directory: Path | None = None,
     viewer: str | None = None,
@@ -137,8 +138,9 @@ def sweep_text(
 ) -> str:
     """The final table of a sweep, what it means, and what failed.
 
-    ``report``: an experiment's ``title``, ``question`` and ``columns`` (summary numbers to show beside the usual);
-    ``directory``: where its files are; ``viewer``: what opens MLflow.
+    ``tuned``: the groups at chosen learning rates, where those were swept; ``report``: an experiment's ``title``,
+    ``question`` and ``columns`` (summary numbers to show beside the usual); ``directory``: where its files are;
+    ``viewer``: what opens MLflow.
     """
     report = report or {}
     asked = list(report.get("columns") or ())
@@ -155,8 +157,12 @@ def sweep_text(
     if any("each layer" in fate or ", x" in fate for fate in fates):
         notes.append("theory, fate: of the activations' mean square (rms²) at initialization, from layer to layer")
     blocks[-1] += [line for note in notes for line in textwrap.wrap(note, WIDTH, subsequent_indent="  ")]
-    blocks += [verdict_lines(comparison), audit_lines(comparison.runs), _failures(comparison.runs, color)]
-    blocks.append(look_lines(directory, viewer))
+    blocks += [
+        tuned_lines(tuned) if tuned is not None else verdict_lines(comparison),
+        audit_lines(comparison.runs),
+        _failures(comparison.runs, color),
+        look_lines(directory, viewer),
+    ]
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
@@ -187,7 +193,7 @@ def _sweep_table(
             " / ".join(metrics),
             [interval(row["test"], row["test_low"], row["test_high"], row["metric"]) for row in rows],
         ),
-        Column(f"steps to\n{threshold_text(comparison)}", [_steps(row) for row in rows]),
+        Column(f"steps to\n{threshold_text(comparison)}", [steps_text(row) for row in rows]),
     ]
     if groups["rms"].notna().any():
         numbers.append(Column(f"rms {layer}\n(theory)", [_rms(row) for row in rows]))
@@ -283,15 +289,6 @@ def _header(name: str, among: Sequence[str]) -> str:
 
 def _layer_name(layer: str) -> str:
     return f"layer {layer.removeprefix('hidden/')}" if layer.startswith("hidden/") else layer
-
-
-def _steps(row: Mapping[Any, Any]) -> str:
-    """The median steps to the threshold, and how many runs never reach it where not all do or don't."""
-    never, seeds = row["never"], row["seeds"]
-    middle = "never" if row["steps"] == math.inf else "–" if math.isnan(row["steps"]) else plain(f"{row['steps']:g}")
-    if never in (0, seeds):
-        return middle
-    return f"{middle} ({never} of {seeds})" if middle == "never" else f"{middle} (never {never} of {seeds})"
 
 
 def _rms(row: Mapping[Any, Any]) -> str:

@@ -105,9 +105,23 @@ class StackedSweeper:
     params: dict[str, Any] | None = None
 
 
+@dataclass
+class Compare(Config):
+    """The keys that ``mode=compare`` has beside the others."""
+
+    sweep: Any = "latest"
+    against: Any = None
+    format: str = "text"
+    figures: Any = None
+
+
 def register() -> None:
-    """Makes the schema known to Hydra as ``schema``, the first entry of ``conf/config.yaml``'s defaults."""
+    """Makes the schema known to Hydra as ``schema``, the first entry of ``conf/config.yaml``'s defaults.
+
+    ``mode=compare`` widens it by keys that other modes don't have.
+    """
     ConfigStore.instance().store(name="schema", node=Config)
+    ConfigStore.instance().store(group="mode", name="_compare", node=Compare, package="_global_")
 
 
 # Plain values of the shared keys, nested as the configuration is; ??? where there is no default.

@@ -11,18 +11,19 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypedDict
 
 import pandas as pd
 
-from runner import comparison, figures, stack
+from runner import comparison, figures, page, stack
 from runner.composition import Command
 from runner.records import Outcome, Rows, Session
+from runner.text import PAGE
 from runner.tracking import files, sessions
 from runner.training import train
 from runner.trial import Trial
-from weightinit.arrays import Array
 
 # Seconds between two looks at how far the workers are.
 REFRESH = 0.2
@@ -150,16 +151,18 @@ def _train(trials: Sequence[Trial], progress: Callable[[int], None] | None) -> l
         return [Outcome(trials[0].key, "failed", Rows.of(()), {}, start, time.time(), error=text)]
 
 
-def draw(
-    session: Session, runs: pd.DataFrame, curves: pd.DataFrame, arrays: Mapping[str, Array] | None = None
-) -> Mapping[str, Path]:
-    """Draws what the command showed; paths by file name. ``arrays``: those of a single run's outcome."""
+def draw(session: Session, runs: pd.DataFrame, curves: pd.DataFrame) -> Mapping[str, Path]:
+    """Draws what the command showed, and a sweep's page beside its tables; paths of the figures by file name."""
+    arrays = partial(files.arrays, session.directory)
     if session.multirun:
+        state = sessions.read(session.directory)
+        page.write(session.directory / PAGE, runs, curves, [state] if state else [], arrays)
         drawn = figures.sweep_figures(runs, curves, group=comparison.swept(runs) or ["scheme"])
     else:
-        step = runs["diverged_at_step"].iloc[0]
+        (run,) = runs.to_dict("records")
+        step = run["diverged_at_step"]
         drawn = figures.run_figures(
-            runs["name"].iloc[0], curves, arrays or {}, diverged_at_step=None if pd.isna(step) else int(step)
+            run["name"], curves, arrays(run["key"]), diverged_at_step=None if pd.isna(step) else int(step)
         )
     return figures.save(drawn, session.directory / "figures")
 

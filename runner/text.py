@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+PAGE = "report.html"  # among a command's files, what a person looks at first
+
 
 def number(value: float, digits: int = 3) -> str:
     """``value`` to so many digits, as people write it: 1.14, .0125, 3.1e-9."""
@@ -79,6 +81,8 @@ def table(columns: Sequence[Column], *, broken: bool = False, sections: Mapping[
 
 
 def look_lines(directory: Path | None, viewer: str | None) -> list[str]:
-    """Where to look further, if anywhere: the command or address ``viewer`` that shows the runs, and their files."""
+    """Where to look further, if anywhere: what shows the runs (a command or address ``viewer``), their files, the page."""
     parts = [part for part in (viewer, f"files: {directory}" if directory is not None else None) if part]
-    return ["look:     " + "        ".join(parts)] if parts else []
+    page = directory / PAGE if directory is not None else None
+    lines = ["look:     " + "        ".join(parts)] if parts else []
+    return [*lines, f"page:     {page}"] if page is not None and page.exists() else lines

@@ -13,13 +13,78 @@ from runner.inference import smallest_shown
 from runner.text import label, number, plain
 
 METRICS = {"test_accuracy": "accuracy", "test_r2": "R²", "test_loss": "loss"}
+HEADERS = {"test_accuracy": "test acc", "test_r2": "test R²", "test_loss": "test loss"}
 WIDTH = 100
 SINGLY = 5  # groups that get a sentence each
 SHOWN = 40  # sentences
+SETTINGS = 3  # contexts that the answer goes into one by one
+
+
+def answer(comparison: Comparison) -> str:
+    """What the sweep was run to find out, in a sentence for each setting; ``verdict_lines`` are its evidence."""
+    groups = comparison.groups.sort_values("place")
+    if not groups["seeds"].sum():
+        return "Every run failed."
+    if len(groups) == 1:
+        (row,) = groups.to_dict("records")
+        counted = f"{row['seeds']} seeds" if row["seeds"] > 1 else "one seed"
+        if row["diverged"] == row["seeds"]:
+            return f"{row['label']} diverged in every run, of {counted}."
+        return f"{row['label']} reaches {_reached(row)} over {counted}."
+    if groups["seeds"].max() <= 1:
+        return "One seed each says nothing about chance, so there is no ranking: add seed='range(0,5)'."
+    ranked = [rows for _, rows in groups.groupby("context") if (rows["verdict"] != "").any()]
+    if not ranked:
+        return "There is no ranking, since no two groups that compete finished two seeds in common."
+    if len(ranked) <= SETTINGS:
+        text = ". ".join(_top(comparison, rows.to_dict("records")) for rows in ranked)
+        return f"{text}."
+    firsts: dict[str, int] = {}
+    for rows in ranked:
+        for row in rows[rows["verdict"].isin(["best", "tied", "better"])].to_dict("records"):
+            firsts[_own_label(comparison, row)] = firsts.get(_own_label(comparison, row), 0) + 1
+    order = sorted(firsts.items(), key=lambda one: -one[1])[:SINGLY]
+    return f"Best, or tied with the best: {', '.join(f'{name} in {n} of {len(ranked)}' for name, n in order)} settings."
+
+
+def _top(comparison: Comparison, rows: Sequence[Mapping[Any, Any]]) -> str:
+    """Who is ahead in one context, in the order of the places."""
+    (best,) = (row for row in rows if row["verdict"] == "best")
+    top = [row for row in rows if row["verdict"] in ("best", "tied")]
+    names = [_own_label(comparison, row) for row in top]
+    said = label(best, comparison.context)
+    prefix = f"With {said}, " if said else ""
+    if len(top) == 1:
+        text = f"{prefix}{names[0]} is best, with {_reached(best)}"
+    else:
+        text = f"{prefix}{_listed(names)} are tied for the best, {names[0]} with {_reached(top[0])}"
+        if math.isfinite(top[0]["steps"]) and len({row["steps"] for row in top}) > 1:
+            text += f" and the fewest steps to {threshold_text(comparison)}"
+    for verdict, words in (("better", "better on test data"), ("worse", "worse"), ("diverged", "diverged")):
+        if others := [_own_label(comparison, row) for row in rows if row["verdict"] == verdict]:
+            who = _listed(others) if len(others) <= SETTINGS else f"{len(others)} others"
+            text += f"; {who} {'' if verdict == 'diverged' else 'is ' if len(others) == 1 else 'are '}{words}"
+    return text
+
+
+def _reached(row: Mapping[Any, Any]) -> str:
+    """The number that counts for a group: ``test accuracy .959 [.950, .968]``."""
+    return f"test {METRICS[row['metric']]} {interval(row['test'], row['test_low'], row['test_high'], row['metric'])}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    if len(names) > SINGLY:
+        names = [*names[: SINGLY - 1], f"{len(names) - SINGLY + 1} more"]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def verdict_lines(comparison: Comparison) -> list[str]:
-    """What the paired differences say, context by context."""
+    """What the paired differences say, context by context, as lines of the terminal."""
+    return [part for line in evidence(comparison) for part in textwrap.wrap(line, WIDTH, subsequent_indent="  ")]
+
+
+def evidence(comparison: Comparison) -> list[str]:
+    """What the paired differences say, a sentence each, context by context."""
     groups, pairs = comparison.groups, comparison.pairs.to_dict("records")
     if groups["seeds"].max() <= 1:
         return ["one seed: no ranking. Add seed='range(0,5)'."]
@@ -39,7 +104,7 @@ def verdict_lines(comparison: Comparison) -> list[str]:
         lines = [*lines[:SHOWN], f"... and {len(lines) - SHOWN} more"]
     if (made := int(comparison.pairs["p"].notna().sum())) > 1:
         lines.append(f"({made} comparisons, corrected by Holm; each against the best on validation data)")
-    return [part for line in lines for part in textwrap.wrap(line, WIDTH, subsequent_indent="  ")]
+    return lines
 
 
 def _sentence(comparison: Comparison, pair: Mapping[Any, Any], *, alone: bool) -> str:
@@ -100,6 +165,15 @@ def _own_label(comparison: Comparison, group: Mapping[Any, Any]) -> str:
     """The group's label without what its context says already."""
     own = [name for name in comparison.by if name not in comparison.context]
     return label(group, own) if own else str(group["label"])
+
+
+def steps_text(row: Mapping[Any, Any]) -> str:
+    """A group's median steps to the threshold, and how many runs never reach it where not all do or don't."""
+    never, seeds = row["never"], row["seeds"]
+    middle = "never" if row["steps"] == math.inf else "–" if math.isnan(row["steps"]) else plain(f"{row['steps']:g}")
+    if never in (0, seeds):
+        return middle
+    return f"{middle} ({never} of {seeds})" if middle == "never" else f"{middle} (never {never} of {seeds})"
 
 
 def threshold_text(comparison: Comparison) -> str:

@@ -18,6 +18,7 @@ import pandas as pd
 
 from runner.comparison import describe, frames
 from runner.records import Outcome, Session, Tracking
+from runner.text import PAGE
 from runner.tracking import files, models, sessions
 from runner.tracking.address import without_password
 from runner.tracking.files import read
@@ -177,7 +178,7 @@ class Recorder:
             if failures == 3 or (status == "KILLED" and time.monotonic() - start > PATIENCE):
                 break
         lacking = [f"{len(self._missed)} of {len(runs)} runs"] if self._missed else []
-        tables = [path for name in (files.RUNS, files.CURVES) if (path := self.session.directory / name).exists()]
+        tables = [path for name in (files.RUNS, files.CURVES, PAGE) if (path := self.session.directory / name).exists()]
         try:
             self._reach()
             with _undisturbed():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import socket
 import threading
 import time
@@ -15,6 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+import weightinit
 from runner.records import Session
 from runner.tracking.files import locked, replaced
 
@@ -58,6 +62,11 @@ class Hold:
                 "multirun": session.multirun,
                 "started": earlier["started"] if earlier else time.time(),
                 "complete": None,
+                "versions": {
+                    "weightinit": weightinit.__version__,
+                    "python": platform.python_version(),
+                    "numpy": np.__version__,
+                },
                 "host": socket.gethostname(),
                 "pid": os.getpid(),
                 "born": born(os.getpid()),

@@ -105,7 +105,9 @@ class Store:
             if resumed:
                 self._adopt(identity)
             if self.session.multirun and self._parent is None:
-                parent = self._create_run(self.session.name, time.time(), {NOTE: session_note(self.session)})
+                overrides = without_password(json.dumps(self.session.overrides))
+                tags = {NOTE: session_note(self.session), "overrides": overrides}
+                parent = self._create_run(self.session.name, time.time(), tags)
                 self._parent = str(parent.info.run_id)
         except Exception as error:
             raise ValueError(

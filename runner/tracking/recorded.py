@@ -1,0 +1,210 @@
+"""Finding what was recorded: the directories of earlier commands, here or behind an MLflow server."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from runner.records import Tracking
+from runner.tracking import files, sessions
+from runner.tracking.address import locate, server_port, silence, without_password
+
+KINDS = ("sweeps", "runs")
+LISTED = 8
+COMPARISONS = "comparisons"
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A command that has recorded runs to ``directory``; ``state``: what its ``session.json`` says."""
+
+    directory: Path
+    state: sessions.State
+
+    @property
+    def words(self) -> str:
+        """For people: folder, ID and name."""
+        return f"{self.directory.name} ({self.state['sweep_id'][:8]}, {self.state['name']})"
+
+
+def find(names: Sequence[str], tracking: Tracking) -> list[Recorded]:
+    """The recorded commands of these names, in their order.
+
+    A name is ``latest``, the last sweep; a directory or its name; an ID, or the first signs of one: of the sweep, of
+    the directory's session, of MLflow's parent run; or what was typed. Of several it is the last. Files below the
+    outputs answer first; where ``tracking.uri`` is given, its MLflow store does, which has the tables as artifacts.
+    Raises ValueError, with what there is, where a name says nothing.
+    """
+    here = sorted(
+        (
+            Recorded(path.parent, state)
+            for kind in KINDS
+            for path in (tracking.outputs / kind).glob(f"*/{sessions.FILE}")
+            if (state := sessions.read(path.parent)) is not None
+        ),
+        key=lambda one: (one.state["multirun"], one.state["started"]),
+    )
+    return [_find(name, here, tracking) for name in names]
+
+
+def _find(name: str, here: Sequence[Recorded], tracking: Tracking) -> Recorded:
+    remote = tracking.backend == "mlflow" and tracking.uri is not None
+    found = _directory(Path(name)) if not remote or "/" in name else None
+    if found is None and not remote:
+        found = _last(name, here, lambda one: [one.directory.name, one.state["name"]], _ids)
+    if found is None and tracking.backend == "mlflow":
+        found = _Store(tracking).find(name, here)
+    if found is None:
+        listed = [one.words for one in here if one.state["multirun"]][::-1]
+        more = f" and {len(listed) - LISTED} more" if len(listed) > LISTED else ""
+        there = f"there are: {'; '.join(listed[:LISTED])}{more}" if listed else "there is none"
+        where = f"at {without_password(str(tracking.uri))}" if remote else f"below {tracking.outputs}"
+        there = "look there with `make ui`" if remote else there
+        raise ValueError(
+            f"sweep must be latest, a sweep's ID (or its beginning), its folder or what was typed; got {name!r}, and "
+            f"no sweep {where} is that; {there}. Pass sweep=latest, or outputs=... where it was recorded."
+        )
+    return found
+
+
+def _directory(path: Path) -> Recorded | None:
+    """What was recorded in a directory, if that is one; of files alone little is known."""
+    if not path.is_dir() or not files.keys(path):
+        return None
+    path = path.absolute()
+    unknown = {
+        "sweep_id": path.name,
+        "name": path.name,
+        "overrides": [],
+        "multirun": True,
+        "started": path.stat().st_mtime,
+    }
+    return Recorded(path, sessions.read(path) or unknown)
+
+
+def _ids(one: Recorded) -> list[str]:
+    return [str(one.state["sweep_id"]), str(one.state["id"])]
+
+
+def _last(
+    name: str, among: Sequence[Any], names: Callable[[Any], Sequence[str]], ids: Callable[[Any], Sequence[str]]
+) -> Any:
+    """The last of those that a name means; None where it means none. Raises ValueError where an ID is cut too short."""
+    if name == "latest":
+        return among[-1] if among else None
+    named = [one for one in among if name in names(one)]
+    if named:
+        return named[-1]
+    begun = [one for one in among if any(text.startswith(name) for text in ids(one))] if name else []
+    if len(distinct := {next(text for text in ids(one) if text.startswith(name)) for one in begun}) > 1:
+        raise ValueError(
+            f"sweep={name} is the beginning of {len(distinct)} IDs. Pass more of it: {', '.join(sorted(distinct))}."
+        )
+    return begun[-1] if begun else None
+
+
+class _Store:
+    """An MLflow store, asked for the sweeps it holds."""
+
+    def __init__(self, tracking: Tracking) -> None:
+        self.tracking = tracking
+        self.uri, self.file, _ = locate(tracking)
+
+    def find(self, name: str, here: Sequence[Recorded]) -> Recorded | None:
+        """The sweep of that name; its own directory, where that is here, or else a copy below ``comparisons``."""
+        if self.file is not None and not self.file.exists():
+            return None
+        if self.uri.startswith(("http://", "https://")) and (reason := silence(self.uri)) is not None:
+            raise ValueError(
+                f"tracking.uri must be an MLflow server that answers; got {without_password(self.uri)} ({reason}). "
+                f"Start it with `mlflow server --port {server_port(self.uri)}`, or leave tracking.uri out."
+            )
+        from mlflow import MlflowClient
+
+        client = MlflowClient(self.uri)
+        experiment = client.get_experiment_by_name(self.tracking.experiment)
+        if experiment is None:
+            return None
+        runs, token = [], None
+        while token != "":
+            page = client.search_runs(
+                [experiment.experiment_id], "tags.sweep_id != ''", max_results=1000, page_token=token
+            )
+            # A sweep's runs have a parent; a single run stands for itself.
+            runs += [run for run in page if "mlflow.parentRunId" not in run.data.tags]
+            token = page.token or ""
+        runs.sort(key=lambda run: ("trial_key" not in run.data.tags, run.info.start_time))
+        run = _last(
+            name, runs, lambda run: [run.info.run_name], lambda run: [run.info.run_id, run.data.tags["sweep_id"]]
+        )
+        if run is None:
+            return None
+        tags = run.data.tags
+        own = next((one for one in here if one.state["id"] == tags.get("session")), None)
+        return own or Recorded(self._copied(client, run), _state(run, tags))
+
+    def _copied(self, client: Any, run: Any) -> Path:
+        """A directory with the tables of a run's sweep, copied from its artifacts."""
+        directory = self.tracking.outputs / COMPARISONS / str(run.info.run_id)
+        held = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
+        if missing := {files.RUNS, files.CURVES} - held:
+            raise ValueError(
+                f"sweep={run.info.run_id} holds no {' and '.join(sorted(missing))} in MLflow: it has not ended, or "
+                "was cut off. Do its rest with resume=true where it ran."
+            )
+        for name in (files.RUNS, files.CURVES):
+            directory.mkdir(parents=True, exist_ok=True)
+            if (path := Path(client.download_artifacts(run.info.run_id, name))) != directory / name:
+                shutil.copyfile(path, directory / name)
+        return directory
+
+
+def _state(run: Any, tags: dict[str, str]) -> sessions.State:
+    """As much of ``session.json`` as MLflow knows."""
+    versions = {name: tags[name] for name in ("python", "numpy", "weightinit") if name in tags}
+    return {
+        "sweep_id": tags["sweep_id"],
+        "name": run.info.run_name,
+        "overrides": json.loads(tags.get("overrides", "[]")),
+        "multirun": "trial_key" not in tags,
+        "started": run.info.start_time / 1000,
+        "versions": versions,
+    }
+
+
+def joined(recorded: Sequence[Recorded]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The tables of several commands as one; of a run that several did, the last that did not fail."""
+    tables = [files.read(one.directory) for one in recorded]
+    if len(tables) == 1:
+        return tables[0]
+    runs = pd.concat([table for table, _ in tables], ignore_index=True)
+    source = np.repeat(np.arange(len(tables)), [len(table) for table, _ in tables])
+    # Those that failed first, so that the last of a key is a whole one if there is any.
+    order = np.argsort(runs["fate"].to_numpy() != "failed", kind="stable")
+    kept = np.sort(runs.iloc[order].drop_duplicates("key", keep="last").index.to_numpy())
+    runs, source = runs.loc[kept].reset_index(drop=True), source[kept]
+    curves = pd.concat(
+        [
+            table[table["key"].isin(runs.loc[source == index, "key"])].astype(
+                dict.fromkeys(("key", "quantity", "layer"), str)
+            )
+            for index, (_, table) in enumerate(tables)
+        ],
+        ignore_index=True,
+    )
+    return runs, curves.astype(dict.fromkeys(("key", "quantity", "layer"), "category"))
+
+
+def beside(recorded: Sequence[Recorded], outputs: Path) -> Path:
+    """Where what is made of these commands goes: beside the one, or below ``comparisons`` for several."""
+    if len(recorded) == 1:
+        return recorded[0].directory
+    return outputs / COMPARISONS / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
