@@ -81,7 +81,7 @@ def table(columns: Sequence[Column], *, broken: bool = False, sections: Mapping[
 
 
 def look_lines(directory: Path | None, viewer: str | None) -> list[str]:
-    """Where to look further, if anywhere: what shows the runs (a command or address ``viewer``), their files, the page."""
+    """Where to look further, if anywhere: what shows the runs (a command or an address), their files, the page."""
     parts = [part for part in (viewer, f"files: {directory}" if directory is not None else None) if part]
     page = directory / PAGE if directory is not None else None
     lines = ["look:     " + "        ".join(parts)] if parts else []
