@@ -82,7 +82,9 @@ def table(columns: Sequence[Column], *, broken: bool = False, sections: Mapping[
 
 def look_lines(directory: Path | None, viewer: str | None) -> list[str]:
     """Where to look further, if anywhere: what shows the runs (a command or an address), their files, the page."""
-    parts = [part for part in (viewer, f"files: {directory}" if directory is not None else None) if part]
-    page = directory / PAGE if directory is not None else None
-    lines = ["look:     " + "        ".join(parts)] if parts else []
-    return [*lines, f"page:     {page}"] if page is not None and page.exists() else lines
+    given = {
+        "look": viewer,
+        "files": directory,
+        "page": page if directory is not None and (page := directory / PAGE).exists() else None,
+    }
+    return [f"{name + ':':<9} {value}" for name, value in given.items() if value is not None]

@@ -200,7 +200,7 @@ def test_advice_on_a_table_is_recorded_and_its_command_repeats_it(
     assert main() == 0
     printed = capsys.readouterr().out
     (directory,) = Path("outputs/sweeps").iterdir()
-    assert f"files: {directory}" in printed
+    assert f"files:    {directory}" in printed
     assert "2 seeds" in printed
     runs, _ = read(directory)
     assert len(runs) == 2 * 3 * 2

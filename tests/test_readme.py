@@ -118,7 +118,7 @@ def test_commands_work(command: str, folder: Path, capsys: pytest.CaptureFixture
         assert len(printed.splitlines()) > (5 if forecasts else 50)
         assert not (folder / "outputs").exists()
     else:
-        assert "files: outputs/" in printed
+        assert "files:    outputs/" in printed
         assert "failed" not in printed
 
 

@@ -68,7 +68,8 @@ def test_a_run_is_told():
     assert rest == [
         "note:     clipped once",
         "compare:  python -m runner scheme=xavier,he seed='range(0,5)' -m",
-        "look:     make ui        files: outputs/runs/one",
+        "look:     make ui",
+        "files:    outputs/runs/one",
     ]
 
 
@@ -367,7 +368,7 @@ def sweeps():
 def test_typical_sweeps_fit_the_screen(recorded, settings):
     text = text_of(recorded, directory=Path("outputs/sweeps/2026-11-23_19-00-00"), viewer="make ui", **settings)
     assert max(map(len, text.splitlines())) <= WIDTH
-    assert text.endswith("look:     make ui        files: outputs/sweeps/2026-11-23_19-00-00")
+    assert text.endswith("look:     make ui\nfiles:    outputs/sweeps/2026-11-23_19-00-00")
 
 
 def test_color_adds_nothing_but_color():
