@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 
 from runner import advice, comparison
-from runner.__main__ import main
 from runner.advice.shortlist import DEPTH, FEW, RATE, SEEDS
 from runner.catalogue import LIBRARIES, choices
 from runner.composition import Composer
 from runner.tracking import read
+from tests.commands import typed
 from tests.recorded import run
 
 
@@ -196,8 +196,7 @@ def test_advice_on_a_table_is_recorded_and_its_command_repeats_it(
     monkeypatch.chdir(tmp_path)
     line = ["mode=advise", "data=csv", "data.path='my flowers.csv'", "data.target=target", "architecture.width=8"]
     line += ["architecture.depth=2", "training.steps=20", "tracking=none", "scheme=he,xavier", "seed=0,1"]
-    monkeypatch.setattr("sys.argv", ["runner", *line])
-    assert main() == 0
+    assert typed(*line) == 0
     printed = capsys.readouterr().out
     (directory,) = Path("outputs/sweeps").iterdir()
     assert f"files: {directory}" in printed
@@ -208,8 +207,7 @@ def test_advice_on_a_table_is_recorded_and_its_command_repeats_it(
     repeated = composer.trials(composer.command(shlex.split(command), multirun=True).runs)
     assert {trial.key for trial in repeated} < set(runs["key"])
     assert len(repeated) == 2
-    monkeypatch.setattr("sys.argv", ["runner", *line, "resume=true"])
-    assert main() == 0
+    assert typed(*line, "resume=true") == 0
     again = capsys.readouterr()
     assert "nothing is left to do" in again.err
     assert again.out == printed
