@@ -173,10 +173,10 @@ def test_a_sweep_logs_its_best_model_which_loads_in_a_line_anywhere(
     assert score("iris", np.load("y.npy"), y) == pytest.approx(table.loc[named, "test_accuracy"])
 
     import mlflow
-    from mlflow.models import get_model_info
+    from mlflow.models import Model
 
     assert mlflow.active_run() is None
-    info = get_model_info(client.get_logged_model(own.data.tags["model"]).artifact_location.removeprefix("file://"))
+    info = Model.load(client.get_logged_model(own.data.tags["model"]).artifact_location.removeprefix("file://"))
     assert info.signature.inputs.inputs[0].shape == (-1, 4)
     assert info.signature.outputs.inputs[0].shape == (-1, 3)
     assert info.metadata["classes"] == ["setosa", "versicolor", "virginica"]
