@@ -16,6 +16,7 @@ from runner import advice, comparison
 from runner.advice.shortlist import DEPTH, FEW, RATE, SEEDS
 from runner.catalogue import LIBRARIES, choices
 from runner.composition import Composer
+from runner.forecast import forecast
 from runner.tracking import read
 from tests.commands import typed
 from tests.recorded import run
@@ -59,6 +60,7 @@ def test_numbers_are_set_to_what_the_activation_needs(composer: Composer) -> Non
     assert shortlist.tried[0].name == "he"  # simplest first
 
 
+@pytest.mark.slow  # forecasts of all schemes through 60 layers
 def test_where_theory_lets_nothing_through_the_least_bad_are_tried(composer: Composer) -> None:
     _, shortlist = planned(composer, "activation=silu", "architecture.depth=60")
     assert len(shortlist.tried) >= 2
@@ -211,3 +213,8 @@ def test_advice_on_a_table_is_recorded_and_its_command_repeats_it(
     again = capsys.readouterr()
     assert "nothing is left to do" in again.err
     assert again.out == printed
+
+
+def test_a_forecast_survives_a_signal_too_small_to_square(composer: Composer) -> None:
+    (configuration,) = composer.configurations([["scheme=siren", "activation=silu", "architecture.depth=50"]])
+    assert forecast(*configuration).fate == "vanishes"
