@@ -13,11 +13,12 @@ import pandas as pd
 import pytest
 
 from runner import advice, comparison
-from runner.__main__ import main
 from runner.advice.shortlist import DEPTH, FEW, RATE, SEEDS
 from runner.catalogue import LIBRARIES, choices
 from runner.composition import Composer
+from runner.forecast import forecast
 from runner.tracking import read
+from tests.commands import typed
 from tests.recorded import run
 
 
@@ -59,6 +60,7 @@ def test_numbers_are_set_to_what_the_activation_needs(composer: Composer) -> Non
     assert shortlist.tried[0].name == "he"  # simplest first
 
 
+@pytest.mark.slow  # forecasts of all schemes through 60 layers
 def test_where_theory_lets_nothing_through_the_least_bad_are_tried(composer: Composer) -> None:
     _, shortlist = planned(composer, "activation=silu", "architecture.depth=60")
     assert len(shortlist.tried) >= 2
@@ -196,8 +198,7 @@ def test_advice_on_a_table_is_recorded_and_its_command_repeats_it(
     monkeypatch.chdir(tmp_path)
     line = ["mode=advise", "data=csv", "data.path='my flowers.csv'", "data.target=target", "architecture.width=8"]
     line += ["architecture.depth=2", "training.steps=20", "tracking=none", "scheme=he,xavier", "seed=0,1"]
-    monkeypatch.setattr("sys.argv", ["runner", *line])
-    assert main() == 0
+    assert typed(*line) == 0
     printed = capsys.readouterr().out
     (directory,) = Path("outputs/sweeps").iterdir()
     assert f"files:    {directory}" in printed
@@ -208,8 +209,12 @@ def test_advice_on_a_table_is_recorded_and_its_command_repeats_it(
     repeated = composer.trials(composer.command(shlex.split(command), multirun=True).runs)
     assert {trial.key for trial in repeated} < set(runs["key"])
     assert len(repeated) == 2
-    monkeypatch.setattr("sys.argv", ["runner", *line, "resume=true"])
-    assert main() == 0
+    assert typed(*line, "resume=true") == 0
     again = capsys.readouterr()
     assert "nothing is left to do" in again.err
     assert again.out == printed
+
+
+def test_a_forecast_survives_a_signal_too_small_to_square(composer: Composer) -> None:
+    (configuration,) = composer.configurations([["scheme=siren", "activation=silu", "architecture.depth=50"]])
+    assert forecast(*configuration).fate == "vanishes"

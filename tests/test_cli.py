@@ -79,6 +79,14 @@ MISTAKES: list[tuple[str, str]] = [
         r"^training\.loss=cross_entropy needs classes, and diabetes has numbers",
     ),
     ("tracking.backend=wandb", r"^tracking\.backend must be one of mlflow, none; got 'wandb'\."),
+    (
+        "tracking.log_model=last",
+        r"^tracking\.log_model must be one of none, best, all; got 'last'\. Pass tracking\.log_model=none",
+    ),
+    (
+        "tracking=none tracking.log_model=all",
+        r"^tracking\.log_model=all needs MLflow .*; got tracking=none\. Pass tracking=mlflow, or",
+    ),
     ("tracking.figures=maybe", r"^tracking\.figures must be true or false; got maybe\."),
     ("seed=${sed}", r"^seed has no value: Interpolation key 'sed' not found\."),
     # the network

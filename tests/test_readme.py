@@ -46,7 +46,7 @@ QUICK = ("training.steps=2", "architecture.width=8", "training.probe.size=16", "
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The reader's folder, with the files that the README says to write; what a command changes here is undone."""
-    for name, text in FILES.items():
+    for name, text in (FILES | {"Makefile": MAKEFILE}).items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text, encoding="utf-8")
     monkeypatch.chdir(tmp_path)

@@ -23,8 +23,10 @@ import yaml
 from runner.comparison import frames
 from runner.records import Outcome, Rows, Session, Tracking
 from runner.tracking import Recorder, files, metric_name, read
-from runner.tracking.address import locate, silence, without_password
+from runner.tracking.address import locate, silence, viewer, without_password
+from runner.tracking.facts import _source
 from runner.tracking.metrics import BUDGET, points, thin
+from runner.tracking.notes import LONGEST_TAG
 from runner.tracking.store import Store
 
 ROOT = Path(__file__).parents[1]
@@ -368,7 +370,7 @@ def sweep(client: Any, outputs: Path) -> dict[str, Any]:
         put(recorder, he, outcome(he, notes=("Half of the signal is lost.",)))
         put(recorder, bad, outcome(bad, fate="failed", error="ValueError: x" * 1000, rows=Rows.of([]), summary={}))
         put(recorder, diverged, outcome(diverged, fate="diverged", diverged_at_step=3, summary={}))
-        recorder.finish(figures=draw)
+        recorder.finish(figures=draw, text=lambda: "scheme  test acc\nhe          .960\n" + "more\n" * 2000)
     assert drawn == [3]
     return {run.info.run_name: run for run in runs_of(client, "sweep")}
 
@@ -391,7 +393,7 @@ def test_a_run_says_where_it_is_from(sweep: dict[str, Any], outputs: Path) -> No
     assert (tags["fate"], tags["network"]) == ("finished", "64-2x128-10")
     assert (tags["host"], tags["pid"]) == (socket.gethostname(), str(os.getpid()))
     assert tags["numpy"] == np.__version__
-    assert {"python", "weightinit", "mlflow.user", "mlflow.source.name"} <= set(tags)
+    assert {"python", "weightinit", "mlflow.user", "mlflow.source.name", "cpu", "cores", "platform"} <= set(tags)
     note = tags["mlflow.note.content"]
     assert note.startswith("`python -m runner scheme=he seed=0 'data.note=a b'`")
     assert "Half of the signal is lost." in note
@@ -399,6 +401,52 @@ def test_a_run_says_where_it_is_from(sweep: dict[str, Any], outputs: Path) -> No
     assert sweep["wild s0"].data.tags["fate"] == "diverged"
     assert sweep["wild s0"].data.metrics["diverged_at_step"] == 3
     assert sweep["bad s0"].data.tags["error"].startswith("ValueError: x")
+
+
+def test_the_sweep_says_what_it_showed(sweep: dict[str, Any], client: Any, outputs: Path) -> None:
+    note = sweep["parent"].data.tags["mlflow.note.content"]
+    assert note.startswith("```\nscheme  test acc\nhe          .960\nmore\n")
+    assert 4_000 < len(note) <= LONGEST_TAG
+    assert "more\n...\n```\n" in note
+    assert "`python -m runner scheme=xavier,he 'seed=range(0,2)' -m`" in note
+    assert str(outputs / "sweep") in note
+    about = client.get_experiment_by_name("sweep").tags
+    assert about["mlflow.experimentKind"] == "custom_model_development"
+    assert "compared by **weightinit**" in about["mlflow.note.content"]
+
+
+def test_git_says_what_was_run(tmp_path: Path) -> None:
+    def git(*words: str) -> str:
+        named = ["-c", "user.name=me", "-c", "user.email=me@example.org"]
+        command = ["git", "-C", str(tmp_path), *named, *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    assert _source(tmp_path) == {}
+    git("init", "-q", "-b", "topic")
+    (tmp_path / "file").write_text("1")
+    git("add", "file")
+    git("commit", "-q", "-m", "first")
+    found = {"commit": git("rev-parse", "HEAD"), "branch": "topic", "dirty": "false"}
+    assert _source(tmp_path) == {f"mlflow.source.git.{name}": value for name, value in found.items()}
+    (tmp_path / "file").write_text("2")
+    assert _source(tmp_path)["mlflow.source.git.dirty"] == "true"
+
+
+def test_what_opens_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    mine = tracking(tmp_path / "outputs")
+    assert viewer(mine) == "python -m mlflow ui --backend-store-uri sqlite:///outputs/mlflow.db"
+    (tmp_path / "Makefile").write_text("ui:\n")
+    assert viewer(mine) == "make ui"
+    assert viewer(tracking(tmp_path / "else where")) == (
+        "python -m mlflow ui --backend-store-uri 'sqlite:///else where/mlflow.db'"
+    )
+    away = tmp_path.parent / "away"
+    assert viewer(tracking(away)) == f"python -m mlflow ui --backend-store-uri sqlite:///{away}/mlflow.db"
+    assert viewer(replace(mine, uri="http://me:secret@host:5000")) == "http://***@host:5000"
+    shown = viewer(replace(mine, uri="postgresql://me:secret@host/db"))
+    assert shown == "python -m mlflow ui --backend-store-uri 'postgresql://***@host/db'"
+    assert viewer(replace(mine, backend="none")) is None
 
 
 def test_times_are_the_true_ones(sweep: dict[str, Any]) -> None:

@@ -6,7 +6,6 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -49,7 +48,7 @@ class Predictor:
     target_mean: Array
     target_std: Array
 
-    def predict(self, x: Any) -> Array:
+    def predict(self, x: Array) -> Array:
         """Probabilities of the classes, or values, float64 (samples, outputs), for raw features (samples, ...)."""
         x = np.asarray(x, np.float64)
         prepared = self.preparation(x.reshape(len(x), -1)).astype(self.network.dtype)

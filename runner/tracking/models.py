@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -53,7 +54,9 @@ def save(folder: Path, trial: Trial, made: Predictor, model_id: str, run_id: str
     and classes in their order.
     """
     import mlflow
-    import mlflow.pyfunc
+
+    with warnings.catch_warnings(action="ignore"):  # it finds fault with its own type hints
+        import mlflow.pyfunc
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 

@@ -26,9 +26,9 @@ ABOUT = {
 
 
 def session_note(session: Session, text: str = "", models: Mapping[str, str] | None = None) -> str:
-    """What a command printed, and how to repeat it, to load its models and to look further.
+    """What a command printed (``text``, cut where too long), how to repeat it and to load its models, where to look.
 
-    ``text`` is cut where it is too long; ``models``: ids of their runs, by name.
+    ``models``: ids of the runs that have one, by name.
     """
     parts = [_command(*session.overrides, *["-m"] * session.multirun)]
     parts += [load_line(name, run_id) for name, run_id in list((models or {}).items())[:FEW]]
