@@ -44,8 +44,8 @@ class Comparison:
     one, with ``rms`` and ``rms_predicted`` there, ``gradient`` (std at the first layer), ``growth growth_predicted``
     (factor of the mean square from one layer to the next), ``kept`` (share of the mean square that the activation lets
     pass), all geometric means; ``predicted_fate``, that of the signal by theory, and ``fate``; ``verdict`` (best, tied,
-    worse, better or diverged, empty without ranking) and ``place`` (order from 0: contexts as they came, tied groups by their steps); and the mean of each summary number
-    by its name.
+    worse, better or diverged, empty without ranking) and ``place`` (order from 0: contexts as they came, tied groups by
+    their steps); and the mean of each summary number by its name.
     ``pairs``: each group against the ``best`` of its context (indices into ``groups``) over common seeds: ``pairs
     difference low high p`` (positive is better than the best; p after Holm), and from seeds where both reach the
     threshold ``speed_pairs ratio ratio_low ratio_high speed_p`` (steps over the best's).

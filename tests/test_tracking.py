@@ -566,7 +566,7 @@ def test_two_processes_at_once_on_a_new_store_lose_nothing(client: Any, tmp_path
     expected = sorted([*names, *(f"{name} s{seed}" for name in names for seed in range(4))])
     assert [run.info.run_name for run in found] == expected
     assert {run.info.status for run in found} == {"FINISHED"}
-    assert {len(run.data.metrics) for run in found if " s" in run.info.run_name} == {8 + 3 + 3 + 2}
+    assert {len(run.data.metrics) for run in found if " s" in run.info.run_name} == {8 + 3 + 4 + 2}
 
 
 WITHOUT_MLFLOW = """
