@@ -27,8 +27,8 @@ def initial(log: Log, network: Network, initialized: Initialized) -> list[tuple[
     units of the scatter that this width explains (3 is much; of gradients more is usual where samples stay apart, since
     theory takes the loss's gradient to be independent of the activations); ``init_jacobian_mean_s2`` and ``_spread``
     with what is ``predicted_`` of them; ``audit_faults``, tensors that don't follow the law that the scheme declares.
-    One that doesn't exist is absent. Words: ``measured_fate`` and ``predicted_fate`` of the signal (or of the gradient where the
-    signal is stable), of networks with hidden layers; ``audit``: follows, unknown, or what differs.
+    One that doesn't exist is absent. Words: ``measured_fate`` and ``predicted_fate`` of the signal (or of the gradient
+    where the signal is stable), of networks with hidden layers; ``audit``: follows, unknown, or what differs.
     """
     table = dict(zip(zip(log.quantities, log.layers, strict=True), log.values, strict=True))
     layers = [spec.layer for spec in network.weights if spec.role == "weight"]
