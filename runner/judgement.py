@@ -24,10 +24,11 @@ def initial(log: Log, network: Network, initialized: Initialized) -> list[tuple[
     """By run, after its initial state was measured and predicted: numbers for its summary, and words.
 
     Numbers: ``init_activation_deviation`` and ``init_gradient_deviation``, the largest of all layers from theory, in
-    units of the scatter that this width explains (3 is much); ``init_jacobian_mean_s2`` and ``_spread`` with what is
-    ``predicted_`` of them; ``audit_faults``, tensors that don't follow the law that the scheme declares. One that
-    doesn't exist is absent. Words: ``measured_fate`` and ``predicted_fate`` of the signal (or of the gradient where the
-    signal is stable), of networks with hidden layers; ``audit``: follows, unknown, or what differs.
+    units of the scatter that this width explains (3 is much; of gradients more is usual where samples stay apart, since
+    theory takes the loss's gradient to be independent of the activations); ``init_jacobian_mean_s2`` and ``_spread``
+    with what is ``predicted_`` of them; ``audit_faults``, tensors that don't follow the law that the scheme declares.
+    One that doesn't exist is absent. Words: ``measured_fate`` and ``predicted_fate`` of the signal (or of the gradient
+    where the signal is stable), of networks with hidden layers; ``audit``: follows, unknown, or what differs.
     """
     table = dict(zip(zip(log.quantities, log.layers, strict=True), log.values, strict=True))
     layers = [spec.layer for spec in network.weights if spec.role == "weight"]

@@ -27,6 +27,7 @@ WIDTH = 100
 LAYERS = 9  # columns of a single run's table
 SHOWN = 40  # groups in a sweep's table
 MARKS = "*†‡§"
+EACH = " at each layer"
 DEEP = 30  # layers that a footnote looks ahead to
 
 
@@ -200,18 +201,20 @@ def _sweep_table(
         gradient.append(Column("gradient\nW1", [number(row["gradient"]) for row in rows]))
     extra = [Column(name.replace("_", "\n"), [_mean(row.get(name, math.nan)) for row in rows]) for name in asked]
     theory = [brief(text) for text in groups["predicted_fate"]]
-    fate = [
-        *[Column("theory", theory, left=True)] * any(text != "–" for text in theory),
-        Column("fate", fates, left=True),
-    ]
+    expected = [Column("theory", theory, left=True)] * any(text != "–" for text in theory)
+    fate = [*expected, Column("fate", fates, left=True)]
+    terse = [text.replace(EACH, "").replace(" step", "") for text in fates]
+    short_fate = [*expected, Column("fate", terse, left=True)]
     alike = len({row["seeds"] for row in rows}) == 1
     fewer = names if alike else names + seeds
     layouts = [
         (names + seeds + numbers + gradient + extra + fate, False, []),
         (names + seeds + numbers + gradient + extra + fate, True, []),
         (fewer + numbers + gradient + extra + fate, True, []),
+        (fewer + numbers + extra + fate, True, []),
         (fewer + numbers + gradient + fate, True, extra),
-        (fewer + numbers + fate, True, extra),
+        (fewer + numbers + gradient + short_fate, True, extra),
+        (fewer + numbers + short_fate, True, extra),
     ]
     drawn = [table(columns, broken=broken, sections=sections) for columns, broken, _ in layouts]
     chosen = next((index for index, lines in enumerate(drawn) if max(map(len, lines)) <= WIDTH), len(drawn) - 1)
@@ -254,8 +257,8 @@ def _footnotes(comparison: Comparison, groups: pd.DataFrame) -> list[tuple[str, 
 
 
 def brief(fate: str) -> str:
-    """A fate without its amount: ``halves`` of ``halves at each layer``, ``explodes`` of ``explodes, x64``."""
-    return fate.removesuffix(" at each layer").partition(",")[0]
+    """A fate in one word: ``halves`` of ``halves at each layer``, ``explodes`` of ``explodes, x64``."""
+    return fate.replace(EACH, "").removeprefix("gradient ").partition(",")[0]
 
 
 def audit_lines(runs: pd.DataFrame) -> list[str]:

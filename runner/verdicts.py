@@ -140,7 +140,7 @@ def _sentence(comparison: Comparison, pair: Mapping[Any, Any], *, alone: bool) -
 
 
 def too_few(comparison: Comparison, pairs: int) -> bool:
-    """Whether so many pairs miss even a difference of twice its std over seeds: not significant is then not tied."""
+    """Whether so many pairs can't show a difference of twice its std over seeds: what isn't significant isn't tied."""
     return smallest_shown(pairs, int(comparison.pairs["p"].notna().sum())) > 2
 
 

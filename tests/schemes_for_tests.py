@@ -43,6 +43,14 @@ class Watching:
         return replace(HE(network, seeds), notes=((note,),) * len(seeds))
 
 
+@dataclass(frozen=True)
+class Mislabelled:
+    """Xavier's weights under the law of He's."""
+
+    def __call__(self, network: Network, seeds: Sequence[int], batch: Array | None = None) -> Initialized:
+        return replace(HE(network, seeds), params=VarianceScaling(scale=1.0)(network, seeds).params)
+
+
 def breaking_activation() -> Activation:
     """Raises wherever it is applied to a batch."""
 

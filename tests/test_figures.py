@@ -44,11 +44,15 @@ def rows(
         for quantity, value in (("activation_rms", rms(number_)), ("gradient_std", 0.1 * rms(number_))):
             made.append((0, f"init_{quantity}", layer, value))
             made += [(step, quantity, layer, value * 1.01**step) for step in range(0, steps, 10)]
+        made.append((0, "init_activation_correlation", layer, 1 - 0.5**number_))
         made.append((0, "init_weight_std", layer, 0.1))
         made.append((0, "init_weight_expected_std", layer, 0.1))
         if theory is not None:
             made.append((0, "predicted_activation_rms", layer, theory(number_)))
             made.append((0, "predicted_scatter", layer, 0.1 * math.sqrt(number_)))
+            made.append((0, "predicted_gradient_std", layer, 0.1 * theory(number_)))
+            made.append((0, "predicted_gradient_scatter", layer, 0.2))
+            made.append((0, "predicted_activation_correlation", layer, 1 - 0.6**number_))
     made += [(step, "train_loss", "", loss(step)) for step in range(steps)]
     for step in range(0, steps + 1, 20):
         made += [(step, "validation_loss", "", loss(step)), (step, "validation_accuracy", "", 0.9)]
@@ -132,8 +136,13 @@ def test_theory_is_a_line_and_measurement_points() -> None:
         heights = band[np.isclose(band[:, 0], layer + 1), 1]
         expected = theory[layer] * np.exp(2 * scatter[layer] * np.array([-1, 1]))
         np.testing.assert_allclose([heights.min(), heights.max()], expected)
-    np.testing.assert_allclose(lines(figure, 2)[0], 0.1)  # the weights' law
-    assert [axis.get_yscale() for axis in figure.axes] == ["log"] * 3
+    np.testing.assert_allclose(lines(figure, 1)[0], 0.1 * theory)
+    band = figure.axes[1].collections[0].get_paths()[0].vertices
+    np.testing.assert_allclose(np.unique(band[np.isclose(band[:, 0], 1), 1]), 0.071 * np.exp([-0.4, 0.4]))
+    np.testing.assert_allclose(points(figure, 2)[0], 1 - 0.5 ** np.arange(1, 14))
+    np.testing.assert_allclose(lines(figure, 2)[0], 1 - 0.6 ** np.arange(1, 14))
+    np.testing.assert_allclose(lines(figure, 3)[0], 0.1)  # the weights' law
+    assert [axis.get_yscale() for axis in figure.axes] == ["log", "log", "linear", "log"]
 
 
 def test_without_theory_none_is_drawn_or_named() -> None:
@@ -218,7 +227,7 @@ def test_a_sweep_of_every_kind_of_run_can_be_drawn(tmp_path: Path) -> None:
     runs = table(dict.fromkeys(WEIRD, 1))
     runs["fate"] = np.where(runs["scheme"] == "diverged", "diverged", "finished")
     made = pd.concat([rows(key, **kind) for key, kind in zip(runs["key"], WEIRD.values(), strict=True)])
-    assert len(save(sweep_figures(runs, made, group=["scheme"]), tmp_path)) == 4
+    assert len(save(sweep_figures(runs, made, group=["scheme"]), tmp_path)) == 5
 
 
 @pytest.mark.parametrize("kind", DRAWS)

@@ -3,8 +3,13 @@ import math
 import numpy as np
 import pytest
 
+from runner.measurement import singular_values
 from weightinit.activations import get
-from weightinit.meanfield import chi, critical_point, jacobian_moments, q_map
+from weightinit.laws import UNKNOWN
+from weightinit.meanfield import SingularValues, chi, critical_point, jacobian_moments, q_map
+from weightinit.nn import Moments, mlp
+from weightinit.schemes import Orthogonal, VarianceScaling
+from weightinit.statistics import measure
 
 WIDTH, DEPTH, NETS = 400, 10, 12
 TANH = critical_point("tanh", sigma_b2=0.05)
@@ -94,3 +99,52 @@ def test_wrong_arguments_are_refused():
     for q, depth in (([1.0, 1.0], 3), (1.0, 0)):
         with pytest.raises(ValueError, match="depth must be positive, and q one number or depth many"):
             jacobian_moments("relu", 2.0, q, depth=depth)
+
+
+SHAPES = [(64, 10, [128, 128, 128]), (20, 40, [100, 60]), (30, 5, [60, 20, 90]), (60, 60, [60] * 5), (12, 1, [40])]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("scheme", [VarianceScaling(scale=2.0), Orthogonal()], ids=["he", "orthogonal"])
+@pytest.mark.parametrize("name", ["relu", "tanh", "linear"])
+def test_a_networks_jacobian_has_the_moments_that_it_expects_whatever_its_shape(name, scheme, shape):
+    inputs, outputs, widths = shape
+    network, nets = mlp(inputs, outputs, name, widths=widths), 60
+    initialized = scheme(network, range(nets))
+    x = np.random.default_rng(0).standard_normal((1, 2, inputs))
+    x /= np.sqrt((x**2).mean(-1, keepdims=True))
+    values = singular_values(network, initialized.params, x)
+    assert values.shape == (nets, 2 if outputs < 40 else 1, min(inputs, outputs))
+    measured = measure({"singular_values": values}, ends=True)
+    laws = {weight: own[0] for weight, own in initialized.laws.items()}
+    theory = network.expect_jacobian(network.expect(Moments(1.0), laws), laws)
+    for got, expected in (
+        (measured["jacobian_mean_s2"], theory.mean),
+        (measured["jacobian_spread"], theory.relative_variance),
+    ):
+        error = got.std(ddof=1) / math.sqrt(nets)
+        # theory is that of wide layers: it leaves out terms of order depth / width
+        assert abs(got.mean() - expected) < 4 * error + 2 * len(widths) / min(widths) * expected / 2 + 1e-9
+
+
+def test_linear_orthogonal_networks_have_one_singular_value():
+    network = mlp(24, 24, "linear", widths=[24] * 6)
+    values = singular_values(network, Orthogonal()(network, range(3)).params, np.ones((1, 9, 24)))
+    np.testing.assert_allclose(values, 1.0, atol=1e-6)  # float32 weights
+    assert values.shape == (3, 2, 24)
+
+
+def test_theory_of_the_jacobian_is_silent_where_it_has_nothing_to_say():
+    network = mlp(8, 3, "relu", widths=[9])
+    laws = {name: own[0] for name, own in VarianceScaling(scale=2.0)(network, [0]).laws.items()}
+    assert not math.isnan(network.expect_jacobian(network.expect(Moments(1.0), laws), laws).mean)
+    laws["output/weight"] = UNKNOWN
+    values = network.expect_jacobian(network.expect(Moments(1.0), laws), laws)
+    assert np.isnan([values.mean, values.relative_variance]).all()
+
+
+def test_values_among_a_share_leave_out_zeros():
+    values = np.array([3.0, 1.0, 0.0, 0.0])
+    whole = SingularValues(values.mean(), values.var() / values.mean() ** 2)
+    half = whole.among(0.5)
+    assert (half.mean, half.relative_variance) == pytest.approx((2.0, 0.25))

@@ -139,7 +139,7 @@ def test_a_run_that_fails_leaves_the_others_as_they_are(tmp_path: Path, capsys: 
     assert typed(*words, "+scheme.seed=1", "seed=range(0,4)", f"outputs={tmp_path}/one", "-m") == 1
     out, err = capsys.readouterr()
     assert "1 of 4 runs failed" in out
-    assert "custom s1  RuntimeError: seed 1 was refused" in out
+    assert "RaisesAtSeed s1  RuntimeError: seed 1 was refused" in out
     assert "Traceback" not in out + err
     assert [job.status.name for job in Watching.jobs] == ["COMPLETED", "FAILED", "COMPLETED", "COMPLETED"]
     with pytest.raises(RuntimeError, match="seed 1 was refused"):

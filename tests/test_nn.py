@@ -47,6 +47,30 @@ def test_gradients_equal_finite_differences(name: str, loss: str) -> None:
         np.testing.assert_array_less(np.abs((above - below) / (2 * step) - expected), 1e-6 * scale)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["relu", "tanh", "gelu"])
+def test_the_jacobian_is_that_of_finite_differences(name: str, dtype: str) -> None:
+    """In float64 whatever the network's dtype, for shared samples and own ones, alone and in a stack."""
+    rng = np.random.default_rng(2)
+    network = mlp(5, 3, name, widths=[7, 6], dtype=dtype)
+    double = mlp(5, 3, name, widths=[7, 6], dtype="float64")
+    params = network.views(drawn(network, runs=4))
+    wide = {key: weight.astype(np.float64) for key, weight in params.items()}
+    step = 1e-6
+    for runs in (1, 4):
+        x = rng.standard_normal((runs, 2, 5))
+        jacobian = network.jacobian(params, {}, x)
+        assert (jacobian.shape, jacobian.dtype) == ((4, 2, 3, 5), np.float64)
+        for i in range(5):
+            moved = [x + sign * step * np.eye(5)[i] for sign in (1, -1)]
+            above, below = (double.forward(wide, {}, at, double.tape(4, 2)).copy() for at in moved)
+            np.testing.assert_allclose(jacobian[..., i], (above - below) / (2 * step), atol=1e-8)
+        for run in range(4):
+            alone = {key: weight[run : run + 1] for key, weight in params.items()}
+            own = network.jacobian(alone, {}, x if runs == 1 else x[run : run + 1])
+            assert own.tobytes() == jacobian[run : run + 1].tobytes()
+
+
 @pytest.mark.parametrize("bias", [True, False])
 def test_each_weight_has_its_own_gradient(bias: bool) -> None:
     """Every single element of every weight, one at a time."""

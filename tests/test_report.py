@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -153,12 +154,15 @@ def test_one_seed_is_not_ranked():
         run("he", test_accuracy=0.96, steps_to=27.0),
         run("xavier", factor=0.5, expected=0.5, test_accuracy=0.977, steps_to=45.0),
     ])  # fmt: skip
-    header = text.splitlines()[0]
-    assert re.split(r"\s{2,}", header) == [
-        "scheme", "seeds", "test acc", "steps to loss .5", "rms layer 6 (theory)", "gradient W1", "fate",
+    upper, lower = text.splitlines()[:2]
+    assert re.split(r"\s{2,}", upper.strip()) == ["steps to", "rms layer 6", "gradient"]
+    assert re.split(r"\s{2,}", lower) == [
+        "scheme", "seeds", "test acc", "loss .5", "(theory)", "W1", "theory", "fate",
     ]  # fmt: skip
-    assert re.split(r"\s{2,}", row_of(text, "he")) == ["he", "1", ".960", "27", "1.00 (1.00)", ".0100", "stable"]
-    assert re.split(r"\s{2,}", row_of(text, "xavier"))[3:] == ["45", ".125 (.125)", ".0100", "halves at each layer*"]
+    row = ["he", "1", ".960", "27", "1.00 (1.00)", ".0100", "stable", "stable"]
+    assert re.split(r"\s{2,}", row_of(text, "he")) == row
+    row = ["45", ".125 (.125)", ".0100", "halves", "halves at each layer*"]
+    assert re.split(r"\s{2,}", row_of(text, "xavier"))[3:] == row
     assert "one seed: no ranking. Add seed='range(0,5)'." in text
     assert not re.search("tied|better|faster", text)
 
@@ -313,6 +317,49 @@ def test_activations_become_sections():
     assert "4 comparisons" in text
 
 
+def test_the_predicted_fate_stands_beside_the_measured_one():
+    made = {"as expected": (0.5, 0.5), "other": (1.0, 0.5), "no theory": (1.0, None), "far": (64.0, 64.0)}
+    recorded = [run(n, factor=f, expected=e, test_accuracy=0.9, depth=10) for n, (f, e) in made.items()]
+    text = text_of([*recorded, run("lost", factor=64.0, expected=64.0, fate="diverged", step=3, depth=10)])
+    fates = {name: re.split(r"\s{2,}", row_of(text, name))[-2:] for name in (*made, "lost")}
+    assert fates["as expected"] == ["halves", "halves at each layer*"]
+    assert fates["other"][:2] == ["halves", "stable"]
+    assert fates["no theory"] == ["unknown", "stable"]
+    assert [fate.rstrip("*†") for fate in fates["far"]] == ["explodes", "explodes, x64"]
+    assert fates["lost"] == ["explodes", "diverged at step 3"]
+    assert "theory, fate: of the activations' mean square" in text
+
+
+def test_weights_that_do_not_follow_their_law_are_told_of():
+    said = "differs: 1 of 14 tensors; hidden/1/weight: std .2 is 1.41 times the law's .14"
+    trial, outcome = run("mine", test_accuracy=0.9)
+    wrong = (trial, replace(outcome, words={"audit": said}))
+    right = [(t, replace(o, words={"audit": "follows"})) for t, o in (run("he"), run("xavier"))]
+    told = "weights don't follow the law that the scheme declares (1 of 14 tensors; hidden/1/weight: std"
+    assert f"audit: {told}" in flat(run_text(*wrong))
+    assert f"audit: in 1 of 3 runs, first in mine s0, {told}" in flat(text_of([*right, wrong]))
+    assert "audit" not in text_of(right) + run_text(*right[0])
+
+
+@pytest.mark.parametrize(("count", "told"), [(3, "accuracy: too few seeds to tell"), (6, "accuracy tied")])
+def test_few_seeds_are_not_a_tie(count, told):
+    noise = [0.0, 0.05, -0.04, 0.02, -0.03, 0.01]
+    recorded = [
+        run(n, seed=s, test_accuracy=0.9 + (noise[s] + 0.02) * (n == "he"), validation_accuracy=0.9)
+        for n in ("he", "xavier")
+        for s in range(count)
+    ]
+    assert f"{told}, {count} pairs" in text_of(recorded)
+    many = recorded + [run(f"s{g}", seed=s, test_accuracy=0.9) for g in range(6) for s in range(count)]
+    assert ("too few seeds to tell" in text_of(many)) == (count == 3)
+
+
+def test_a_scheme_of_ones_own_is_called_by_its_target():
+    custom = {"choices": {"scheme": "custom"}, "config": {"scheme._target_": "mine.SmallOutput"}}
+    text = run_text(*run("mine", **custom))
+    assert text.startswith("SmallOutput · relu")
+
+
 def test_many_groups_are_summed_up():
     made = product(range(SHOWN + 10), range(3))
     text = text_of(
@@ -335,7 +382,7 @@ def test_an_experiment_adds_its_title_and_columns():
     ]
     text = text_of(recorded, report=report)
     assert text.startswith("Symmetry\nDo units differ?\n")
-    assert re.search(r"^zeros .* 1 +\.100 +– +all units equal", text, re.MULTILINE)
+    assert re.search(r"^zeros .* 1 +\.100 +– +stable +all units equal", text, re.MULTILINE)
     assert re.search(r"^he .* 128 +\.987 +–", text, re.MULTILINE)
 
 

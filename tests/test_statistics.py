@@ -30,6 +30,7 @@ def layer(runs, *, batch=16, fan_in=37, units=19, dtype=np.float32, seed=0):
     gradient = rng.normal(0, 1e-4, weight.shape)
     arrays = {"weight": weight, "preactivation": z, "activation": np.tanh(z), "slope": slope}
     arrays |= {"gradient": gradient, "update": -0.1 * gradient, "backward": rng.normal(0.02, 0.1, z.shape)}
+    arrays["singular_values"] = np.sort(rng.exponential(1.0, (runs, 4, 10)))[:, :, ::-1]
     return {name: x.astype(dtype) for name, x in arrays.items()}
 
 
@@ -64,6 +65,10 @@ def test_measurements_are_the_plain_formulas():
             "backward_correlation": pairs_correlation(run["backward"]),
             "backward_rms": math.sqrt((run["backward"] ** 2).mean()),
             "update_ratio": np.linalg.norm(run["update"]) / np.linalg.norm(run["weight"]),
+            "jacobian_mean_s2": (run["singular_values"] ** 2).mean(),
+            "jacobian_spread": np.mean([(s**2).var() / (s**2).mean() ** 2 for s in run["singular_values"]]),
+            "jacobian_max": run["singular_values"].max(),
+            "jacobian_min": run["singular_values"].min(),
         }
         assert set(expected) == set(got) - {"weight_mean_z", "weight_std_z"}
         for name, value in expected.items():

@@ -138,6 +138,41 @@ def test_a_run_of_any_size_keeps_within_the_budget(depth: int, steps: int) -> No
     assert steps < 420 or len(weights) >= 5
 
 
+def test_what_theory_expects_goes_beside_what_was_measured_with_the_scatter_of_its_width() -> None:
+    found = [
+        (0, quantity, layer, value)
+        for layer, factor in (("hidden/1", 1.0), ("hidden/2", 2.0), ("output", 4.0))
+        for quantity, value in (
+            ("init_activation_rms", 1.14 * factor), ("predicted_activation_rms", factor), ("predicted_scatter", 0.14),
+            ("init_gradient_std", 0.3 / factor), ("predicted_gradient_std", 0.2 / factor),
+            ("predicted_gradient_scatter", 0.2),
+        )
+    ]  # fmt: skip
+    kept = points(outcome(trial(), rows=Rows.of([*found, (0, "init_activation_rms", "unknown", 1.0)])))
+    layers = {point.key.removeprefix("init_by_layer/"): [] for point in kept if "init_by_layer" in point.key}
+    for point in kept:
+        if "init_by_layer" in point.key:
+            layers[point.key.removeprefix("init_by_layer/")].append(pytest.approx(point.value))
+    assert layers["predicted"] == [1.0, 2.0, 4.0]
+    assert layers["activation_ratio"] == [1.14] * 3
+    assert layers["activation_scatter"] == [0.14] * 3
+    assert layers["predicted_gradient"] == [0.2, 0.1, 0.05]
+    assert layers["gradient_ratio"] == [1.5] * 3
+    assert layers["gradient_scatter"] == [0.2] * 3
+    assert len(layers["activation_rms"]) == 4  # where theory is silent there is no ratio
+
+
+def test_what_is_said_of_a_run_comes_back_from_its_files(tmp_path: Path) -> None:
+    words = {"audit": "follows", "measured_fate": "stable", "predicted_fate": "x.95 at each layer"}
+    runs = [(trial(seed=0), outcome(trial(seed=0), words=words)), (trial(seed=1), outcome(trial(seed=1)))]
+    table, points_table = frames(runs)
+    files.write(tmp_path, [one for _, one in runs], table, points_table)
+    back = files.outcomes(tmp_path)
+    assert [back[one.key].words for _, one in runs] == [words, {}]
+    assert back[runs[0][1].key].summary["test_accuracy"] == 0.96
+    assert Store(session(tmp_path), tracking(tmp_path))._tags_of(*runs[0]).items() >= words.items()
+
+
 def test_thinning_keeps_the_ends_and_never_repeats() -> None:
     for size in range(1, 60):
         for most in range(2, 60):
@@ -614,7 +649,7 @@ def test_two_processes_at_once_on_a_new_store_lose_nothing(client: Any, tmp_path
     expected = sorted([*names, *(f"{name} s{seed}" for name in names for seed in range(4))])
     assert [run.info.run_name for run in found] == expected
     assert {run.info.status for run in found} == {"FINISHED"}
-    assert {len(run.data.metrics) for run in found if " s" in run.info.run_name} == {8 + 3 + 3 + 2}
+    assert {len(run.data.metrics) for run in found if " s" in run.info.run_name} == {8 + 3 + 4 + 2}
 
 
 WITHOUT_MLFLOW = """

@@ -301,10 +301,17 @@ def _saturated_fraction(slope: Array | Reading) -> Array:
     return fraction
 
 
+def _finite_runs(x: Array | Reading) -> Array:
+    """As float64, with NaN all over a run that isn't finite."""
+    values = _reading(x).x.astype(np.float64)
+    values[~array_module(values).isfinite(values).all((1, 2))] = math.nan
+    return values
+
+
 @np.errstate(all="ignore")
 def _squares(values: Array | Reading) -> tuple[Array, Array]:
     """Mean over samples and values of s², and mean over samples of Var(s²) / mean(s²)²."""
-    x = _reading(values).x
+    x = _finite_runs(values)
     xp = array_module(x)
     peak = x.max((1, 2), keepdims=True)  # so that no square over- or underflows
     squares = (x / xp.where(peak == 0, 1.0, peak)) ** 2
@@ -428,13 +435,13 @@ STATISTICS: dict[str, Statistic] = {
         ends=True,
     ),
     "jacobian_max": Statistic(
-        lambda x: _reading(x).x.max((1, 2)),
+        lambda x: _finite_runs(x).max((1, 2)),
         ("singular_values",),
         "largest of those singular values over a few samples",
         ends=True,
     ),
     "jacobian_min": Statistic(
-        lambda x: _reading(x).x.min((1, 2)),
+        lambda x: _finite_runs(x).min((1, 2)),
         ("singular_values",),
         "smallest of those singular values; 0: a direction of the output that no input moves",
         ends=True,

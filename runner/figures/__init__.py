@@ -45,7 +45,7 @@ def run_figures(
 
 
 def sweep_figures(runs: pd.DataFrame, curves: pd.DataFrame, *, group: Sequence[str]) -> dict[str, Figure]:
-    """Figures of a sweep: ``loss``, ``layers``, ``gradients`` and ``accuracy``, one look per group of runs.
+    """Figures of a sweep: ``loss layers gradients correlations accuracy``, one look per group of runs.
 
     ``runs`` (one row a run), ``curves`` (columns key, step, quantity, layer, value): the tables of a comparison;
     ``group``: the columns of ``runs`` whose values tell the groups apart: what was swept, without the seed. Of more
@@ -69,6 +69,7 @@ def sweep_figures(runs: pd.DataFrame, curves: pd.DataFrame, *, group: Sequence[s
             "loss": sweep.loss(subject, curves, groups, left_out),
             "layers": sweep.layers(subject, curves, groups, left_out, "activation_rms"),
             "gradients": sweep.layers(subject, curves, groups, left_out, "gradient_std"),
+            "correlations": sweep.layers(subject, curves, groups, left_out, "activation_correlation"),
             "accuracy": sweep.accuracy(subject, runs, groups, left_out),
         }
     return {key: figure for key, figure in figures.items() if figure is not None}

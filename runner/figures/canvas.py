@@ -58,6 +58,7 @@ NAMES = {
     "activation_rms": "activation rms",
     "gradient_std": "gradient std",
     "weight_std": "weight std",
+    "activation_correlation": "correlation of samples",
     "weight": "weights",
     "preactivation": "pre-activations",
     "gradient": "gradients",

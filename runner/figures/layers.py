@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-THEORY = {"activation_rms": "predicted_activation_rms", "weight_std": "weight_expected_std"}
+THEORY = {"weight_std": "weight_expected_std"}
+SCATTER = {"activation_rms": "predicted_scatter", "gradient_std": "predicted_gradient_scatter"}
+LINEAR = ("activation_correlation",)
 CROWDED = 20  # layers above which points are small
 EDGES = {
     "v": "Triangles at the lower edge: exactly zero.",
@@ -57,14 +59,14 @@ def panel(axis: Axes, curves: pd.DataFrame, groups: Sequence[Group], quantity: s
     values = [v for p in profiles for v in (p.low, p.middle, p.high, p.theory)]
     if band:
         values += [p.theory * np.exp(sign * p.scatter) for p in profiles for sign in (-2, 2)]
-    limits = log_axis(axis, np.concatenate(values))
+    limits = (_unit_axis if quantity in LINEAR else log_axis)(axis, np.concatenate(values))
     longest = max((profile.layers for profile in profiles), key=len)
     size = 3.5 if len(longest) > CROWDED else 6.5 if len(profiles) <= 6 else 5
     remarks: set[str] = set()
     sentences = []
     for profile in profiles:
         _draw_theory(axis, profile, limits, band=band)
-        remarks |= _draw_points(axis, profile, limits, size)
+        remarks |= _draw_points(axis, profile, limits, size, positive=quantity not in LINEAR)
         ends = [f"{number(profile.middle[i], 2)} at {profile.layers[i]}" for i in _ends(profile.middle)]
         sentences.append(f"{profile.group.label} {' to '.join(ends)}".strip())
     if all(profile.layers == longest for profile in profiles):
@@ -84,7 +86,7 @@ def panel(axis: Axes, curves: pd.DataFrame, groups: Sequence[Group], quantity: s
 
 def _profiles(curves: pd.DataFrame, groups: Sequence[Group], quantity: str) -> list[_Profile]:
     measured, theory = initial(curves, quantity), initial(curves, THEORY.get(quantity, f"predicted_{quantity}"))
-    scatter = initial(curves, "predicted_scatter") if quantity == "activation_rms" else theory.iloc[:0]
+    scatter = initial(curves, SCATTER[quantity]) if quantity in SCATTER else theory.iloc[:0]
     pairs = curves.loc[curves["layer"] != "", ["key", "layer"]].drop_duplicates()
     profiles = []
     for group in groups:
@@ -114,24 +116,33 @@ def _draw_theory(axis: Axes, profile: _Profile, limits: tuple[float, float], *, 
     axis.plot(x, line.clip(*limits), color=color, ls=profile.group.line, lw=1.6)
 
 
-def _draw_points(axis: Axes, profile: _Profile, limits: tuple[float, float], size: float) -> set[str]:
+def _draw_points(
+    axis: Axes, profile: _Profile, limits: tuple[float, float], size: float, *, positive: bool
+) -> set[str]:
     """Draws the measured points; remarks on those that no log axis can hold."""
     x = np.arange(1.0, len(profile.layers) + 1)
     low, middle, high, color = profile.low, profile.middle, profile.high, profile.group.color
     look: dict[str, Any] = {"ls": "", "ms": size, "zorder": 3} | profile.group.points
-    inside = (middle > 0) & np.isfinite(middle)
+    inside = np.isfinite(middle) & ((middle > 0) | (not positive))
     if not np.isfinite(profile.theory).any():
         axis.plot(x[inside], middle[inside], color=color, ls=profile.group.line, lw=0.8, alpha=0.7)
     if len(profile.group.keys) > 1:
         axis.vlines(x[inside], low[inside].clip(*limits), high[inside].clip(*limits), color=color, lw=1.2)
     axis.plot(x[inside], middle[inside], **look)
     remarks = set()
-    for where, height, marker in ((middle == 0, 0.02, "v"), (np.isposinf(middle), 0.98, "^")):
+    for where, height, marker in ((~inside & (middle == 0), 0.02, "v"), (np.isposinf(middle), 0.98, "^")):
         if where.any():
             edge = look | {"marker": marker, "mfc": "white", "clip_on": False}
             axis.plot(x[where], np.full(where.sum(), height), transform=axis.get_xaxis_transform(), **edge)
             remarks.add(EDGES[marker])
     return remarks
+
+
+def _unit_axis(axis: Axes, values: Array) -> tuple[float, float]:
+    """Limits of the y axis for correlations: from 0, or below where some are, to 1."""
+    limits = min(-0.05, 1.1 * float(np.nanmin(np.append(values, 0.0)))), 1.05
+    axis.set_ylim(limits)
+    return limits
 
 
 def _ends(values: Array) -> list[int]:

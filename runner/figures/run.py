@@ -74,7 +74,8 @@ def loss(name: str, curves: pd.DataFrame, diverged_at_step: int | None) -> Figur
 
 def layers(name: str, curves: pd.DataFrame) -> Figure | None:
     """Statistics by layer at initialization."""
-    quantities = [q for q in ("activation_rms", "gradient_std", "weight_std") if not initial(curves, q).empty]
+    shown = ("activation_rms", "gradient_std", "activation_correlation", "weight_std")
+    quantities = [quantity for quantity in shown if not initial(curves, quantity).empty]
     if not quantities:
         return None
     figure, axes = canvas(len(quantities), (1.6 + 3.3 * len(quantities), 4))
@@ -87,7 +88,8 @@ def layers(name: str, curves: pd.DataFrame) -> Figure | None:
     caption = (
         "A straight slope on this log axis is one factor per layer: activations that fall from left to right vanish, "
         "gradients that fall from right to left do.",
-        "About 95% of single networks of this width lie in the band." if band else "",
+        "Band: two standard deviations of single networks of this width." if band else "",
+        "At a correlation of 1 a layer no longer tells samples apart." * ("activation_correlation" in quantities),
         *sorted({remark for one in panels for remark in one.remarks}),
     )
     story = [f"{NAMES[q]} {one.sentences[0]}" for q, one in zip(quantities, panels, strict=True) if one.sentences]

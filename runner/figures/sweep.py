@@ -23,7 +23,7 @@ from runner.figures.canvas import (
     number,
     step_axis,
 )
-from runner.figures.layers import panel
+from runner.figures.layers import LINEAR, panel
 from runner.figures.tables import by_step, completed, finite, initial, over_runs, smooth, spread_evenly
 from runner.inference import intervals
 from runner.text import setting, short
@@ -135,8 +135,10 @@ def layers(subject: str, curves: pd.DataFrame, groups: Sequence[Group], left_out
         f"Lines: {'what theory expects' if shown.theory else 'only to join the points'}; points: measured"
         + _said_of_several(groups, ", the median over a group's runs; bars: the middle 90% of them")
         + ".",
-        "On this log axis level is stable, and a straight slope is one factor per layer.",
-        "About 95% of single networks lie in the band." if shown.band else "",
+        "At 1 a layer no longer tells samples apart; where they part, small changes of an input grow."
+        if quantity in LINEAR
+        else "On this log axis level is stable, and a straight slope is one factor per layer.",
+        "Band: two standard deviations of single networks." if shown.band else "",
         *shown.remarks,
         left_out,
     )
