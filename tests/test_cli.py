@@ -21,7 +21,7 @@ CSV = "data=csv data.target=kind data.path="
 # What was typed, and what the answer must say: what was wrong, what is allowed, what was got, how to mend it.
 MISTAKES: list[tuple[str, str]] = [
     # choices
-    ("scheme=hee", r"^scheme must be one of constant, .*he, .*zeros; got 'hee'\. Pass scheme=he\.$"),
+    ("scheme=hee", r"^scheme must be one of .*constant, .*he, .*zeros; got 'hee'\. Pass scheme=he\.$"),
     ("activation=rellu", r"^activation must be one of elu, .*; got 'rellu'\. Pass activation=relu\.$"),
     ("activation=relu/x", r"^activation must be one of .*; got 'relu/x'\. Pass activation=relu\.$"),
     ("data=cifar", r"^data must be one of .*digits.*; got 'cifar'\."),

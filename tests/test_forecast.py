@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -161,3 +163,22 @@ def test_data_of_ones_own_is_measured() -> None:
     spirals = of("data=two_spirals")
     assert spirals.shape == "2-6x128-2"
     assert of("data=digits", "data.standardize=false").shape == "64-6x128-10"
+
+
+IN_A_PROCESS = """
+import runpy, sys, time
+sys.argv = ["runner", "mode=forecast", "architecture.depth=50", "activation=gelu", "scheme=he"]
+try:
+    runpy.run_module("runner", run_name="__main__")
+except SystemExit as ended:
+    assert ended.code == 0
+loaded = {"mlflow", "pandas", "sklearn", "matplotlib", "scipy.stats", "scipy.optimize"} & set(sys.modules)
+assert not loaded, loaded
+assert time.process_time() < 2, time.process_time()
+"""
+
+
+def test_a_forecast_answers_within_two_seconds_and_imports_nothing_that_trains() -> None:
+    done = subprocess.run([sys.executable, "-c", IN_A_PROCESS], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "advice" in done.stdout

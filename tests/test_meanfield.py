@@ -59,6 +59,7 @@ def test_closed_forms_agree_with_quadrature(activation, q):
         ("silu", 1.066634),
         ("selu", 1.071575),
         ("sigmoid", 0.152827),
+        ("erf", 1.225700),
     ],
 )
 def test_chi_at_the_gain_that_holds_the_forward_second_moment(name, growth):

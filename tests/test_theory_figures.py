@@ -84,7 +84,7 @@ def test_the_regions_are_the_phases_of_theory(name: str) -> None:
         for column, w2 in enumerate(sigma_w2):
             exact = depth_scales(phi, float(w2), float(b2))
             assert bool(endless[row, column]) == np.isinf(exact.q)
-            assert growth[row, column] == pytest.approx(exact.chi, rel=0.05)
+            assert growth[row, column] == pytest.approx(exact.chi, rel=0.005)
 
 
 def test_it_says_where_an_activation_has_no_critical_line_or_a_point_alone() -> None:

@@ -193,7 +193,7 @@ def _phase_panel(axis: Axes, phi: Activation, own: Drawn) -> str:
         first = int(np.argmin(line_b2))
         text = f"critical from ({number(float(line_w2[first]), 3)}, {number(round(float(line_b2[first]), 6), 2)}) on"
     else:
-        text = "no critical line"
+        text = "no critical line" + " here" * bool(len(line_w2))
     for group, one in own:
         axis.plot([max(one.sigma_w2, low)], [one.sigma_b2], ls="", ms=8, clip_on=False, zorder=4, **group.points)
     axis.text(0.03, 0.96, text, transform=axis.transAxes, va="top", fontsize=9)
@@ -220,12 +220,16 @@ def _phases(phi: Activation, sigma_w2: Array, sigma_b2: Array) -> tuple[Array, A
     """chi where a second moment of 1 ends up, and whether it grows without bound; (sigma_b2, sigma_w2)."""
     q = np.geomspace(1e-6, 1e6, 241)
     start, square, slope = 120, second_moment(q, phi), slope_second_moment(q, phi)
-    grows = sigma_w2[:, None] * square + sigma_b2[:, None, None] > q
-    rises = grows[..., start]
-    stops = np.where(grows[..., start:].all(-1), len(q) - 1, start + np.argmin(grows[..., start:], -1))
-    falls = start - np.argmax(grows[..., start::-1], -1)
-    end = np.where(rises, stops, np.where(grows[..., : start + 1].any(-1), falls, 0))
-    return sigma_w2 * slope[end], (rises & grows[..., start:].all(-1)).astype(float)
+    surplus = (sigma_w2[:, None] * square + sigma_b2[:, None, None]) / q - 1
+    grows = surplus > 0
+    rises, endless = grows[..., start], grows[..., start:].all(-1)
+    # It settles between the last point at which it grows, on its way from the start, and the next one.
+    last = np.where(rises, start - 1 + np.argmin(grows[..., start:], -1), start - np.argmax(grows[..., start::-1], -1))
+    vanishes = ~grows[..., : start + 1].any(-1)
+    last[vanishes], last[endless] = 0, len(q) - 2
+    low, high = (np.take_along_axis(surplus, (last + i)[..., None], -1)[..., 0] for i in (0, 1))
+    share = np.where(vanishes, 0.0, np.where(endless, 1.0, low / np.where(low > high, low - high, 1.0)))
+    return sigma_w2 * (slope[last] * (1 - share) + slope[last + 1] * share), endless.astype(float)
 
 
 def _depth_scales(phi: Activation, sigma_w2: float, sigma_b2: float) -> tuple[float, float]:
