@@ -103,11 +103,13 @@ def _busy() -> tuple[float, float] | None:
 def machine() -> str:
     """Processor, cores, versions, and which kernels BLAS runs."""
     blas = next((info for info in threadpool_info() if info["user_api"] == "blas" and "numpy" in info["filepath"]), {})
+    forced = [f"OPENBLAS_CORETYPE={os.environ['OPENBLAS_CORETYPE']}"] if os.environ.get("OPENBLAS_CORETYPE") else []
     facts = [
         f"{_processor()}, {WORKERS} cores",
         f"Python {platform.python_version()}, NumPy {np.__version__}",
         f"{blas.get('internal_api', 'BLAS')} {blas.get('version', '')} ({blas.get('architecture', 'unknown')} kernels)",
-        *(f"{name} {_version(name)}" for name in ("torch", "jax")),
+        *forced,
+        *(f"{name} {_version(name)}" for name in ("torch", "jax", "hydra-core", "mlflow")),
     ]
     return "\n".join(facts)
 

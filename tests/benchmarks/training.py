@@ -69,10 +69,10 @@ def rows(setting: Setting) -> Iterator[Row]:
     torch_steps, jax_steps = max(5, 100 // len(setting.sizes)), 2
     found = {
         "peak": sgemm_peak,
-        "ours": _ours(setting),
-        "bare": _ours(setting, "training.measure_every=1000000"),
-        "adam": _ours(setting, "optimizer=adam"),
-        "alone": _ours(setting, workers=1),
+        "ours": steps_of_stacks(setting),
+        "bare": steps_of_stacks(setting, "training.measure_every=1000000"),
+        "adam": steps_of_stacks(setting, "optimizer=adam"),
+        "alone": steps_of_stacks(setting, workers=1),
         "torch": torch_eager(setting.sizes, setting.batch, WORKERS, torch_steps),
         "torch, one thread": torch_eager(setting.sizes, setting.batch, 1, torch_steps),
         "jax": jax_stack(setting.sizes, setting.batch, runs, jax_steps),
@@ -98,7 +98,7 @@ def rows(setting: Setting) -> Iterator[Row]:
         yield Row(what, f"{ratio(times[name], ours):.1f} times" if name in times else MISSING, aim)
 
 
-def _ours(setting: Setting, *overrides: str, workers: int = WORKERS) -> Callable[[], float]:
+def steps_of_stacks(setting: Setting, *overrides: str, workers: int = WORKERS) -> Callable[[], float]:
     """Seconds per step per run while every worker has a stack to train."""
     composer = Composer()
     (first,) = composer.trials([setting.overrides])

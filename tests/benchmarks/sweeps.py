@@ -1,0 +1,107 @@
+"""Whole commands, as a person types them: what a run costs around its training, and how long sweeps take."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from tests.benchmarks.timing import MISSING, Row
+
+ROOT = Path(__file__).parents[2]
+RUNNER, BY_HAND = "runner", "tests.benchmarks.by_hand"
+
+FEW, MANY = 20, 220
+LIGHT = ("training.steps=0", "architecture.widths=[8]", "training.probe.size=2", "tracking=none")
+
+SCHEMES = "scheme=xavier,he"
+BY_HAND_SWEEP = ("epochs=20", "depth=3", "width=128", "batch_size=64")
+SWEEP = (
+    "training.epochs=20",
+    "architecture.depth=3",
+    "architecture.width=128",
+    "training.batch_size=64",
+    "training.measure_every=21",  # statistics by layer at each epoch, as by hand
+)
+SWEEP_RUNS = 200
+# As many of them are done by hand; the rest is reckoned.
+BY_HAND_FEW, BY_HAND_MANY = 2, 22
+
+THOUSAND = ("training.epochs=5", "architecture.widths=[16,16]")
+
+
+@dataclass(frozen=True)
+class Command:
+    """A process that has ended: wall and processor time in seconds, and the most memory it had, in bytes."""
+
+    seconds: float
+    busy: float
+    memory: int
+
+
+def command(module: str, *overrides: str) -> Command:
+    """``python -m module overrides -m`` in a folder of its own; raises RuntimeError where it fails."""
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as said:
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "MLFLOW_DISABLE_TELEMETRY": "true"}
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, *overrides, "-m"], cwd=folder, env=environment, stdout=said, stderr=said
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            said.seek(0)
+            raise RuntimeError(f"{module} {' '.join(overrides)} failed:\n{said.read().decode()[-2000:]}")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return Command(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit)
+
+
+def seeds(runs: int) -> str:
+    return f"seed=range(0,{runs})"
+
+
+def launcher_rows() -> Iterator[Row]:
+    """What a run costs around its training: the difference between sweeps of many runs and of few, that don't train."""
+
+    def a_run(few: int, many: int, *overrides: str) -> float:
+        less, more = (command(RUNNER, *LIGHT, *overrides, seeds(runs)).seconds for runs in (few, many))
+        return (more - less) / (many - few)
+
+    ours = min(a_run(FEW, MANY) for _ in range(2))
+    yield Row("a run that trains no step, all but MLflow", f"{1e3 * ours:.1f} ms", "at most 25")
+    basic = a_run(5, 35, "hydra/launcher=basic", "hydra/sweeper=basic")
+    yield Row("the same with Hydra's own launcher and sweeper", f"{1e3 * basic:.1f} ms")
+
+
+def sweep_rows() -> Iterator[Row]:
+    """A sweep from end to end, against the same one written by hand."""
+    ours = command(RUNNER, SCHEMES, seeds(SWEEP_RUNS // 2), *SWEEP)
+    yield Row(f"{SWEEP_RUNS} runs, 64-3x128-10, 20 epochs, recorded", f"{ours.seconds:.1f} s")
+    yield Row("of the cores' time it used", f"{100 * ours.busy / ours.seconds / (os.cpu_count() or 1):.0f}%")
+    if any(find_spec(name) is None for name in ("torch", "mlflow")):
+        yield Row("faster than by hand (PyTorch, Hydra, MLflow)", MISSING, "at least 5")
+        return
+    few, many = (
+        command(BY_HAND, SCHEMES, seeds(runs // 2), *BY_HAND_SWEEP).seconds for runs in (BY_HAND_FEW, BY_HAND_MANY)
+    )
+    a_run = (many - few) / (BY_HAND_MANY - BY_HAND_FEW)
+    theirs = few + a_run * (SWEEP_RUNS - BY_HAND_FEW)
+    yield Row(
+        f"by hand, reckoned from {BY_HAND_MANY} runs ({a_run:.2f} s each)",
+        f"{theirs:.0f} s",
+    )
+    yield Row("faster than by hand (PyTorch, Hydra, MLflow)", f"{theirs / ours.seconds:.1f} times", "at least 5")
+
+
+def thousand_rows() -> Iterator[Row]:
+    """A thousand runs of a small network."""
+    done = command(RUNNER, SCHEMES, seeds(500), *THOUSAND)
+    yield Row("1,000 runs, 64-2x16-10, 5 epochs, recorded", f"{done.seconds:.0f} s", "at most 120")
+    yield Row("most memory", f"{done.memory / 1e9:.2f} GB", "at most 2")
