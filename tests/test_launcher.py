@@ -15,12 +15,12 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, IntegrationTestSuite, LauncherTestSuite
 from hydra.version import VersionBase
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from packaging.version import Version
 
 import runner
 from runner import stack
-from runner.launcher import given, installed_memory
+from runner.launcher import _libyaml, given, installed_memory
 from runner.schema import StackedLauncher
 from runner.tracking import read
 from runner.trial import Trial
@@ -279,3 +279,14 @@ def test_optuna_asks_for_runs_as_it_goes(tmp_path: Path) -> None:
     assert [run.info.status for run in parents] == ["FINISHED"]
     assert typed(*words, "resume=true", "-m") == 0
     assert directories(tmp_path) == [directory]
+
+
+@pytest.mark.parametrize(
+    "text", ["a: b", "yes", "1e3", "0x10", "", "two\nlines\n", "é ∑", "x" * 200, "word " * 40, "'"]
+)
+def test_yaml_is_written_as_omegaconf_writes_it(text: str) -> None:
+    config = OmegaConf.create({"text": text, "list": [text, None, True, 1.5, 1e-9], text or "empty": {"none": {}}})
+    with _libyaml():
+        written = OmegaConf.to_yaml(config)
+    assert written == OmegaConf.to_yaml(config)
+    assert OmegaConf.create(written) == config
