@@ -79,4 +79,7 @@ def rows() -> Iterator[Row]:
     count = sum(1 for _ in points(recording.outcomes[0]))
     yield Row(f"a run of {count} metric rows, on SQLite, alone", f"{1e3 * median(times['recording']):.0f} ms")
     yield Row(f"the same while {WORKERS} workers train", f"{1e3 * median(busy[1:]):.0f} ms", "at most 60")
-    yield Row("training is slower while runs are recorded by", percent(ratio(times["both"], times["training"]) - 1))
+    yield Row(
+        "training is slower while one run after the other is recorded by",
+        percent(ratio(times["both"], times["training"]) - 1),
+    )
