@@ -12,6 +12,7 @@ from typing import Any
 from runner import parts
 from runner.data.known import Facts, facts
 from weightinit.activations import Activation
+from weightinit.arrays import stream
 from weightinit.laws import Law
 from weightinit.meanfield import CriticalPoint, DepthScales, critical_point, depth_scales
 from weightinit.nn import Moments, Network, Prediction
@@ -20,6 +21,7 @@ from weightinit.statistics import STATISTICS
 
 # A signal that keeps its rms within this factor through the network is called stable, as is its gradient.
 STABLE = 10.0
+SAMPLES = 64
 
 
 @dataclass(frozen=True)
@@ -150,10 +152,11 @@ def _measured(values: Mapping[str, Any]) -> Facts:
 
 
 def _laws(scheme: Scheme, network: Network, seed: int, second_moment: float) -> Mapping[str, Law]:
-    """The laws of the weights: of a scheme without a rule only a draw tells."""
+    """The laws of the weights: of a scheme without a rule only a draw tells. One that looks at data sees noise."""
     if isinstance(scheme, Ruled):
         return scheme.rule_for(network, second_moment).laws(network)
-    return {name: own[0] for name, own in scheme(network, [seed]).laws.items()}
+    noise = stream(seed, "forecast").standard_normal((1, SAMPLES, network.inputs)) * math.sqrt(second_moment)
+    return {name: own[0] for name, own in scheme(network, [seed], noise.astype(network.dtype)).laws.items()}
 
 
 def _variances(network: Network, laws: Mapping[str, Law], layer: str) -> tuple[float, float]:

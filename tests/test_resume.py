@@ -172,7 +172,7 @@ def test_mlflow_gets_what_a_killed_process_did_not_send(tmp_path: Path, monkeypa
     assert (sorted(children), len(runs)) == (sorted(keys), 6)
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert {run.data.tags["mlflow.parentRunId"] for run in children.values()} == {parent.info.run_id}
-    assert {len(run.data.metrics) for run in children.values()} == {8 + 3 + 3 + 2}
+    assert {len(run.data.metrics) for run in children.values()} == {8 + 3 + 4 + 2}
     assert {len(run.inputs.dataset_inputs) for run in children.values()} == {1}
     assert {(run.data.tags["fate"], run.data.tags.get("error", "")) for run in children.values()} == {("finished", "")}
     assert {run.info.end_time for run in children.values()} == {1_700_000_042_500}

@@ -16,7 +16,7 @@ from weightinit.nn import Moments, Network, mlp
 from weightinit.schemes import VarianceScaling
 
 SAMPLES, SIZE = 6, 1.7  # inputs per network, and their second moment
-SILENT = ("constant", "identity")  # their weights have a mean: no theory
+SILENT = ("constant", "identity", "lsuv")  # their weights have a mean or depend on data: no theory
 SCHEMES = sorted(set(FILES) - {"custom", "zeros", *SILENT})
 # Sums of few or very large weights: what they feed is Gaussian too late, or saturates all units.
 SMOOTH = sorted(set(SCHEMES) - {"sparse", "normal", "uniform", "truncated_normal", "siren", "random"})

@@ -54,11 +54,11 @@ class Candidate:
         return math.inf if math.isnan(strays) else strays
 
     @property
-    def simplicity(self) -> tuple[bool, int, int]:
-        """Smaller is simpler: without a number to set, then in the order of a first reading, then by a short name."""
-        kind = self.choice.facts.get("group", "")
-        kinds = catalogue.KINDS
-        return (bool(self.value), kinds.index(kind) if kind in kinds else len(kinds), len(self.name))
+    def simplicity(self) -> tuple[bool, bool, int, int]:
+        """Smaller is simpler: a line in another library, no number to set, early at a first reading, a short name."""
+        kind, kinds = self.choice.facts.get("group", ""), catalogue.KINDS
+        place = kinds.index(kind) if kind in kinds else len(kinds)
+        return ("pytorch" not in self.choice.facts, bool(self.value), place, len(self.name))
 
 
 @dataclass(frozen=True)
