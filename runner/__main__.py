@@ -47,7 +47,7 @@ def main() -> int:
     arguments = _arguments()
     line = sys.argv[1:]
     signal.signal(signal.SIGTERM, _interrupt)
-    gc.set_threshold(50_000, 20, 20)  # configurations are many small objects: looking through them costs a fifth
+    gc.set_threshold(20_000, 10, 10)  # configurations are many small objects: looking through them costs a fifth
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # so that scheme._target_=mine.Scheme finds mine.py here
     schema.register()
