@@ -5,8 +5,12 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import os
 import re
+import subprocess
+import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,7 +21,9 @@ import pytest
 
 from runner import page
 from runner.comparison import frames
+from runner.tracking.address import silence
 from tests.browser import INSTALLED, Browser, browser
+from tests.commands import started
 from tests.recorded import run, seeds
 
 VOID = {"meta", "link", "br", "img", "input", "hr", "circle", "rect", "path"}
@@ -170,6 +176,7 @@ def test_what_users_write_is_escaped() -> None:
     text = rendered(recorded, name=evil, overrides=[f"x={evil}"])
     found = Page(text)
     assert not found.of("img")
+    assert "<" not in found.script("data")
     assert len(found.of("script")) == 3
     assert "secret" not in rendered(recorded)
     charts = json.dumps(json.loads(found.script("data"))["charts"])
@@ -254,6 +261,49 @@ def test_on_a_phone_nothing_stands_out_of_the_page(window: Browser) -> None:
     window.call("POST", "/goog/cdp/execute", cmd="Emulation.setDeviceMetricsOverride", params=device)
     window.wait("return innerWidth == 390")
     assert window.run("return document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not INSTALLED, reason="needs Chromium and its driver")
+def test_mlflow_shows_the_page_of_a_sweep(tmp_path: Path) -> None:
+    port = 5983
+    words = ("architecture.depth=2", "architecture.width=8", "training.steps=3", f"outputs={tmp_path / 'outputs'}")
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{tmp_path}/server.db", "--artifacts-destination", f"{tmp_path}/kept"]
+    server = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path, start_new_session=True
+    )
+    try:
+        deadline = time.monotonic() + 90
+        while silence(uri := f"http://127.0.0.1:{port}"):
+            assert time.monotonic() < deadline
+        sweep = started("scheme=xavier,he", "seed=0,1", *words, f"tracking.uri={uri}", "-m")
+        sweep.communicate(timeout=120)
+        assert sweep.returncode == 0
+        found = json.loads(ask(f"{uri}/api/2.0/mlflow/runs/search", experiment_ids=["1"]))["runs"]
+        (parent,) = (one["info"] for one in found if all(tag["key"] != "trial_key" for tag in one["data"]["tags"]))
+        with browser(tmp_path / "profile") as opened:
+            place = f"#/experiments/{parent['experiment_id']}/runs/{parent['run_id']}/artifacts/report.html"
+            opened.call("POST", "/url", url=f"{uri}/{place}")
+            opened.wait("return document.querySelector('iframe.mlflow-html-iframe') !== null", 60)
+            frame = opened.call("POST", "/element", using="css selector", value="iframe.mlflow-html-iframe")
+            opened.call("POST", "/frame", id=frame)
+            opened.wait("return document.documentElement.dataset.ready")
+            opened.run("document.querySelector('.chart').scrollIntoView()")
+            opened.wait(DRAWN)
+            opened.click(".switches button[data-group='1']")
+            opened.wait("return document.querySelectorAll('.switches button[aria-pressed=false]').length == 1")
+    finally:
+        os.killpg(server.pid, 9)
+        server.wait()
+
+
+def ask(address: str, **body: Any) -> bytes:
+    """What a server answers."""
+    request = urllib.request.Request(address, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        content: bytes = answer.read()
+    return content
 
 
 def test_in_the_dark_the_page_and_its_charts_are_dark(window: Browser) -> None:

@@ -231,7 +231,11 @@ def test_test_data_chooses_no_rate_and_a_diverged_run_counts_as_worst() -> None:
         and t.config["optimizer"]["learning_rate"] == 0.1 and t.config["seed"] < 2 else (t, o)
         for t, o in changed
     ]  # fmt: skip
-    for recorded, expected in ((changed, 0.1), (lost, 0.01)):
+    failed = [
+        (t, o if t.config["optimizer"]["learning_rate"] == 0.01 else replace(o, fate="failed", summary={}, error="no"))
+        for t, o in changed
+    ]
+    for recorded, expected in ((changed, 0.1), (lost, 0.01), (failed, 0.01)):
         tables = frames(recorded)
         found = tuned(compare(*tables), *tables)
         assert found is not None
