@@ -39,6 +39,7 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | None = None) -> tupl
     session = sweep.session(command, trials)
     recorder = Recorder(session, trials[0].tracking, [trial.key for trial in trials])
     if not recorder.complete:
+        # Without trials, threads: processes would start the caller's script again.
         with recorder, given(settings) as resources:
             missing = [trial for trial in trials if recorder.recall(trial) is None]
             sweep.execute(missing, recorder, **resources)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -22,7 +21,7 @@ from hydra.errors import CompactHydraException
 from omegaconf import DictConfig, open_dict
 from omegaconf._utils import OmegaConfDumper
 
-from runner import schema, sweep
+from runner import schema, stack, sweep, worker
 from runner.composition import Composer, own
 from runner.progress import Progress
 from runner.records import Outcome, Rows
@@ -35,6 +34,10 @@ if TYPE_CHECKING:
 
 # Seconds between two signs of progress.
 REFRESH = 0.1
+# Seconds of training on one core from which processes are worth their start. Threads share Python's lock, with each
+# other and with what records: on two cores, two of them train 1.5 times as fast as one, and two processes twice.
+LONG = 10.0
+THREADS, PROCESSES = "concurrent.futures.ThreadPoolExecutor", "concurrent.futures.ProcessPoolExecutor"
 
 
 class Jobs:
@@ -82,7 +85,7 @@ class Jobs:
 
     def run_all(self, trials: Sequence[Trial], settings: DictConfig) -> None:
         """Trains them as the launcher of these settings would, where they are not Hydra's jobs."""
-        with given(settings) as resources:
+        with given(settings, trials) as resources:
             self.run(trials, **resources)
 
     def record(self, recorded: Sequence[tuple[Trial, Outcome]]) -> None:
@@ -145,7 +148,7 @@ def launch(launcher: StackedLauncher, job_overrides: Sequence[Sequence[str]], fi
             trials = [active.trial(job, job.hydra) for job in jobs]
         except (ValueError, TypeError) as error:
             raise CompactHydraException(f"runner: {error}") from error
-        with given(launcher) as resources:
+        with given(launcher, trials) as resources:
             active.run(trials, **resources)
     returns = []
     for number, job in enumerate(jobs, start=first):
@@ -212,7 +215,7 @@ def check(settings: DictConfig) -> None:
             f"got {settings.max_workers}. Pass hydra.launcher.max_workers=null."
         )
     try:
-        _locate(settings.executor)
+        _locate(settings.executor or THREADS)
     except Exception as error:
         raise ValueError(
             "hydra.launcher.executor must be the address of a class with the interface of concurrent.futures' "
@@ -222,20 +225,21 @@ def check(settings: DictConfig) -> None:
 
 
 @contextmanager
-def given(settings: Any) -> Iterator[Resources]:
+def given(settings: Any, trials: Sequence[Trial] = ()) -> Iterator[Resources]:
     """What the settings of the stacked launcher give to train with; nothing where they are another launcher's.
 
-    Left by an exception, the executor drops what has not started, and its processes end.
+    ``trials``: what is to be trained, so that an executor may be chosen. Left by an exception, the executor drops what
+    has not started, and its processes end.
     """
     if not hasattr(settings, "executor"):
         yield {}
         return
     workers = settings.max_workers or cores()
-    made: Any = _locate(settings.executor)
+    long = sum(map(stack.seconds, trials)) > LONG
+    made: Any = _locate(settings.executor or (PROCESSES if long else THREADS))
     options: dict[str, Any] = {}
     if isinstance(made, type) and issubclass(made, ProcessPoolExecutor):
-        # Ctrl-C reaches every process of a terminal; what becomes of the workers is for this one to say.
-        options = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
+        options["initializer"] = worker.follow
         options["mp_context"] = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
     others = multiprocessing.active_children()
     pool: Executor = made(max_workers=workers, **options)

@@ -87,13 +87,14 @@ class StackedLauncher:
     """How stacks are trained.
 
     ``memory``: share of the machine's memory that the stacks at work may take; ``max_workers``: how many are at work,
-    null for one a core; ``executor``: where, any class with the interface of ``concurrent.futures``' executors.
+    null for one a core; ``executor``: where, any class with the interface of ``concurrent.futures``' executors; null
+    for threads, or for processes where a sweep is long enough to be worth their start.
     """
 
     _target_: str = "hydra_plugins.weightinit.StackedLauncher"
     memory: float = 0.5
     max_workers: int | None = None
-    executor: str = "concurrent.futures.ThreadPoolExecutor"
+    executor: str | None = None
 
 
 @dataclass

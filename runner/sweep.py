@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import math
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
@@ -17,12 +15,11 @@ from typing import Protocol, TypedDict
 
 import pandas as pd
 
-from runner import comparison, figures, page, stack
+from runner import comparison, figures, page, stack, worker
 from runner.composition import Command
-from runner.records import Outcome, Rows, Session
+from runner.records import Outcome, Session
 from runner.text import PAGE
 from runner.tracking import files, sessions
-from runner.training import train
 from runner.trial import Trial
 
 # Seconds between two looks at how far the workers are.
@@ -77,7 +74,7 @@ def execute(
     stacks = deque(stack.plan(trials, workers=workers, memory=memory))
     if executor is None:
         while stacks:
-            record(indices := stacks.popleft(), _train([trials[index] for index in indices], progress))
+            record(indices := stacks.popleft(), worker.train([trials[index] for index in indices], progress))
             while sink.send():
                 pass
     else:
@@ -102,7 +99,7 @@ def _execute(
         while stacks or running or sending:
             while stacks and len(running) < 2 * workers and sink.waiting < QUEUE:
                 indices = stacks.popleft()
-                running[executor.submit(_train, [trials[index] for index in indices], steps)] = indices
+                running[executor.submit(worker.train, [trials[index] for index in indices], steps)] = indices
             done, _ = wait(running, timeout=0 if sending else REFRESH, return_when=FIRST_COMPLETED)
             for future in done:
                 record(indices := running[future], future.result())
@@ -136,19 +133,6 @@ class _Steps:
         with self.lock:
             count, self.count = self.count, 0
         return count
-
-
-def _train(trials: Sequence[Trial], progress: Callable[[int], None] | None) -> list[Outcome]:
-    """The outcomes of a stack. Where it raises, its runs are tried one by one, so that the culprit fails alone."""
-    start = time.time()
-    try:
-        return train(trials, progress=progress or (lambda steps: None))
-    except Exception as error:
-        if len(trials) > 1:
-            return [outcome for trial in trials for outcome in _train([trial], progress)]
-        logging.getLogger(__name__).info("run %s failed", trials[0].name, exc_info=True)
-        text = f"{type(error).__name__}: {error}"
-        return [Outcome(trials[0].key, "failed", Rows.of(()), {}, start, time.time(), error=text)]
 
 
 def draw(session: Session, runs: pd.DataFrame, curves: pd.DataFrame) -> Mapping[str, Path]:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,6 +24,7 @@ from packaging.version import Version
 
 import runner
 from runner import stack
+from runner.composition import Composer
 from runner.launcher import _libyaml, given, installed_memory
 from runner.schema import StackedLauncher
 from runner.tracking import read
@@ -229,6 +234,30 @@ def test_processes_end_with_their_executor() -> None:
             time.sleep(0.01)
         raise KeyboardInterrupt
     assert time.monotonic() - start < 30
+
+
+def test_a_long_sweep_trains_in_processes_and_a_short_one_in_threads() -> None:
+    composer = Composer()
+    (short,), (long,) = (composer.trials([[*SMALL, f"training.steps={steps}"]]) for steps in (20, 10**7))
+    for trial, kind in ((short, ThreadPoolExecutor), (long, ProcessPoolExecutor)):
+        with given(StackedLauncher(), [trial]) as resources:
+            assert type(resources["executor"]) is kind
+
+
+def test_processes_end_with_a_parent_that_was_killed() -> None:
+    script = (
+        "import os, signal, runner.launcher, runner.schema\n"
+        "settings = runner.schema.StackedLauncher(executor=runner.launcher.PROCESSES, max_workers=1)\n"
+        "with runner.launcher.given(settings) as resources:\n"
+        "    print(resources['executor'].submit(os.getpid).result(), flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    parent = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert parent.returncode == -signal.SIGKILL, parent.stderr
+    stat, deadline = Path(f"/proc/{int(parent.stdout)}/stat"), time.monotonic() + 20
+    while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z":  # dead, and not yet buried
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_the_function_gives_what_the_command_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,7 +107,7 @@ def stacks(monkeypatch: pytest.MonkeyPatch) -> Callable[[Train], list[Any]]:
 
     def prepare(train: Train) -> list[Any]:
         monkeypatch.setattr(sweep.stack, "plan", lambda runs, **_: [[i, i + 1] for i in range(0, len(runs), 2)])
-        monkeypatch.setattr(sweep, "_train", train)
+        monkeypatch.setattr(sweep.worker, "train", train)
         return [SimpleNamespace(key=str(index), plan=SimpleNamespace(steps=1)) for index in range(10)]
 
     return prepare
