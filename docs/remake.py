@@ -29,7 +29,8 @@ def main() -> None:
     text = README.read_text(encoding="utf-8")
     picture = re.findall(r"^    (python -m runner .+)$", text, re.MULTILINE)[0]
     said = output(picture.replace("runner", "runner tracking=none outputs=outputs/gallery", 1))
-    shutil.copy(ROOT / said.split()[-1] / "figures" / "layers.png", ROOT / "docs")
+    folder = re.findall(r"^files: +(.+)$", said, re.MULTILINE)[0]
+    shutil.copy(ROOT / folder / "figures" / "layers.png", ROOT / "docs")
     text = re.sub(
         r"^```console\n\$ (.+)\n[^`]*```$",
         lambda block: f"```console\n$ {block[1]}\n{output(block[1])}```",
