@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import threading
+import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 from statistics import median
 
-from runner import stack
+from runner import stack, worker
 from runner.composition import Composer
 from runner.training import train
 from runner.trial import Trial
@@ -111,16 +111,18 @@ def steps_of_stacks(setting: Setting, *overrides: str, workers: int = WORKERS) -
 
 def _step_seconds(stacks: Sequence[Sequence[Trial]], workers: int, epoch: int) -> float:
     """Seconds per step per run, from the first epoch's end to the last step: what the ends cost is not a step's."""
-    total = [0.0, 0]
-    lock = threading.Lock()
+    seconds, steps = zip(*_processes(workers).map(partial(_timed, epoch=epoch), stacks), strict=True)
+    return sum(seconds) / sum(steps) / workers
 
-    def work(trials: Sequence[Trial]) -> None:
-        times: list[float] = []
-        train(trials, progress=lambda steps: times.append(time.perf_counter()))
-        with lock:
-            total[0] += times[-1] - times[epoch - 1]
-            total[1] += len(trials) * (len(times) - epoch)
 
-    with ThreadPoolExecutor(workers) as executor:
-        list(executor.map(work, stacks))
-    return total[0] / total[1] / workers
+def _timed(trials: Sequence[Trial], epoch: int) -> tuple[float, int]:
+    """Seconds of a stack's steps after its first epoch, and how many steps of a run those are."""
+    times: list[float] = []
+    train(trials, progress=lambda steps: times.append(time.perf_counter()))
+    return times[-1] - times[epoch - 1], len(trials) * (len(times) - epoch)
+
+
+@cache
+def _processes(workers: int) -> ProcessPoolExecutor:
+    """Workers as a long sweep has them."""
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), worker.follow)
