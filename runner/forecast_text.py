@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Sequence
 
 from runner.forecast import STABLE, Forecast, Growth
+from runner.judgement import EACH, signal_fate
 from runner.text import Column, number, setting, table
 from weightinit.meanfield import DepthScales, critical_point
 
@@ -43,10 +44,11 @@ def sweep_text(forecasts: Sequence[Forecast]) -> str:
         ("trainable\ndepth", [_trainable(forecast) for forecast in forecasts]),
     ):
         columns.append(Column(header, [_cell(value) for value in values]))
-    columns.append(Column("fate", [forecast.fate for forecast in forecasts], left=True))
+    columns.append(Column("fate", [_fate(forecast) for forecast in forecasts], left=True))
     notes = [
         "forward, backward: factor of the mean square from layer to layer; critical: the sigma_w2 = fan_in Var[w] that",
-        "this activation needs at this sigma_b2; trainable depth: about 6 xi_c layers (Schoenholz et al. 2017)",
+        "this activation needs at this sigma_b2; trainable depth: about 6 xi_c layers (Schoenholz et al. 2017);",
+        "fate: of the activations' mean square from layer to layer, or of the gradient where that is stable",
     ]
     return "\n".join([*table(columns, broken=True), *notes])
 
@@ -140,6 +142,16 @@ def _advice(forecast: Forecast) -> list[str]:
     if forecast.better is None:
         return [said, "Nor are critical and autoinit stable here: add normalization, or take another activation."]
     return [said, f"Stable is {forecast.better}"]
+
+
+def _fate(forecast: Forecast) -> str:
+    """In the words of a sweep's column of theory."""
+    if math.isnan(forecast.left):
+        return "unknown"
+    growth, back = (
+        math.log(one.whole) / 2 if one.whole > 0 else math.nan for one in (forecast.signal, forecast.gradient)
+    )
+    return signal_fate(math.sqrt(forecast.left), growth, forecast.depth - 1, back).replace(EACH, "")
 
 
 def _critical_w2(forecast: Forecast) -> float:

@@ -17,6 +17,7 @@ from weightinit.schemes import Initialized
 
 # The chance of a false alarm in a run's audit: sweeps have thousands of runs.
 LEVEL = 1e-6
+EACH = " at each layer"
 JACOBIAN = ("jacobian_mean_s2", "jacobian_spread")
 
 
@@ -110,8 +111,8 @@ def signal_fate(rms: float, growth: float, between: int, gradient: float, scatte
     if abs(growth) > math.log(1000):
         return f"{'explodes' if growth > 0 else 'vanishes'}, x{number(factor, 2)}"
     if abs(abs(math.log2(factor)) - 1) < 0.15:
-        return f"{'doubles' if growth > 0 else 'halves'} at each layer"
-    return f"x{number(factor, 2)} at each layer"
+        return f"{'doubles' if growth > 0 else 'halves'}{EACH}"
+    return f"x{number(factor, 2)}{EACH}"
 
 
 def audited(network: Network, initialized: Initialized, run: int) -> tuple[str, int | None]:

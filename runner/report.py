@@ -14,7 +14,7 @@ import pandas as pd
 
 from runner.comparison import STEPS, Comparison, called, compare, frames
 from runner.fate import signal_text
-from runner.judgement import deviation
+from runner.judgement import EACH, deviation
 from runner.records import Outcome, Rows
 from runner.text import Column, label, look_lines, number, plain, setting, short, table
 from runner.tuning import Tuned, tuned_lines
@@ -27,7 +27,6 @@ WIDTH = 100
 LAYERS = 9  # columns of a single run's table
 SHOWN = 40  # groups in a sweep's table
 MARKS = "*†‡§"
-EACH = " at each layer"
 DEEP = 30  # layers that a footnote looks ahead to
 
 
