@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -137,14 +138,17 @@ def _train(
         elif command.config.resume:
             _say(f"nothing to resume below {_relative(session.directory.parent)}: starting anew")
         status: Status | None = None
-        if shortlist is not None:
-            jobs.run_all(trials, command.config.hydra.launcher)
-        else:
-            try:
+        try:
+            if shortlist is not None:
+                jobs.run_all(trials, command.config.hydra.launcher)
+            else:
                 _job()
-            except SystemExit:  # Hydra has said why
-                status = "FAILED"
-        if not jobs.outcomes:
+        except SystemExit:  # Hydra has said why
+            status = "FAILED"
+        except CompactHydraException as error:
+            print(error, file=sys.stderr)
+            status = "FAILED"
+        if not jobs.outcomes or (status and shortlist is not None):
             recorder.finish(status="FAILED")
             return FAILED
         page = cache(lambda: _page(session, command, trials, jobs.outcomes, shortlist))

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -79,9 +79,20 @@ class Jobs:
         return self.outcomes[trial.key]
 
     def run(self, trials: Sequence[Trial], **resources: Unpack[Resources]) -> None:
-        """Trains what has no outcome yet."""
+        """Trains what has no outcome yet. Raises CompactHydraException where that can't go on."""
         missing = {trial.key: trial for trial in trials if trial.key not in self.outcomes}
-        sweep.execute(list(missing.values()), self, progress=self.stepped, **resources)
+        try:
+            sweep.execute(list(missing.values()), self, progress=self.stepped, **resources)
+        except OSError as error:
+            raise CompactHydraException(
+                f"runner: stopped, since nothing can be recorded ({error}). What had finished is kept. "
+                "To do the rest, add resume=true to the command."
+            ) from error
+        except BrokenExecutor as error:
+            raise CompactHydraException(
+                "runner: stopped, since a worker process died, perhaps for want of memory. What had finished is kept. "
+                "To do the rest with one worker, add resume=true hydra.launcher.max_workers=1 to the command."
+            ) from error
 
     def run_all(self, trials: Sequence[Trial], settings: DictConfig) -> None:
         """Trains them as the launcher of these settings would, where they are not Hydra's jobs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -27,7 +28,7 @@ from runner import stack
 from runner.composition import Composer
 from runner.launcher import _libyaml, given, installed_memory
 from runner.schema import StackedLauncher
-from runner.tracking import read
+from runner.tracking import files, read
 from runner.trial import Trial
 from tests.commands import FOR_OPTUNA, ROOT, assert_same_records, directories, mlflow_runs, started, typed
 
@@ -191,6 +192,36 @@ def test_processes_may_take_the_place_of_threads(tmp_path: Path) -> None:
     pool = "hydra.launcher.executor=concurrent.futures.ProcessPoolExecutor"
     assert typed(*words, f"outputs={tmp_path}/processes", pool, "hydra.launcher.max_workers=1", "-m") == 0
     assert_same_records(directories(tmp_path / "threads")[0], directories(tmp_path / "processes")[0])
+
+
+def test_a_worker_that_dies_stops_the_sweep_with_what_had_finished(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (*SMALL, "scheme=custom", "scheme._target_=tests.schemes_for_tests.DiesAtSeed", "tracking=none")
+    pool = ("hydra.launcher.executor=concurrent.futures.ProcessPoolExecutor", "hydra.launcher.max_workers=1")
+    # One run at a time: the first has been recorded when the second's worker dies.
+    swept = ("+scheme.seed=1", "seed=0,1", "hydra.sweeper.max_batch_size=1", f"outputs={tmp_path}")
+    assert typed(*words, *pool, *swept, "-m") == 1
+    out, err = capsys.readouterr()
+    assert "a worker process died" in err
+    assert "resume=true hydra.launcher.max_workers=1" in err
+    assert "Traceback" not in out + err
+    runs, _ = read(directories(tmp_path)[0])
+    assert runs["seed"].tolist() == [0]
+
+
+def test_a_full_disk_stops_the_sweep_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files, "write", full)
+    assert typed(*SMALL, "seed=0,1", "tracking=none", f"outputs={tmp_path}", "-m") == 1
+    out, err = capsys.readouterr()
+    assert "nothing can be recorded ([Errno 28] No space left on device)" in err
+    assert "resume=true" in err
+    assert "Traceback" not in out + err
 
 
 @pytest.mark.parametrize(

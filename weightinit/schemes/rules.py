@@ -180,7 +180,11 @@ class Identity(_Basic):
 
 @dataclass(frozen=True)
 class Sparse(_Basic):
-    """``nonzero`` incoming weights of each unit from N(0, std²), the others zero."""
+    """``nonzero`` incoming weights of each unit from N(0, std²), the others zero.
+
+    Theory takes a unit's sum for Gaussian, which for few terms is nearly so: of 15 at relu the correlation after four
+    layers is .024 below theory's (1,500 networks), of 60 a quarter of that.
+    """
 
     nonzero: int = 15
     std: float = 1.0
