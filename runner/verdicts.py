@@ -57,7 +57,9 @@ def _top(comparison: Comparison, rows: Sequence[Mapping[Any, Any]]) -> str:
     if len(top) == 1:
         text = f"{prefix}{names[0]} is best, with {_reached(best)}"
     else:
-        text = f"{prefix}{_listed(names)} are tied for the best, {names[0]} with {_reached(top[0])}"
+        few = any(too_few(comparison, row["seeds"]) for row in top)
+        so = "are not told apart by so few seeds" if few else "are tied for the best"
+        text = f"{prefix}{_listed(names)} {so}, {names[0]} with {_reached(top[0])}"
         if math.isfinite(top[0]["steps"]) and len({row["steps"] for row in top}) > 1:
             text += f" and the fewest steps to {threshold_text(comparison)}"
     for verdict, words in (("better", "better on test data"), ("worse", "worse"), ("diverged", "diverged")):

@@ -16,6 +16,7 @@ from runner.comparison import compare, frames
 from runner.progress import Progress
 from runner.report import SHOWN, WIDTH, compare_line, run_text, sweep_text
 from runner.text import number, setting
+from runner.verdicts import answer
 from tests.recorded import run, seeds
 
 
@@ -350,6 +351,7 @@ def test_few_seeds_are_not_a_tie(count, told):
         for s in range(count)
     ]
     assert f"{told}, {count} pairs" in text_of(recorded)
+    assert ("not told apart by so few seeds" in answer(compare(*frames(recorded)))) == (count == 3)
     many = recorded + [run(f"s{g}", seed=s, test_accuracy=0.9) for g in range(6) for s in range(count)]
     assert ("too few seeds to tell" in text_of(many)) == (count == 3)
 
