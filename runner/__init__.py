@@ -33,6 +33,10 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | None = None) -> tupl
         raise ValueError(
             "run() takes sweeps that list their values; one that makes them up as it goes needs the shell."
         )
+    if (mode := command.config.mode.name) != "train":
+        raise ValueError(
+            f"run() trains, so mode must be train; got {mode!r}. Use the shell: python -m runner mode={mode}."
+        )
     settings = command.config.hydra.launcher
     check(settings)
     trials = sweep.named(composer.trials(command.runs))

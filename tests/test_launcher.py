@@ -304,6 +304,11 @@ def test_the_function_gives_what_the_command_records(tmp_path: Path, monkeypatch
     assert_same_records(directories(tmp_path / "function")[0], directories(tmp_path / "basic")[0])
 
 
+def test_the_function_refuses_what_is_no_sweep() -> None:
+    with pytest.raises(ValueError, match="mode must be train; got 'forecast'"):
+        runner.run(["mode=forecast"])
+
+
 @FOR_MLFLOW
 def test_two_sweeps_at_once_on_a_new_store_lose_nothing(tmp_path: Path) -> None:
     sweeps = [started(*SMALL, f"scheme={s}", "seed=range(0,8)", f"outputs={tmp_path}", "-m") for s in ("he", "xavier")]
