@@ -36,7 +36,8 @@ def main() -> None:
                 print(f"  {row.what:62}{row.value:>12}   {row.aim}".rstrip(), flush=True)
     print(f"\n{time.perf_counter() - start:.0f} s", end="")
     for share in others:
-        print(f"; other programs took {percent(share)} of the cores: times are too long, ratios less so", end="")
+        much = ": times are too long, ratios less so" if share > 0.02 else ""
+        print(f"; other programs took {percent(max(share, 0.0))} of the cores{much}", end="")
     print()
 
 
