@@ -38,7 +38,7 @@ def draw(name: str, command: str) -> None:
     if "mode=" not in command:  # a sweep for its picture alone, which is not to be the latest
         command = command.replace("runner", "runner tracking=none outputs=outputs/gallery", 1)
     said = output(command.replace("mode.figures=pictures", "mode.figures=outputs/gallery"))
-    told = dict(re.findall(r"^(files|page|figures): +(.+)$", said, re.MULTILINE))
+    told = dict(re.findall(r"^(files|page): +(.+)$", said, re.MULTILINE))
     to = ROOT / "docs" / f"{name}.png"
     if name == "page":
         photograph((ROOT / told["page"]).as_uri(), to)

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+import pandas as pd
+
 from runner.comparison import SIGNIFICANCE, Comparison
 from runner.inference import smallest_shown
 from runner.text import label, number, plain
@@ -37,7 +39,7 @@ def answer(comparison: Comparison) -> str:
     if not ranked:
         return "There is no ranking, since no two groups that compete finished two seeds in common."
     if len(ranked) <= SETTINGS:
-        text = ". ".join(_top(comparison, rows.to_dict("records")) for rows in ranked)
+        text = ". ".join(_top(comparison, rows) for rows in ranked)
         return f"{text}."
     firsts: dict[str, int] = {}
     for rows in ranked:
@@ -47,8 +49,9 @@ def answer(comparison: Comparison) -> str:
     return f"Best, or tied with the best: {', '.join(f'{name} in {n} of {len(ranked)}' for name, n in order)} settings."
 
 
-def _top(comparison: Comparison, rows: Sequence[Mapping[Any, Any]]) -> str:
-    """Who is ahead in one context, in the order of the places."""
+def _top(comparison: Comparison, groups: pd.DataFrame) -> str:
+    """Who is ahead in one context, whose groups are in the order of the places."""
+    rows = groups.to_dict("records")
     (best,) = (row for row in rows if row["verdict"] == "best")
     top = [row for row in rows if row["verdict"] in ("best", "tied")]
     names = [_own_label(comparison, row) for row in top]
@@ -57,7 +60,8 @@ def _top(comparison: Comparison, rows: Sequence[Mapping[Any, Any]]) -> str:
     if len(top) == 1:
         text = f"{prefix}{names[0]} is best, with {_reached(best)}"
     else:
-        few = any(too_few(comparison, row["seeds"]) for row in top)
+        tied = comparison.pairs["group"].isin(groups.index[groups["verdict"] == "tied"])
+        few = any(too_few(comparison, pairs) for pairs in comparison.pairs.loc[tied, "pairs"])
         so = "are not told apart by so few seeds" if few else "are tied for the best"
         text = f"{prefix}{_listed(names)} {so}, {names[0]} with {_reached(top[0])}"
         if math.isfinite(top[0]["steps"]) and len({row["steps"] for row in top}) > 1:

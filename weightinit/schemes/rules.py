@@ -183,7 +183,7 @@ class Sparse(_Basic):
     """``nonzero`` incoming weights of each unit from N(0, std²), the others zero.
 
     Theory takes a unit's sum for Gaussian, which for few terms is nearly so: of 15 at relu the correlation after four
-    layers is .024 below theory's (1,500 networks), of 60 a quarter of that.
+    layers is .024 below theory's (2,000 networks), of 60 a quarter of that.
     """
 
     nonzero: int = 15
