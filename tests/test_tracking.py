@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,8 +24,9 @@ import yaml
 
 from runner.comparison import frames
 from runner.records import Outcome, Rows, Session, Tracking
-from runner.tracking import Recorder, files, metric_name, read
+from runner.tracking import Recorder, files, metric_name, read, tables
 from runner.tracking.address import locate, silence, viewer, without_password
+from runner.tracking.entries import entry
 from runner.tracking.facts import _source
 from runner.tracking.metrics import BUDGET, points, thin
 from runner.tracking.notes import LONGEST_TAG
@@ -170,7 +173,7 @@ def test_what_is_said_of_a_run_comes_back_from_its_files(tmp_path: Path) -> None
     back = files.outcomes(tmp_path)
     assert [back[one.key].words for _, one in runs] == [words, {}]
     assert back[runs[0][1].key].summary["test_accuracy"] == 0.96
-    assert Store(session(tmp_path), tracking(tmp_path))._tags_of(*runs[0]).items() >= words.items()
+    assert entry(*runs[0], session(tmp_path), {}).tags.items() >= words.items()
 
 
 def test_thinning_keeps_the_ends_and_never_repeats() -> None:
@@ -595,27 +598,91 @@ def test_a_locked_database_is_tried_again_and_other_errors_are_not(tmp_path: Pat
     assert len(calls) == 5
 
 
+@pytest.mark.parametrize("way", ["client", "tables"])
 def test_what_mlflow_missed_is_sent_at_the_end(
-    client: Any, outputs: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    client: Any, outputs: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, way: str
 ) -> None:
     """The store fails once in the middle of a run: the run is there once, and complete."""
     first, second = trial(seed=0), trial(seed=1)
-    with Recorder(session(outputs / "gap", name="gap"), tracking(outputs, experiment="gap")) as recorder:
+    name = f"gap {way}"
+    if way == "client":
+        monkeypatch.setattr(tables, "known", lambda: False)
+    with Recorder(session(outputs / name, name=name), tracking(outputs, experiment=name)) as recorder:
         assert recorder.store is not None
         with monkeypatch.context() as patch:
-            patch.setattr(recorder.store._client, "set_terminated", lambda *args: 1 / 0)
+            if way == "client":
+                patch.setattr(recorder.store._client, "set_terminated", lambda *args: 1 / 0)
+            else:  # with the run in its table, in a transaction that is not closed
+                patch.setattr(tables, "_connect", lambda *args: 1 / 0)
             put(recorder, first, outcome(first))
         put(recorder, second, outcome(second))
-        assert len(runs_of(client, "gap")) == 2
-    runs = runs_of(client, "gap")
+        assert len(runs_of(client, name)) == (2 if way == "client" else 1)
+    runs = runs_of(client, name)
     assert [(run.info.run_name, run.info.status) for run in runs] == [
-        ("gap", "FINISHED"), ("he s0", "FINISHED"), ("he s1", "FINISHED"),
+        (name, "FINISHED"), ("he s0", "FINISHED"), ("he s1", "FINISHED"),
     ]  # fmt: skip
     found = {run.info.run_name: run for run in runs}
     assert len(client.get_metric_history(found["he s0"].info.run_id, "weight_std/output")) == 11
     assert len(found["he s0"].inputs.dataset_inputs) == 1
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "division by zero" in caplog.text
+
+
+def contents(file: Path) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of a database, sorted; ids that MLflow draws stand under the name of what they are drawn for."""
+    with closing(sqlite3.connect(file)) as database:
+        names = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        found = {name: database.execute(f"SELECT * FROM {name}").fetchall() for name in names}
+        known = {
+            **{id: f"run {name}" for id, name in database.execute("SELECT run_uuid, name FROM runs")},
+            **{id: f"data {name}" for id, name in database.execute("SELECT dataset_uuid, name FROM datasets")},
+        }
+        into = "SELECT input_uuid, destination_id FROM inputs"
+        known |= {id: f"input of {known[run]}" for id, run in database.execute(into)}
+
+    def plain(value: Any) -> Any:
+        return re.sub(r"[0-9a-f]{32}", lambda id: known.get(id[0], id[0]), value) if isinstance(value, str) else value
+
+    return {name: sorted(tuple(map(plain, row)) for row in rows) for name, rows in found.items()}
+
+
+def test_tables_hold_what_the_client_would_put_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row by row, in every table that MLflow has; a run that failed, one that diverged and another data set among."""
+    monkeypatch.setattr("time.time", lambda: END)
+    runs = [(of, outcome(of)) for of in (trial("he"), trial("xavier"), trial("he", 1), trial("he", 2))]
+    runs[1] = (runs[1][0], outcome(runs[1][0], fate="failed", error="ValueError: no", summary={}, rows=Rows.of(())))
+    runs[2] = (runs[2][0], outcome(runs[2][0], fate="diverged", diverged_at_step=7))
+    runs[3][0].dataset.digest = "another"
+    found = {}
+    for way in ("client", "tables"):
+        if way == "client":
+            monkeypatch.setattr(tables, "known", lambda: False)
+        else:
+            monkeypatch.undo()
+            monkeypatch.setattr("time.time", lambda: END)
+            assert tables.known()
+        store = Store(session(tmp_path), tracking(tmp_path / way))
+        (tmp_path / way).mkdir()
+        store.open("same")
+        for part in (runs[:1], runs[1:]):
+            store.send(part)
+        store.close("FINISHED", {}, {})
+        found[way] = contents(tmp_path / way / "mlflow.db")
+        found[way] = {
+            name: [tuple(str(value).replace(f"/{way}/", "/") for value in row) for row in rows]
+            for name, rows in found[way].items()
+        }
+        texts = (tmp_path / way / "mlartifacts").rglob("config.yaml")
+        assert [text.read_text().splitlines()[1] for text in texts] == ["outputs: outputs"] * 4
+    assert {len(found["tables"][name]) for name in ("runs", "inputs", "datasets")} == {5, 4, 2}
+    assert found["tables"] == found["client"]
+
+
+def test_tables_that_are_not_known_are_left_to_the_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(tables._COLUMNS, "metrics", "key value timestamp step run_uuid")
+    monkeypatch.setattr(tables, "insert", lambda *args: 1 / 0)
+    record_four(tmp_path, "he")
+    assert len(contents(tmp_path / "mlflow.db")["runs"]) == 5
 
 
 ANOTHER_PROCESS = """

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from runner.comparison import describe, frames
+from runner.comparison import frames
 from runner.records import Outcome, Session, Tracking
 from runner.text import PAGE
 from runner.tracking import files, models, sessions
@@ -32,8 +33,6 @@ __all__ = ["Recorder", "metric_name", "read"]
 PAUSE = 30.0
 # Seconds for what waits for MLflow when a person has asked to stop.
 PATIENCE = 3.0
-# Parts of the config that don't change what a run shows, so that MLflow's comparison of runs shows what does.
-_BESIDE = ("outputs", "tracking", "mode", "report")
 
 _log = logging.getLogger(__name__)
 
@@ -141,8 +140,8 @@ class Recorder:
             self._missed |= {outcome.key: (trial, replace(outcome, arrays={})) for trial, outcome in recorded}
 
     def send(self) -> bool:
-        """Sends MLflow the next run that waits for it; whether there was one, and MLflow took it."""
-        return self.waiting > 0 and self._send(next(iter(self._missed)))
+        """Sends MLflow the next runs that wait for it; whether there were some, and MLflow took them."""
+        return self.waiting > 0 and self.store is not None and self._send(list(islice(self._missed, self.store.batch)))
 
     def finish(
         self,
@@ -174,7 +173,7 @@ class Recorder:
         assert self.store is not None
         failures, start = 0, time.monotonic()
         for key in list(self._missed):
-            failures = 0 if self._send(key) else failures + 1
+            failures = 0 if self._send([key]) else failures + 1
             if failures == 3 or (status == "KILLED" and time.monotonic() - start > PATIENCE):
                 break
         lacking = [f"{len(self._missed)} of {len(runs)} runs"] if self._missed else []
@@ -208,19 +207,13 @@ class Recorder:
                 if (made := models.predictor(self._trials[key], arrays)) is not None:
                     self.store.log_model(self._trials[key], made)
 
-    def _send(self, key: str) -> bool:
-        """Whether MLflow took a run that it missed."""
+    def _send(self, keys: Sequence[str]) -> bool:
+        """Whether MLflow took runs that it missed."""
         assert self.store is not None
-        trial, outcome = self._missed[key]
-        parameters = {
-            name: value
-            for name, value in describe(trial).items()
-            if name not in ("key", "name") and name.partition(".")[0] not in _BESIDE
-        }
         try:
             self._reach()
             with _undisturbed():
-                self.store.send(trial, outcome, parameters)
+                self.store.send([self._missed[key] for key in keys])
         except Exception as error:
             self._resume_at = time.monotonic() + PAUSE
             if not self._trouble:
@@ -232,7 +225,9 @@ class Recorder:
                 )
             self._trouble = cause(error)
             return False
-        del self._missed[key]
+        finally:
+            for key in self.store.complete.intersection(keys):
+                del self._missed[key]
         return True
 
     def _reach(self) -> None:

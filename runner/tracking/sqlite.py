@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 # Where SQLite may keep a write-ahead log, whose index all who open a database share in memory.
 LOCAL = ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overlay")
@@ -24,6 +25,13 @@ def create(file: Path, artifacts: str) -> None:
         new.with_name(f"{new.name}{suffix}").unlink(missing_ok=True)  # of a process that was killed
     SqlAlchemyStore(f"sqlite:///{new}", artifacts).engine.dispose()  # type: ignore[no-untyped-call]
     new.replace(file)
+
+
+def engine(uri: str, artifacts: str) -> Any:
+    """SQLAlchemy's engine of a database that MLflow has made."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    return SqlAlchemyStore(uri, artifacts).engine  # type: ignore[no-untyped-call]
 
 
 def write_ahead(file: Path) -> None:

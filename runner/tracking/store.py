@@ -7,8 +7,10 @@ import logging
 import os
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -16,29 +18,36 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-import numpy as np
-import pandas as pd
-import yaml
-
-from runner.data import Dataset
 from runner.records import Outcome, Session, Tracking
-from runner.tracking import models, sqlite
+from runner.tracking import models, sqlite, tables
 from runner.tracking.address import locate, server_port, silence, without_password
+from runner.tracking.entries import CONTEXT, Entry, entry, milliseconds
 from runner.tracking.facts import facts
 from runner.tracking.files import check_writable, locked
-from runner.tracking.metrics import points
-from runner.tracking.notes import ABOUT, LONGEST_TAG, NOTE, load_line, run_note, session_note
+from runner.tracking.notes import ABOUT, LONGEST_TAG, NOTE, load_line, session_note
 from runner.trial import Trial
-from weightinit.arrays import Array
 from weightinit.predictor import Predictor
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
-LONGEST_PARAMETER = 6_000
-LONGEST_DIGEST = 36
 MODEL = "model"
+# Runs that go into tables at a time: fewer waits for the disk, and none of a tenth of a second.
+BATCH = 8
 # How long to try again while another process holds the database.
 SECONDS_LOCKED = 15.0
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run that the store has; ``artifacts``: URI of its directory."""
+
+    id: str
+    artifacts: str
+    tags: Mapping[str, str]
+
+    @classmethod
+    def of(cls, run: Any) -> _Run:
+        return cls(str(run.info.run_id), str(run.info.artifact_uri), run.data.tags)
 
 
 class Store:
@@ -56,10 +65,12 @@ class Store:
         self.models: dict[str, str] = {}  # ids of the runs that have one, by name
         self.complete: set[str] = set()  # keys of the runs that the store holds whole
         self._client: Any = None
-        self._experiment_id = ""
+        self._engine: Any = None  # of an SQLite file whose tables are known
+        self._experiment: Any = None
         self._tags: dict[str, str] = {}
         self._parent: str | None = None
-        self._runs: dict[str, Any] = {}
+        self._runs: dict[str, _Run] = {}
+        self._namespace = uuid.uuid4()  # of the ids of new runs
         self._random = Random()
 
     def check(self) -> None:
@@ -101,43 +112,71 @@ class Store:
                     sqlite.create(self._file, str(self._artifacts))
                     sqlite.write_ahead(self._file)
                 self._client = self._call(MlflowClient, self._uri)
-                self._experiment_id = self._find_experiment()
+                self._experiment = self._find_experiment()
+            if self._file is not None and tables.known():
+                self._engine = sqlite.engine(self._uri, str(self._artifacts))
             if resumed:
                 self._adopt(identity)
             if self.session.multirun and self._parent is None:
                 overrides = without_password(json.dumps(self.session.overrides))
                 tags = {NOTE: session_note(self.session), "overrides": overrides}
-                parent = self._create_run(self.session.name, time.time(), tags)
-                self._parent = str(parent.info.run_id)
+                self._parent = self._create_run(self.session.name, milliseconds(time.time()), self._tags | tags).id
+                self._tags["mlflow.parentRunId"] = self._parent
         except Exception as error:
             raise ValueError(
                 f"MLflow must be able to record to tracking.uri; got {self.uri} ({cause(error)}). "
                 "Mend that, pass another tracking.uri, or record to local files only with tracking=none."
             ) from error
 
-    def send(self, trial: Trial, outcome: Outcome, parameters: Mapping[str, Any]) -> None:
-        """Records a run with its true times; sent again, it changes nothing. Raises whatever MLflow raises.
+    def send(self, finished: Sequence[tuple[Trial, Outcome]]) -> None:
+        """Records runs with their true times; sent again, they change nothing. Raises whatever MLflow raises.
 
-        Its end is sent last: a run that has ended is whole.
+        ``complete`` then has those that were taken. The end of a run is sent last: a run that has ended is whole.
         """
-        from mlflow.entities import Metric, Param, RunTag
+        entries = [entry(trial, outcome, self.session, self._tags) for trial, outcome in finished]
+        new = [one for one in entries if self._engine is not None and one.key not in self._runs]
+        if new:
+            self._insert(new)
+        for one in entries:
+            if one not in new:
+                self._send(one)
 
-        tags = self._tags_of(trial, outcome)
-        anew = outcome.key in self._runs
+    def _insert(self, entries: Sequence[Entry]) -> None:
+        from mlflow.utils.uri import append_to_uri_path
+
+        runs = []
+        for one in entries:
+            # Tried again, a run has the same id, so that it is there once.
+            run_id = uuid.uuid5(self._namespace, one.key).hex
+            artifacts = append_to_uri_path(self._experiment.artifact_location, run_id, "artifacts")  # type: ignore[no-untyped-call]
+            runs.append(_Run(run_id, artifacts, one.tags))
+            self._write_text(runs[-1], one.config, "config.yaml")
+        rows = [(run.id, run.artifacts, one) for run, one in zip(runs, entries, strict=True)]
+        self._call(tables.insert, self._engine, self._experiment.experiment_id, rows)
+        for run, one in zip(runs, entries, strict=True):
+            self._runs[one.key] = run
+            self.complete.add(one.key)
+
+    def _send(self, one: Entry) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+
+        anew = one.key in self._runs
         if not anew:
-            self._runs[outcome.key] = self._create_run(trial.name, outcome.start_time, tags)
-        run = self._runs[outcome.key]
-        run_id = str(run.info.run_id)
-        metrics = [Metric(key, value, _milliseconds(seconds), step) for key, value, step, seconds in points(outcome)]
-        params = [Param(name, _text(value)[:LONGEST_PARAMETER]) for name, value in parameters.items()]
-        changed = [RunTag(name, value) for name, value in ({"error": ""} | tags).items()] if anew else []
-        self._call(self._client.log_batch, run_id, metrics, params, changed)
-        self._call(self._client.log_inputs, run_id, [_dataset_input(trial.dataset)])
-        config = yaml.dump(dict(trial.config), Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False)
-        self._write_text(run, without_password(config), "config.yaml")
-        status: Status = "FAILED" if outcome.fate == "failed" else "FINISHED"
-        self._call(self._client.set_terminated, run_id, status, _milliseconds(outcome.end_time))
-        self.complete.add(outcome.key)
+            self._runs[one.key] = self._create_run(one.name, one.start_time, one.tags)
+        run = self._runs[one.key]
+        metrics = [Metric(*metric) for metric in one.metrics]
+        params = [Param(*parameter) for parameter in one.parameters.items()]
+        changed = [RunTag(*tag) for tag in {"error": "", **one.tags}.items()] if anew else []
+        self._call(self._client.log_batch, run.id, metrics, params, changed)
+        self._call(self._client.log_inputs, run.id, [DatasetInput(Dataset(**asdict(one.input)), [InputTag(*CONTEXT)])])
+        self._write_text(run, one.config, "config.yaml")
+        self._call(self._client.set_terminated, run.id, one.status, one.end_time)
+        self.complete.add(one.key)
+
+    @property
+    def batch(self) -> int:
+        """How many runs to send at a time: with a client each takes long enough on its own."""
+        return BATCH if self._engine is not None else 1
 
     def log_model(self, trial: Trial, made: Predictor) -> None:
         """Makes the network of a run that was sent the model called ``model`` of that run, unless it has one.
@@ -147,22 +186,22 @@ class Store:
         from mlflow.entities import LoggedModelOutput
 
         run, client = self._runs[trial.key], self._client
-        run_id, about = str(run.info.run_id), {"scheme": trial.choices["scheme"], "network": trial.network.shape}
-        self.models[trial.name] = run_id
-        if MODEL in run.data.tags:
+        about = {"scheme": trial.choices["scheme"], "network": trial.network.shape}
+        self.models[trial.name] = run.id
+        if MODEL in run.tags:
             return
-        create = partial(client.create_logged_model, self._experiment_id, MODEL, run_id, tags=about)
+        create = partial(client.create_logged_model, self._experiment.experiment_id, MODEL, run.id, tags=about)
         model_id = str(self._call(create).model_id)
         with tempfile.TemporaryDirectory() as scratch:
-            models.save(Path(scratch) / MODEL, trial, made, model_id, run_id)
+            models.save(Path(scratch) / MODEL, trial, made, model_id, run.id)
             self._call(client.log_model_artifacts, model_id, str(Path(scratch) / MODEL))
         self._call(client.finalize_logged_model, model_id, "READY")
-        self._call(client.log_outputs, run_id, [LoggedModelOutput(model_id, step=trial.plan.steps)])
+        self._call(client.log_outputs, run.id, [LoggedModelOutput(model_id, step=trial.plan.steps)])
         for name, value in (
-            (NOTE, f"{run.data.tags.get(NOTE, '')}\n\n{load_line(trial.name, run_id)}"),
+            (NOTE, f"{run.tags.get(NOTE, '')}\n\n{load_line(trial.name, run.id)}"),
             (MODEL, model_id),
         ):
-            self._call(client.set_tag, run_id, name, value[-LONGEST_TAG:])
+            self._call(client.set_tag, run.id, name, value[-LONGEST_TAG:])
 
     def close(
         self, status: Status, metrics: Mapping[str, float], files: Mapping[str, Sequence[Path]], text: str = ""
@@ -174,11 +213,11 @@ class Store:
         """
         from mlflow.entities import Metric
 
-        run_id = self._parent or next((str(run.info.run_id) for run in self._runs.values()), None)
+        run_id = self._parent or next((run.id for run in self._runs.values()), None)
         if run_id is None:
             return
         if self._parent is not None:
-            now = _milliseconds(time.time())
+            now = milliseconds(time.time())
             self._call(self._client.log_batch, run_id, [Metric(name, value, now, 0) for name, value in metrics.items()])
             self._call(self._client.set_terminated, run_id, status, now)
         if text:
@@ -196,16 +235,16 @@ class Store:
         while True:
             page = self._call(
                 lambda: self._client.search_runs(
-                    [self._experiment_id], f"tags.session = '{identity}'", max_results=1000, page_token=token
+                    [self._experiment.experiment_id], f"tags.session = '{identity}'", max_results=1000, page_token=token
                 )
             )
             for run in page:
                 run_id, status, key = run.info.run_id, run.info.status, run.data.tags.get("trial_key")
                 if key is None:
-                    self._parent = str(run_id)
+                    self._parent = self._tags["mlflow.parentRunId"] = str(run_id)
                     self._call(self._client.update_run, run_id, "RUNNING")
                     continue
-                self._runs[key] = run
+                self._runs[key] = _Run.of(run)
                 if status == "FINISHED":
                     self.complete.add(key)
                 elif status == "RUNNING":
@@ -213,50 +252,36 @@ class Store:
             if not (token := page.token):
                 break
 
-    def _find_experiment(self) -> str:
+    def _find_experiment(self) -> Any:
         experiment = self._call(self._client.get_experiment_by_name, self.experiment)
         if experiment is None:
             try:
-                return str(self._call(self._client.create_experiment, self.experiment, self._artifacts, ABOUT))
+                self._call(self._client.create_experiment, self.experiment, self._artifacts, ABOUT)
             except Exception:
                 # Another process may have made it since.
-                experiment = self._call(self._client.get_experiment_by_name, self.experiment)
-                if experiment is None:
+                if self._call(self._client.get_experiment_by_name, self.experiment) is None:
                     raise
+            experiment = self._call(self._client.get_experiment_by_name, self.experiment)
         if experiment.lifecycle_stage != "active":
             raise ValueError(
                 f"the experiment {self.experiment!r} was deleted. Restore it with `mlflow experiments restore -x "
                 f"{experiment.experiment_id}`, or pass tracking.experiment=NAME."
             )
-        return str(experiment.experiment_id)
+        return experiment
 
-    def _create_run(self, name: str, start_time: float, tags: Mapping[str, str]) -> Any:
-        tags = {**self._tags, **tags}
-        return self._call(self._client.create_run, self._experiment_id, _milliseconds(start_time), tags, name)
+    def _create_run(self, name: str, start_time: int, tags: Mapping[str, str]) -> _Run:
+        create, experiment = self._client.create_run, self._experiment.experiment_id
+        return _Run.of(self._call(create, experiment, start_time, dict(tags), name))
 
-    def _write_text(self, run: Any, text: str, name: str) -> None:
+    def _write_text(self, run: _Run, text: str, name: str) -> None:
         """Keeps a text with a run; MLflow itself takes 30 times as long for a file on this machine."""
-        address = urlsplit(run.info.artifact_uri)
+        address = urlsplit(run.artifacts)
         if address.scheme != "file":
-            self._call(self._client.log_text, run.info.run_id, text, name)
+            self._call(self._client.log_text, run.id, text, name)
             return
         folder = Path(url2pathname(address.path))
         folder.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
-
-    def _tags_of(self, trial: Trial, outcome: Outcome) -> dict[str, str]:
-        tags = {
-            "trial_key": outcome.key,
-            "fate": outcome.fate,
-            "network": trial.network.shape,
-            NOTE: run_note(trial.overrides, outcome.notes, self.session.directory),
-            **{name: text[:LONGEST_TAG] for name, text in outcome.words.items()},
-        }
-        if outcome.error is not None:
-            tags["error"] = outcome.error[:LONGEST_TAG]
-        if self._parent is not None:
-            tags["mlflow.parentRunId"] = self._parent
-        return tags
 
     def _call(self, function: Callable[..., Any], *args: Any) -> Any:
         """What the function returns; it is called again while another process holds the database."""
@@ -288,38 +313,3 @@ def _environment(**variables: str) -> Iterator[None]:
     finally:
         for name in new:
             os.environ.pop(name, None)
-
-
-def _dataset_input(dataset: Dataset) -> Any:
-    from mlflow.entities import Dataset as Entity
-    from mlflow.entities import DatasetInput, InputTag
-
-    def tensor(array: Array) -> str:
-        spec = {"dtype": array.dtype.name, "shape": [-1, *array.shape[1:]]}
-        return json.dumps([{"type": "tensor", "tensor-spec": spec}])
-
-    parts = {"training": dataset.x_train, "validation": dataset.x_validation, "test": dataset.x_test}
-    profile = {"task": dataset.task, "classes": len(dataset.classes)} | {name: len(x) for name, x in parts.items()}
-    schema = {"features": tensor(dataset.x_train), "targets": tensor(dataset.y_train)}
-    entity = Entity(
-        name=dataset.name,
-        digest=dataset.digest[:LONGEST_DIGEST],
-        source_type="code",
-        source=json.dumps({"tags": {"mlflow.source.name": dataset.source}}),
-        schema=json.dumps({"mlflow_tensorspec": schema}),
-        profile=json.dumps(profile),
-    )
-    return DatasetInput(entity, [InputTag("mlflow.data.context", "training")])
-
-
-def _text(value: Any) -> str:
-    """The value as it stands in YAML."""
-    if isinstance(value, str):
-        return without_password(value)
-    if value is None or pd.isna(value):
-        return "null"
-    return str(value).lower() if isinstance(value, bool | np.bool) else str(value)
-
-
-def _milliseconds(seconds: float) -> int:
-    return round(seconds * 1000)
