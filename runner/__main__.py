@@ -15,7 +15,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import cache
 from pathlib import Path
 from types import FrameType
@@ -37,6 +37,7 @@ from runner.trial import Trial
 # What trains imports tables, figures and MLflow where it begins: a forecast is to answer at once.
 if TYPE_CHECKING:
     from runner.advice import Shortlist
+    from runner.sweep import Resources
     from runner.tracking import Recorder
     from runner.tracking.store import Status
 
@@ -92,11 +93,15 @@ def main() -> int:
                     _say(f"nothing is left to do in {_relative(session.directory)}")
                     print(_page(session, command, trials, shortlist=shortlist))
                     return FAILED if _failed(session) else 0
+                # The processes of a long sweep start while the recorder opens its store.
+                known = command.multirun and bool(trials)
+                own = launcher.given(command.config.hydra.launcher, trials) if known else nullcontext()
+                resources = stack.enter_context(own)
                 stack.enter_context(recorder)
             except (ValueError, TypeError) as error:
                 _say(str(error))
                 return MISTAKE
-            return _train(command, composer, trials, recorder, shortlist)
+            return _train(command, composer, trials, recorder, resources, shortlist)
     except OSError as error:
         _say(f"stopped, since nothing can be recorded ({error}). What had finished is kept.{_rest(session, line)}")
         return FAILED
@@ -119,7 +124,12 @@ def _job(config: DictConfig) -> float:
 
 
 def _train(
-    command: Command, composer: Composer, trials: Sequence[Trial], recorder: Recorder, shortlist: Shortlist | None
+    command: Command,
+    composer: Composer,
+    trials: Sequence[Trial],
+    recorder: Recorder,
+    resources: Resources | None,
+    shortlist: Shortlist | None,
 ) -> int:
     """Runs the command's trials, as Hydra's jobs unless they are advice's, and prints what they showed; the exit
     status."""
@@ -132,7 +142,7 @@ def _train(
     gc.freeze()  # what is loaded by now stays: the collector would look through it again and again
     sys.argv.insert(1, f"hydra.{kind}.dir={_quoted(session.directory)}")
     with Progress(session.total, sum(trial.plan.steps for trial in trials)) as progress:
-        launcher.active = jobs = launcher.Jobs(recorder, progress, composer, trials)
+        launcher.active = jobs = launcher.Jobs(recorder, progress, composer, trials, resources)
         if recorder.resumed:
             _say(f"going on in {_relative(session.directory)}, where {len(jobs.outcomes)} of {session.total} runs are")
         elif command.config.resume:
@@ -140,7 +150,7 @@ def _train(
         status: Status | None = None
         try:
             if shortlist is not None:
-                jobs.run_all(trials, command.config.hydra.launcher)
+                jobs.run(trials)
             else:
                 _job()
         except SystemExit:  # Hydra has said why

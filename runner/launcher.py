@@ -6,9 +6,11 @@ import math
 import multiprocessing
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -20,6 +22,7 @@ from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
 from hydra.errors import CompactHydraException
 from omegaconf import DictConfig, open_dict
 from omegaconf._utils import OmegaConfDumper
+from omegaconf.base import Metadata
 
 from runner import schema, stack, sweep, worker
 from runner.composition import Composer, own
@@ -46,14 +49,22 @@ class Jobs:
     ``outcomes``: by key; of a sweep's runs without rows and arrays, which are in files.
     """
 
-    def __init__(self, recorder: Recorder, progress: Progress, composer: Composer, trials: Sequence[Trial]) -> None:
-        """``trials``: those that are known to come, under their names."""
-        self.recorder, self.progress, self.composer = recorder, progress, composer
+    def __init__(
+        self,
+        recorder: Recorder,
+        progress: Progress,
+        composer: Composer,
+        trials: Sequence[Trial],
+        resources: Resources | None = None,
+    ) -> None:
+        """``trials``: those known to come, under their names; ``resources``: what they train with, where given."""
+        self.recorder, self.progress, self.composer, self.resources = recorder, progress, composer, resources
         self.known = {trial.overrides: trial for trial in trials}
         self.outcomes: dict[str, Outcome] = {}
         self.steps = 0
         self.best: float | None = None
         self._shown_at = 0.0
+        self._meanwhile: Callable[[], bool] = lambda: False
         for trial in trials:
             self._recall(trial)
 
@@ -80,6 +91,7 @@ class Jobs:
 
     def run(self, trials: Sequence[Trial], **resources: Unpack[Resources]) -> None:
         """Trains what has no outcome yet. Raises CompactHydraException where that can't go on."""
+        resources = resources or self.resources or {}
         missing = {trial.key: trial for trial in trials if trial.key not in self.outcomes}
         try:
             sweep.execute(list(missing.values()), self, progress=self.stepped, **resources)
@@ -94,10 +106,14 @@ class Jobs:
                 "To do the rest with one worker, add resume=true hydra.launcher.max_workers=1 to the command."
             ) from error
 
-    def run_all(self, trials: Sequence[Trial], settings: DictConfig) -> None:
-        """Trains them as the launcher of these settings would, where they are not Hydra's jobs."""
-        with given(settings, trials) as resources:
-            self.run(trials, **resources)
+    @contextmanager
+    def beside(self, work: Callable[[], bool]) -> Iterator[None]:
+        """Inside, ``work`` is called again and again where there is time; it says whether it had something to do."""
+        self._meanwhile = work
+        try:
+            yield
+        finally:
+            self._meanwhile = lambda: False
 
     def record(self, recorded: Sequence[tuple[Trial, Outcome]]) -> None:
         """Keeps outcomes: for good, and for the jobs that ask for them."""
@@ -108,8 +124,8 @@ class Jobs:
         self.stepped(0)
 
     def send(self) -> bool:
-        """Sends MLflow the next run that waits for it; whether there was one."""
-        return self.recorder.send()
+        """Sends MLflow what waits for it, or does other work that can be done by now; whether there was some."""
+        return self.recorder.send() or self._meanwhile()
 
     def stepped(self, steps: int) -> None:
         """Shows that so many more steps have passed."""
@@ -151,6 +167,7 @@ def launch(launcher: StackedLauncher, job_overrides: Sequence[Sequence[str]], fi
     assert task is not None
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     Path(config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
+    trials: list[Trial] = []
     if active is None:
         jobs = [context.config_loader.load_sweep_config(config, list(overrides)) for overrides in job_overrides]
     else:
@@ -159,24 +176,35 @@ def launch(launcher: StackedLauncher, job_overrides: Sequence[Sequence[str]], fi
             trials = [active.trial(job, job.hydra) for job in jobs]
         except (ValueError, TypeError) as error:
             raise CompactHydraException(f"runner: {error}") from error
-        with given(launcher, trials) as resources:
-            active.run(trials, **resources)
-    returns = []
-    for number, job in enumerate(jobs, start=first):
+    returns: list[JobReturn] = []
+
+    def replay() -> bool:
+        """Lets Hydra go through the next job, where its outcome is there; whether it was."""
+        number = len(returns)
+        if number == len(jobs) or (active and trials[number].key not in active.outcomes):
+            return False
+        job = jobs[number]
         with open_dict(job):
-            job.hydra.job.id = str(number)
-            job.hydra.job.num = number
-        with _libyaml():
-            returns.append(
-                run_job(
-                    hydra_context=context,
-                    task_function=task,
-                    config=job,
-                    job_dir_key="hydra.sweep.dir",
-                    job_subdir_key="hydra.sweep.subdir",
-                )
+            job.hydra.job.id = str(first + number)
+            job.hydra.job.num = first + number
+        with _libyaml(), _light_copies():
+            done = run_job(
+                hydra_context=context,
+                task_function=task,
+                config=job,
+                job_dir_key="hydra.sweep.dir",
+                job_subdir_key="hydra.sweep.subdir",
             )
         configure_log(config.hydra.hydra_logging, config.hydra.verbose)
+        returns.append(done)
+        return True
+
+    if active is not None:
+        own = nullcontext(active.resources) if active.resources else given(launcher, trials)
+        with own as resources, active.beside(replay):
+            active.run(trials, **resources)
+    while replay():
+        pass
     return returns
 
 
@@ -191,6 +219,22 @@ _Dumper.add_representer(str, OmegaConfDumper.str_representer)
 def _libyaml() -> Iterator[None]:
     """Inside, OmegaConf writes YAML in a quarter of the time: Hydra keeps three files of each job."""
     with patch("omegaconf.omegaconf.get_omega_conf_dumper", return_value=_Dumper):
+        yield
+
+
+def _copy_metadata(self: Metadata, memo: dict[int, Any]) -> Metadata:
+    """What ``deepcopy`` makes of the metadata of a node: its own flags and cache; types are not copied."""
+    new = object.__new__(type(self))
+    new.__dict__.update(self.__dict__)
+    new.flags = None if self.flags is None else dict(self.flags)
+    new.resolver_cache = deepcopy(self.resolver_cache, memo) if self.resolver_cache else defaultdict(dict)
+    return new
+
+
+@contextmanager
+def _light_copies() -> Iterator[None]:
+    """Inside, OmegaConf copies a configuration in half the time: Hydra makes four copies of that of each job."""
+    with patch.object(Metadata, "__deepcopy__", _copy_metadata, create=True):
         yield
 
 
@@ -254,6 +298,8 @@ def given(settings: Any, trials: Sequence[Trial] = ()) -> Iterator[Resources]:
         options["mp_context"] = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
     others = multiprocessing.active_children()
     pool: Executor = made(max_workers=workers, **options)
+    if isinstance(pool, ProcessPoolExecutor):
+        pool.submit(int)  # starts the processes, so that they import what they need while this one does something else
     try:
         yield {"executor": pool, "workers": workers, "memory": settings.memory * installed_memory()}
     except BaseException:

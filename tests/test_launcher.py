@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,13 +21,14 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, IntegrationTestSuite, LauncherTestSuite
 from hydra.version import VersionBase
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import Container, DictConfig, OmegaConf
+from omegaconf.base import Metadata
 from packaging.version import Version
 
 import runner
 from runner import stack
 from runner.composition import Composer
-from runner.launcher import _libyaml, given, installed_memory
+from runner.launcher import _libyaml, _light_copies, given, installed_memory
 from runner.schema import StackedLauncher
 from runner.tracking import files, read
 from runner.trial import Trial
@@ -355,3 +357,32 @@ def test_yaml_is_written_as_omegaconf_writes_it(text: str) -> None:
         written = OmegaConf.to_yaml(config)
     assert written == OmegaConf.to_yaml(config)
     assert OmegaConf.create(written) == config
+
+
+def test_light_copies_are_whole_and_apart() -> None:
+    """A copy has the values, types and flags of what ``deepcopy`` makes, and shares nothing that can change."""
+    (job,) = Composer().jobs(Composer().command(["seed=1"], multirun=True).config, [["seed=1"]])
+    job.hydra.job._metadata.resolver_cache["now"]["%d"] = "23"
+    job._set_flag("struct", True)
+    job.scheme._set_flag("readonly", False)
+    expected = copy.deepcopy(job)
+    with _light_copies():
+        found = copy.deepcopy(job)
+
+    def nodes(node: Any) -> Iterator[Any]:
+        yield node
+        content = node.__dict__["_content"] if isinstance(node, Container) else ()
+        for child in content.values() if isinstance(content, dict) else content if isinstance(content, list) else ():
+            yield from nodes(child)
+
+    pairs = list(zip(nodes(job), nodes(expected), nodes(found), strict=True))
+    assert len(pairs) > 100
+    for ours, right, copied in pairs:
+        assert type(copied) is type(right)
+        assert copied._metadata == right._metadata
+        assert copied._metadata is not ours._metadata
+        assert copied._metadata.flags is not ours._metadata.flags or ours._metadata.flags is None
+        assert copied._metadata.resolver_cache is not ours._metadata.resolver_cache
+    assert found == expected
+    assert found.hydra.job._metadata.resolver_cache["now"] is not job.hydra.job._metadata.resolver_cache["now"]
+    assert not hasattr(Metadata, "__deepcopy__")
