@@ -1,7 +1,7 @@
 """Whole runs into MLflow's own tables, many at a time, where its store is an SQLite file.
 
 MLflow's client takes 37 ms for a run of 300 metrics, most of it to look up, row by row, what it may overwrite. Nothing
-of a run that is not there yet can be overwritten: this takes 5 ms, in one transaction, so that a run is there whole or
+of a run that is not there yet can be overwritten: this takes 6 ms, in one transaction, so that a run is there whole or
 not at all. The tables are described by MLflow itself; where they are not as expected, its client is used.
 """
 
