@@ -59,8 +59,9 @@ def insert(engine: Any, experiment: str, runs: Sequence[tuple[str, str, Entry]])
         _describe(rows, number, run, artifacts, entry)
     with engine.begin() as connection:
         connection.execute(_tables()["runs"].insert(), rows["runs"])  # a write first, so that no other comes between
+        datasets = {data: _dataset(connection, number, data) for data in {entry.input for _, _, entry in runs}}
         for run, _, entry in runs:
-            _connect(connection, rows, number, run, entry.input)
+            _connect(rows, run, datasets[entry.input])
         for name, table in _tables().items():
             if name != "runs" and rows[name]:
                 connection.execute(table.insert(), rows[name])
@@ -99,28 +100,32 @@ def _describe(rows: Rows, experiment: int, run: str, artifacts: str, entry: Entr
     rows["latest_metrics"] += latest.values()
 
 
-def _connect(connection: Any, rows: Rows, experiment: int, run: str, data: Input) -> None:
-    """Adds the rows that make a data set the input of a run, as MLflow's ``log_inputs`` would leave them."""
+def _dataset(connection: Any, experiment: int, data: Input) -> str:
+    """The id of a data set in an experiment, to which it is added where it is new."""
     table = _tables()["datasets"]
     own = {"experiment_id": experiment, "name": data.name, "digest": data.digest}
-    found = [row["dataset_uuid"] for row in rows["datasets"] if own.items() <= row.items()] or [
-        id for (id,) in connection.execute(table.select().filter_by(**own).with_only_columns(table.c.dataset_uuid))
-    ]
-    if not found:
-        found = [uuid.uuid4().hex]
-        about = {
-            "dataset_source_type": data.source_type,
-            "dataset_source": data.source,
-            "dataset_schema": data.schema,
-            "dataset_profile": data.profile,
-        }
-        rows["datasets"].append({"dataset_uuid": found[0], **own, **about})
+    found = connection.execute(table.select().filter_by(**own).with_only_columns(table.c.dataset_uuid)).scalar()
+    if found is not None:
+        return str(found)
+    new = uuid.uuid4().hex
+    about = {
+        "dataset_source_type": data.source_type,
+        "dataset_source": data.source,
+        "dataset_schema": data.schema,
+        "dataset_profile": data.profile,
+    }
+    connection.execute(table.insert(), {"dataset_uuid": new, **own, **about})
+    return new
+
+
+def _connect(rows: Rows, run: str, dataset: str) -> None:
+    """Adds the rows that make a data set the input of a run, as MLflow's ``log_inputs`` would leave them."""
     input = uuid.uuid4().hex
     rows["inputs"].append(
         {
             "input_uuid": input,
             "source_type": "DATASET",
-            "source_id": found[0],
+            "source_id": dataset,
             "destination_type": "RUN",
             "destination_id": run,
             "step": 0,
