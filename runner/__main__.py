@@ -95,8 +95,10 @@ def main() -> int:
                     return FAILED if _failed(session) else 0
                 # The processes of a long sweep start while the recorder opens its store.
                 known = command.multirun and bool(trials)
-                own = launcher.given(command.config.hydra.launcher, trials) if known else nullcontext()
-                resources = stack.enter_context(own)
+                given = (
+                    launcher.given(command.config.hydra.launcher, trials) if known else nullcontext(sweep.Resources())
+                )
+                resources = stack.enter_context(given)
                 stack.enter_context(recorder)
             except (ValueError, TypeError) as error:
                 _say(str(error))
@@ -128,7 +130,7 @@ def _train(
     composer: Composer,
     trials: Sequence[Trial],
     recorder: Recorder,
-    resources: Resources | None,
+    resources: Resources,
     shortlist: Shortlist | None,
 ) -> int:
     """Runs the command's trials, as Hydra's jobs unless they are advice's, and prints what they showed; the exit
@@ -150,7 +152,7 @@ def _train(
         status: Status | None = None
         try:
             if shortlist is not None:
-                jobs.run(trials)
+                jobs.run(trials, **resources)
             else:
                 _job()
         except SystemExit:  # Hydra has said why

@@ -55,9 +55,9 @@ class Jobs:
         progress: Progress,
         composer: Composer,
         trials: Sequence[Trial],
-        resources: Resources | None = None,
+        resources: Resources,
     ) -> None:
-        """``trials``: those known to come, under their names; ``resources``: what they train with, where given."""
+        """``trials``: those known to come, under their names; ``resources``: what they train with, empty if unknown."""
         self.recorder, self.progress, self.composer, self.resources = recorder, progress, composer, resources
         self.known = {trial.overrides: trial for trial in trials}
         self.outcomes: dict[str, Outcome] = {}
@@ -91,7 +91,6 @@ class Jobs:
 
     def run(self, trials: Sequence[Trial], **resources: Unpack[Resources]) -> None:
         """Trains what has no outcome yet. Raises CompactHydraException where that can't go on."""
-        resources = resources or self.resources or {}
         missing = {trial.key: trial for trial in trials if trial.key not in self.outcomes}
         try:
             sweep.execute(list(missing.values()), self, progress=self.stepped, **resources)
