@@ -5,24 +5,23 @@ Everything here goes through the stack at once. What a run computes does not dep
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import lru_cache
 
 import numpy as np
-from threadpoolctl import OpenBLASController, ThreadpoolController
 
 from runner import judgement
+from runner.blas import single_blas_thread
 from runner.data import Dataset
+from runner.evaluation import evaluate, samples_of
 from runner.measurement import Log, Samples, layer_statistics, predict, probe
 from runner.optimizers import Updater
 from runner.records import Outcome, Rows
 from runner.trial import Plan, Trial
 from weightinit.arrays import Array, stream
 from weightinit.laws import Law
-from weightinit.nn import Loss, Network
+from weightinit.nn import Network
 from weightinit.schemes import Initialized, merge
 
 # Batches over which the training loss is averaged before it is held against the threshold.
@@ -60,7 +59,7 @@ def initialize(trials: Sequence[Trial]) -> tuple[Initialized | None, list[int], 
 
 def _apply(network: Network, trials: Sequence[Trial]) -> Initialized:
     """The scheme of these trials, with the first training batch of each."""
-    x, _ = _samples(trials[0], "train")
+    x, _ = samples_of(trials[0].dataset, "train", network.dtype.name)
     orders = np.stack([next(_order(trial.plan, len(x))) for trial in trials])
     batch = x[orders[:, : trials[0].plan.batch_size]]
     initialized = trials[0].scheme(network, [trial.seed for trial in trials], batch)
@@ -104,7 +103,7 @@ class _Run:
         first = trials[0]
         self.trials, self.initialized, self.progress = trials, initialized, progress
         self.network, self.loss, self.plan = first.network, first.loss, first.plan
-        self.x, self.y = _samples(first, "train")
+        self.x, self.y = samples_of(first.dataset, "train", self.network.dtype.name)
         self.log = Log(len(trials))
         self.alive = np.arange(len(trials))
         self.flat = self.network.flatten(initialized.params)
@@ -250,7 +249,7 @@ class _Run:
                 }  # fmt: skip
 
     def _score(self, part: str) -> tuple[Array, Array, str]:
-        x, y = _samples(self.trials[0], part)
+        x, y = samples_of(self.trials[0].dataset, part, self.network.dtype.name)
         regression = self.trials[0].dataset.task == "regression"
         size = min(self.plan.evaluation_batch_size, len(x))
         loss, score = evaluate(self.network, self.flat, x, y, self.loss, size, self._rows_for(size), regression)
@@ -262,53 +261,10 @@ class _Run:
             self.log.add(step, "train_loss", "", losses, everyone)
 
 
-def evaluate(
-    network: Network, flat: Array, x: Array, y: Array, loss: Loss, batch_size: int, rows: int, regression: bool
-) -> tuple[Array, Array]:
-    """(loss, score) of each run (runs,) on samples ``x`` (n, inputs), ``y`` (n, outputs), float64.
-
-    The score is the accuracy, or in a regression R², one minus the squared error over that of the mean.
-    """
-    losses, scores = [], []
-    for start in range(0, len(flat), rows):
-        part = flat[start : start + rows]
-        params = network.views(part)
-        total, right = np.zeros(len(part)), np.zeros(len(part))
-        tapes = {}
-        for first in range(0, len(x), batch_size):
-            chunk, target = x[None, first : first + batch_size], y[None, first : first + batch_size]
-            size = chunk.shape[1]
-            if size not in tapes:
-                tapes[size] = network.tape(len(part), size, phase="evaluate")
-            output = network.forward(params, {}, chunk, tapes[size], phase="evaluate")
-            total += loss(output, target) * size
-            if regression:
-                right += np.square(output - target, dtype=np.float64).reshape(len(part), -1).sum(axis=1)
-            else:
-                right += (output.argmax(axis=2) == target.argmax(axis=2)).sum(axis=1)
-        losses.append(total / len(x))
-        spread = np.square(y - y.mean(axis=0), dtype=np.float64).sum()
-        scores.append(1.0 - right / spread if regression else right / len(x))
-    return np.concatenate(losses), np.concatenate(scores)
-
-
-def _samples(trial: Trial, part: str) -> tuple[Array, Array]:
-    return _cast(trial.dataset, part, trial.network.dtype.name)
-
-
-@lru_cache(maxsize=32)
-def _cast(dataset: Dataset, part: str, dtype: str) -> tuple[Array, Array]:
-    """Inputs (n, inputs) and targets (n, outputs) of a part in the stack's dtype; classes become one-hot rows."""
-    x, y = getattr(dataset, f"x_{part}"), getattr(dataset, f"y_{part}")
-    if y.ndim == 1:
-        y = np.eye(dataset.outputs)[y]
-    return np.ascontiguousarray(x, dtype), np.ascontiguousarray(y, dtype)
-
-
 @lru_cache(maxsize=8)
 def _probe_samples(dataset: Dataset, count: int, source: str, dtype: str) -> Samples:
     """The first samples of a part, which the split has shuffled, or Gaussian inputs with targets of the first part."""
-    x, y = _cast(dataset, "validation" if source == "validation" else "train", dtype)
+    x, y = samples_of(dataset, "validation" if source == "validation" else "train", dtype)
     if source == "gaussian":
         noise = stream(0, "probe").standard_normal((count, x.shape[1]))
         return Samples(noise.astype(x.dtype)[None], np.resize(y, (count, y.shape[1]))[None])
@@ -362,37 +318,3 @@ def _trailing_mean(values: Array, window: int) -> Array:
     count = np.minimum(np.arange(1, len(values) + 1), window)
     total[window:] -= total[:-window].copy()
     return total / count
-
-
-_pins = threading.Lock()
-_pinned = 0
-_limits: list[object] = []
-
-
-@lru_cache(maxsize=1)
-def _controller() -> ThreadpoolController:
-    return ThreadpoolController()
-
-
-def _take_control() -> None:
-    """Lets this thread set the limit of OpenBLAS: else only the first that ever did may, and others silently don't."""
-    OpenBLASController.clear_controlling_thread(force=True)
-
-
-@contextmanager
-def single_blas_thread() -> Iterator[None]:
-    """BLAS at one thread inside, as before outside. Several workers may be inside at once; the last one restores."""
-    global _pinned
-    with _pins:
-        if _pinned == 0:
-            _take_control()
-            _limits.append(_controller().limit(limits=1, user_api="blas"))
-        _pinned += 1
-    try:
-        yield
-    finally:
-        with _pins:
-            _pinned -= 1
-            if _pinned == 0:
-                _take_control()
-                _limits.pop().restore_original_limits()  # type: ignore[attr-defined]

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from runner import stack, sweep
+from runner.blas import single_blas_thread
 from runner.catalogue import choices
 from runner.composition import Composer
+from runner.evaluation import evaluate
 from runner.records import Outcome
-from runner.training import evaluate, initialize, single_blas_thread, train
+from runner.training import initialize, train
 from runner.trial import Trial
 from weightinit.nn import LOSSES, mlp
 

@@ -1,0 +1,50 @@
+"""How well the networks of a stack do on a part of the data."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from runner.data import Dataset
+from weightinit.arrays import Array
+from weightinit.nn import Loss, Network
+
+
+def evaluate(
+    network: Network, flat: Array, x: Array, y: Array, loss: Loss, batch_size: int, rows: int, regression: bool
+) -> tuple[Array, Array]:
+    """(loss, score) of each run (runs,) on samples ``x`` (n, inputs), ``y`` (n, outputs), float64.
+
+    The score is the accuracy, or in a regression R², one minus the squared error over that of the mean.
+    """
+    losses, scores = [], []
+    for start in range(0, len(flat), rows):
+        part = flat[start : start + rows]
+        params = network.views(part)
+        total, right = np.zeros(len(part)), np.zeros(len(part))
+        tapes = {}
+        for first in range(0, len(x), batch_size):
+            chunk, target = x[None, first : first + batch_size], y[None, first : first + batch_size]
+            size = chunk.shape[1]
+            if size not in tapes:
+                tapes[size] = network.tape(len(part), size, phase="evaluate")
+            output = network.forward(params, {}, chunk, tapes[size], phase="evaluate")
+            total += loss(output, target) * size
+            if regression:
+                right += np.square(output - target, dtype=np.float64).reshape(len(part), -1).sum(axis=1)
+            else:
+                right += (output.argmax(axis=2) == target.argmax(axis=2)).sum(axis=1)
+        losses.append(total / len(x))
+        spread = np.square(y - y.mean(axis=0), dtype=np.float64).sum()
+        scores.append(1.0 - right / spread if regression else right / len(x))
+    return np.concatenate(losses), np.concatenate(scores)
+
+
+@lru_cache(maxsize=32)
+def samples_of(dataset: Dataset, part: str, dtype: str) -> tuple[Array, Array]:
+    """Inputs (n, inputs) and targets (n, outputs) of a part as the dtype named; classes become one-hot rows."""
+    x, y = getattr(dataset, f"x_{part}"), getattr(dataset, f"y_{part}")
+    if y.ndim == 1:
+        y = np.eye(dataset.outputs)[y]
+    return np.ascontiguousarray(x, dtype), np.ascontiguousarray(y, dtype)
