@@ -6,26 +6,21 @@ import math
 import multiprocessing
 import os
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
-from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
-from unittest.mock import patch
 
-import yaml
 from hydra._internal.utils import _locate
 from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
 from hydra.errors import CompactHydraException
 from omegaconf import DictConfig, open_dict
-from omegaconf._utils import OmegaConfDumper
-from omegaconf.base import Metadata
 
 from runner import schema, stack, sweep, worker
 from runner.composition import Composer, own
+from runner.omegaconf_cost import cheap_omegaconf
 from runner.progress import Progress
 from runner.records import Outcome, Rows
 from runner.sweep import Resources
@@ -186,7 +181,7 @@ def launch(launcher: StackedLauncher, job_overrides: Sequence[Sequence[str]], fi
         with open_dict(job):
             job.hydra.job.id = str(first + number)
             job.hydra.job.num = first + number
-        with _libyaml(), _light_copies():
+        with cheap_omegaconf():
             done = run_job(
                 hydra_context=context,
                 task_function=task,
@@ -205,36 +200,6 @@ def launch(launcher: StackedLauncher, job_overrides: Sequence[Sequence[str]], fi
     while replay():
         pass
     return returns
-
-
-class _Dumper(getattr(yaml, "CDumper", yaml.Dumper)):  # type: ignore[misc]
-    """OmegaConf's, of whose text it is, by libyaml."""
-
-
-_Dumper.add_representer(str, OmegaConfDumper.str_representer)
-
-
-@contextmanager
-def _libyaml() -> Iterator[None]:
-    """Inside, OmegaConf writes YAML in a quarter of the time: Hydra keeps three files of each job."""
-    with patch("omegaconf.omegaconf.get_omega_conf_dumper", return_value=_Dumper):
-        yield
-
-
-def _copy_metadata(self: Metadata, memo: dict[int, Any]) -> Metadata:
-    """What ``deepcopy`` makes of the metadata of a node: its own flags and cache; types are not copied."""
-    new = object.__new__(type(self))
-    new.__dict__.update(self.__dict__)
-    new.flags = None if self.flags is None else dict(self.flags)
-    new.resolver_cache = deepcopy(self.resolver_cache, memo) if self.resolver_cache else defaultdict(dict)
-    return new
-
-
-@contextmanager
-def _light_copies() -> Iterator[None]:
-    """Inside, OmegaConf copies a configuration in half the time: Hydra makes four copies of that of each job."""
-    with patch.object(Metadata, "__deepcopy__", _copy_metadata, create=True):
-        yield
 
 
 def cores() -> int:

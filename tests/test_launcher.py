@@ -28,7 +28,8 @@ from packaging.version import Version
 import runner
 from runner import stack
 from runner.composition import Composer
-from runner.launcher import _libyaml, _light_copies, given, installed_memory
+from runner.launcher import given, installed_memory
+from runner.omegaconf_cost import cheap_omegaconf
 from runner.schema import StackedLauncher
 from runner.tracking import files, read
 from runner.trial import Trial
@@ -353,20 +354,20 @@ def test_optuna_asks_for_runs_as_it_goes(tmp_path: Path) -> None:
 )
 def test_yaml_is_written_as_omegaconf_writes_it(text: str) -> None:
     config = OmegaConf.create({"text": text, "list": [text, None, True, 1.5, 1e-9], text or "empty": {"none": {}}})
-    with _libyaml():
+    with cheap_omegaconf():
         written = OmegaConf.to_yaml(config)
     assert written == OmegaConf.to_yaml(config)
     assert OmegaConf.create(written) == config
 
 
-def test_light_copies_are_whole_and_apart() -> None:
+def test_cheap_copies_are_whole_and_apart() -> None:
     """A copy has the values, types and flags of what ``deepcopy`` makes, and shares nothing that can change."""
     (job,) = Composer().jobs(Composer().command(["seed=1"], multirun=True).config, [["seed=1"]])
     job.hydra.job._metadata.resolver_cache["now"]["%d"] = "23"
     job._set_flag("struct", True)
     job.scheme._set_flag("readonly", False)
     expected = copy.deepcopy(job)
-    with _light_copies():
+    with cheap_omegaconf():
         found = copy.deepcopy(job)
 
     def nodes(node: Any) -> Iterator[Any]:
