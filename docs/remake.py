@@ -1,4 +1,4 @@
-"""Make the outputs and the pictures of the documentation again, by the commands that the pages show: ``make gallery``."""
+"""Make the outputs and the pictures of the documentation again, by the commands they show: ``make gallery``."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
 
 import house  # noqa: E402
+
 from tests.browser import INSTALLED, browser  # noqa: E402
 from tests.pages import CONSOLE, DATE, PAGES, Page, dialogue  # noqa: E402
 
@@ -107,7 +108,7 @@ def main() -> None:
             page.path.write_text(text, encoding="utf-8")
             for name, command in PICTURE.findall(text):
                 draw(name, command.rstrip(), folder)
-    house.draw(ROOT / "docs" / "house.svg")
+    house.draw()
 
 
 if __name__ == "__main__":
