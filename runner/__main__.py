@@ -112,7 +112,7 @@ def main() -> int:
         return INTERRUPTED
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
+@hydra.main(version_base="1.3", config_path=str(catalogue.CONF), config_name="config")
 def _job(config: DictConfig) -> float:
     """One job of Hydra's: a run, and as its value what an optimizing sweeper makes small."""
     from runner import launcher

@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from runner import parts, schema, trial
-from runner.catalogue import CONF
+from runner.catalogue import CONF, ROOT, check_conf
 from runner.loader import Loader
 
 CONFIG_NAME = "config"
@@ -46,10 +46,11 @@ class Composer:
     """Composes configurations from ``conf/`` and, beside it, a folder of the user's own."""
 
     def __init__(self, config_dir: str | None = None) -> None:
+        check_conf()
         schema.register()
-        # Hydra looks for plugins along sys.path, where an editable installation doesn't put this folder.
-        if (root := str(CONF.parent)) not in sys.path:
-            sys.path.append(root)
+        # Hydra 1.3 looks for plugins along sys.path, where an editable installation doesn't put this folder.
+        if str(ROOT) not in sys.path:
+            sys.path.append(str(ROOT))
         setup_globals()
         version.setbase("1.3")
         path = create_config_search_path(str(CONF))
