@@ -22,9 +22,10 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | None = None) -> tupl
 
     Raises ValueError for what the command line would refuse. A run that fails is a row with its ``error``.
     """
-    from runner import sweep
-    from runner.composition import Composer
-    from runner.launcher import check, given
+    from runner.config.composition import Composer
+    from runner.execution import sweep
+    from runner.execution.launcher import check, given
+    from runner.report import artifacts
     from runner.tracking import Recorder, read
 
     composer = Composer(config_dir)
@@ -47,5 +48,5 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | None = None) -> tupl
         with recorder, given(settings) as resources:
             missing = [trial for trial in trials if recorder.recall(trial) is None]
             sweep.execute(missing, recorder, **resources)
-            recorder.finish(figures=lambda: sweep.draw(session, *read(session.directory)))
+            recorder.finish(figures=lambda: artifacts.draw(session, *read(session.directory)))
     return read(session.directory)

@@ -28,16 +28,18 @@ from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from runner import catalogue, forecast, forecast_text, schema
-from runner.composition import Command, Composer
+from runner.config import catalogue, schema
+from runner.config.composition import Command, Composer
+from runner.config.trial import Trial
+from runner.modes.forecast import forecast
 from runner.records import Outcome, Session, Tracking
+from runner.report import forecast as forecast_text
 from runner.text import look_lines
-from runner.trial import Trial
 
 # What trains imports tables, figures and MLflow where it begins: a forecast is to answer at once.
 if TYPE_CHECKING:
-    from runner.advice import Shortlist
-    from runner.sweep import Resources
+    from runner.execution.sweep import Resources
+    from runner.modes.advise import Shortlist
     from runner.tracking import Recorder
     from runner.tracking.store import Status
 
@@ -78,14 +80,15 @@ def main() -> int:
                     return 0
                 if command.config.mode.name == "compare":
                     return _compare(command)
-                from runner import advice, launcher, sweep
+                from runner.execution import launcher, sweep
+                from runner.modes import advise
                 from runner.tracking import Recorder
 
                 if command.multirun:
                     launcher.check(command.config.hydra.launcher)
                 shortlist = None
                 if command.config.mode.name == "advise":
-                    command, shortlist = advice.plan(composer, command)
+                    command, shortlist = advise.plan(composer, command)
                 trials = sweep.named(composer.trials(command.runs))
                 session = sweep.session(command, trials)
                 recorder = Recorder(session, _tracking(command, trials), [trial.key for trial in trials])
@@ -115,7 +118,7 @@ def main() -> int:
 @hydra.main(version_base="1.3", config_path=str(catalogue.CONF), config_name="config")
 def _job(config: DictConfig) -> float:
     """One job of Hydra's: a run, and as its value what an optimizing sweeper makes small."""
-    from runner import launcher
+    from runner.execution import launcher
 
     assert launcher.active is not None
     settings: Any = HydraConfig.get()
@@ -135,8 +138,9 @@ def _train(
 ) -> int:
     """Runs the command's trials, as Hydra's jobs unless they are advice's, and prints what they showed; the exit
     status."""
-    from runner import launcher, sweep
-    from runner.progress import Progress
+    from runner.execution import launcher
+    from runner.execution.progress import Progress
+    from runner.report import artifacts
     from runner.tracking import read
 
     session = recorder.session
@@ -165,7 +169,7 @@ def _train(
             return FAILED
         page = cache(lambda: _page(session, command, trials, jobs.outcomes, shortlist))
         recorder.finish(
-            figures=lambda: sweep.draw(session, *read(session.directory)),
+            figures=lambda: artifacts.draw(session, *read(session.directory)),
             text=lambda: re.sub(r"\033\[\d+m|\n+look: .*", "", page(), flags=re.DOTALL),
             status=status,
         )
@@ -175,10 +179,10 @@ def _train(
 
 def _forecast(composer: Composer, command: Command) -> str:
     """What theory says of the command's networks; draws it too where a folder is named."""
-    forecasts = [forecast.forecast(*configuration) for configuration in composer.configurations(command.runs)]
+    forecasts = [forecast(*configuration) for configuration in composer.configurations(command.runs)]
     text = forecast_text.sweep_text(forecasts) if len(forecasts) > 1 else forecast_text.run_text(*forecasts)
     if folder := command.config.mode.figures:
-        from runner import figures
+        from runner.report import figures
 
         paths = figures.save(figures.forecast_figures(forecasts), folder)
         text += f"\n\nfigures:  {'  '.join(map(str, paths.values()))}"
@@ -187,7 +191,7 @@ def _forecast(composer: Composer, command: Command) -> str:
 
 def _compare(command: Command) -> int:
     """Prints what recorded sweeps showed; the exit status."""
-    from runner.review import review
+    from runner.modes.compare import review
 
     settings: Any = OmegaConf.to_container(command.config)
     return review(settings, _tracking(command, ()))
@@ -210,7 +214,9 @@ def _page(
 ) -> str:
     """What a command showed. ``outcomes``: of a single run, read from files where not given; ``shortlist``: of what is
     asked for advice on."""
-    from runner import advice, comparison, report, tuning
+    from runner.analysis import best_rates, comparison
+    from runner.modes import advise
+    from runner.report import terminal
     from runner.tracking import files, read
     from runner.tracking.address import viewer
 
@@ -218,17 +224,17 @@ def _page(
     color, directory = sys.stdout.isatty(), _relative(session.directory)
     opener = viewer(_tracking(command, trials))
     if shortlist is not None:
-        judged = advice.judge(shortlist, runs, curves)
-        return advice.text(shortlist, judged, look=look_lines(directory, opener), color=color)
+        judged = advise.judge(shortlist, runs, curves)
+        return advise.text(shortlist, judged, look=look_lines(directory, opener), color=color)
     if session.multirun:
         settings: Any = trials[0].config["report"] if trials else OmegaConf.to_container(command.config.report)
         compared = comparison.compare(runs, curves)
-        tuned = tuning.tuned(compared, runs, curves)
-        return report.sweep_text(
+        tuned = best_rates.tuned(compared, runs, curves)
+        return terminal.sweep_text(
             compared, tuned=tuned, report=settings, directory=directory, viewer=opener, color=color
         )
     outcome = (outcomes or files.outcomes(session.directory))[trials[0].key]
-    return report.run_text(trials[0], outcome, directory=directory, viewer=opener, color=color)
+    return terminal.run_text(trials[0], outcome, directory=directory, viewer=opener, color=color)
 
 
 def _arguments() -> argparse.Namespace:

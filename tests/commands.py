@@ -19,7 +19,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
-from runner import launcher
+from runner.execution import launcher
 from runner.tracking import read
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -26,13 +26,13 @@ from omegaconf.base import Metadata
 from packaging.version import Version
 
 import runner
-from runner import stack
-from runner.composition import Composer
-from runner.launcher import given, installed_memory
-from runner.omegaconf_cost import cheap_omegaconf
-from runner.schema import StackedLauncher
+from runner.config.composition import Composer
+from runner.config.schema import StackedLauncher
+from runner.config.trial import Trial
+from runner.execution.launcher import given, installed_memory
+from runner.execution.omegaconf_cost import cheap_omegaconf
 from runner.tracking import files, read
-from runner.trial import Trial
+from runner.training import stacks
 from tests.commands import FOR_OPTUNA, ROOT, assert_same_records, directories, mlflow_runs, started, typed
 
 FOR_HYDRA = pytest.mark.filterwarnings("ignore:\nFuture Hydra versions:UserWarning", "ignore:Future Hydra:UserWarning")
@@ -241,13 +241,13 @@ def test_settings_that_no_launcher_can_work_with(
 def test_stacks_are_planned_for_the_workers_and_the_memory_there_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    planned, plan = [], stack.plan
+    planned, plan = [], stacks.plan
 
     def watched(trials: Sequence[Trial], *, workers: int, memory: float) -> list[list[int]]:
         planned.append((workers, memory, plan(trials, workers=workers, memory=memory)))
         return planned[-1][2]
 
-    monkeypatch.setattr(stack, "plan", watched)
+    monkeypatch.setattr(stacks, "plan", watched)
     words = (*SMALL, "seed=range(0,24)", "tracking=none", "hydra.launcher.max_workers=3", "-m")
     assert typed(*words, f"outputs={tmp_path}/half") == 0
     assert typed(*words, f"outputs={tmp_path}/tiny", "hydra.launcher.memory=1e-12") == 0
@@ -280,9 +280,9 @@ def test_a_long_sweep_trains_in_processes_and_a_short_one_in_threads() -> None:
 
 def test_processes_end_with_a_parent_that_was_killed() -> None:
     script = (
-        "import os, signal, runner.launcher, runner.schema\n"
-        "settings = runner.schema.StackedLauncher(executor=runner.launcher.PROCESSES, max_workers=1)\n"
-        "with runner.launcher.given(settings) as resources:\n"
+        "import os, signal, runner.execution.launcher, runner.config.schema\n"
+        "settings = runner.config.schema.StackedLauncher(executor=runner.execution.launcher.PROCESSES, max_workers=1)\n"
+        "with runner.execution.launcher.given(settings) as resources:\n"
         "    print(resources['executor'].submit(os.getpid).result(), flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from runner import sweep
-from runner.composition import Command, Composer
-from runner.progress import Progress
+from runner.config.composition import Command, Composer
+from runner.config.trial import Trial
+from runner.execution import sweep
+from runner.execution.progress import Progress
 from runner.records import Outcome, Rows
-from runner.trial import Trial
 
 COMPOSER = Composer()
 SMALL = ["data=two_spirals", "architecture.width=4", "training.steps=3", "training.probe.size=8"]

@@ -22,12 +22,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from runner.comparison import frames
 from runner.records import Outcome, Rows, Session, Tracking
 from runner.tracking import Recorder, files, metric_name, read, tables
 from runner.tracking.address import locate, silence, viewer, without_password
 from runner.tracking.entries import entry
 from runner.tracking.facts import _source
+from runner.tracking.frames import frames
 from runner.tracking.metrics import BUDGET, points, thin
 from runner.tracking.notes import LONGEST_TAG
 from runner.tracking.store import Store

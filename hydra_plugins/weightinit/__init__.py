@@ -17,7 +17,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from runner import schema
+from runner.config import schema
 
 
 class StackedLauncher(Launcher):
@@ -35,7 +35,7 @@ class StackedLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """One ``JobReturn`` for each job, in order."""
-        from runner.launcher import launch
+        from runner.execution.launcher import launch
 
         return launch(self, job_overrides, initial_job_idx)
 
