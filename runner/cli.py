@@ -1,4 +1,4 @@
-"""``python -m runner``: from the command line to a table, and an exit status.
+"""The runner's command line: from its words to a table, and an exit status.
 
 0: every run finished, or diverged, which is a result. 1: a run failed, or what was compared has changed. 2: the command
 can't be carried out, and nothing was done. 130: interrupted; what had finished is kept, and the same command with
@@ -289,13 +289,3 @@ def _quoted(path: Path) -> str:
     """The path as a value that Hydra's grammar takes as it is."""
     text = str(path).replace("\\", "\\\\").replace("'", "\\'")
     return f"'{text}'"
-
-
-if __name__ == "__main__":
-    status = main()
-    if status == INTERRUPTED:
-        # A worker may be in the midst of a long step, and nothing of its is wanted.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    sys.exit(status)
