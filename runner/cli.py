@@ -64,6 +64,8 @@ def main() -> int:
                 if arguments.help:
                     print(catalogue.help_page(composer.folders))
                     return 0
+                if arguments.shell_completion and "COMP_LINE" in os.environ:
+                    os.environ["COMP_LINE"] = _multirun_first(os.environ["COMP_LINE"])
                 if arguments.hydra_help or arguments.shell_completion or arguments.experimental_rerun:
                     _job()
                     return 0
@@ -246,6 +248,14 @@ def _arguments() -> argparse.Namespace:
     arguments.overrides += late
     sys.argv[1:] = [*arguments.overrides, *(text for text in sys.argv[1:] if text not in arguments.overrides)]
     return arguments
+
+
+def _multirun_first(line: str) -> str:
+    """Return a line under completion with its ``-m`` in front: behind one, Hydra's parser takes no overrides."""
+    program, *words = line.split(" ")
+    flags = [word for word in words[:-1] if word in ("-m", "--multirun")]
+    others = [word for word in words[:-1] if word not in flags]
+    return " ".join([program, *flags, *others, *words[-1:]])
 
 
 def _check_flags(arguments: argparse.Namespace) -> None:
