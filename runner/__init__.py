@@ -20,8 +20,12 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | None = None) -> tupl
     ``overrides`` are those of the command line, sweeps included: ``run(["scheme=xavier,he", "seed=range(0,5)"])``.
     ``runs`` has one row a run: what it was and what came out. ``curves`` is tidy: key, step, quantity, layer, value.
 
-    Raises ValueError for what the command line would refuse. A run that fails is a row with its ``error``.
+    Raises ImportError without the packages of the extra ``runner``, ValueError for what the command line would refuse.
+    A run that fails is a row with its ``error``.
     """
+    from runner import requirements
+
+    requirements.check()
     from runner.config.composition import Composer
     from runner.execution import naming, sweep
     from runner.execution.resources import check, resources

@@ -1,0 +1,30 @@
+"""``python -m runner``, and the console script ``weightinit-runner``: the same program."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from runner import requirements
+
+
+def main() -> int:
+    """Return the exit status of this process's command line; end the process at once where it was interrupted."""
+    try:
+        requirements.check()
+    except ImportError as error:
+        print(f"runner: {error}", file=sys.stderr)
+        return 2
+    from runner import cli
+
+    status = cli.main()
+    if status == cli.INTERRUPTED:
+        # A worker may be in the midst of a long step, and nothing of its is wanted.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
