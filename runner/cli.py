@@ -55,7 +55,7 @@ def main() -> int:
         command = composer.command(arguments.overrides, multirun=multirun)
         if arguments.cfg or arguments.info:
             return _hydra_answers(composer, arguments, parser)
-        if command.config.mode.name not in ("train", "advise"):
+        if command.config.mode.name in ("schemes", "forecast", "compare"):
             return _answer(command, composer)
     except (ValueError, TypeError) as error:
         return _refused(error)
