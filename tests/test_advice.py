@@ -18,6 +18,7 @@ from runner.modes import advise
 from runner.modes.advise.shortlist import DEPTH, FEW, RATE, SEEDS
 from runner.modes.forecast import forecast
 from runner.tracking import read
+from runner.tracking.frames import frames
 from tests.commands import typed
 from tests.recorded import run
 

@@ -17,6 +17,7 @@ from runner.config.composition import Composer
 from runner.config.trial import VARIANTS, Trial
 from runner.execution import sweep
 from runner.records import Outcome
+from runner.tracking.frames import frames
 from tests.test_data import offline, overrides_for
 
 __all__ = ["offline"]  # a fixture

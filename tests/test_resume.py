@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import yaml
 
-from runner.tracking import Recorder, files, read, sessions, sqlite, tables
+from runner.tracking import Recorder, files, mlflow_tables, read, sessions, sqlite
 from runner.tracking import _undisturbed as undisturbed
 from tests.commands import ROOT, assert_same_records, directories, mlflow_runs, started, typed
 from tests.test_tracking import outcome, put, session, tracking, trial
@@ -154,7 +154,7 @@ def test_mlflow_gets_what_a_killed_process_did_not_send(tmp_path: Path, monkeypa
     directory = tmp_path / "sweep"
     first = Recorder(session(directory), tracking(tmp_path), keys)
     with monkeypatch.context() as patch:
-        patch.setattr(tables, "known", lambda: False)  # only what goes through a client can be half sent
+        patch.setattr(mlflow_tables, "known", lambda: False)  # only what goes through a client can be half sent
         first.__enter__()
     put(first, trials[0], outcome(trials[0]))
     put(first, trials[4], outcome(trials[4], fate="failed", error="ValueError: no", summary={}))
