@@ -134,10 +134,8 @@ def _text(found: Forecast) -> str:
         return f"{title}\nno theory covers these weights: it needs a variance, and a mean of 0"
     lines = [
         title,
-        f"forward    {_growth(found.signal)} the mean square of activations: "
-        f"after {found.depth}, {found.left:.3g} times the inputs'",
-        f"backward   {_growth(found.gradient)} the mean square of gradients: "
-        f"the first gets {found.gradient.whole:.3g} times the last one's",
+        f"forward    {_growth(found.signal, 'activations')}; after {found.depth}: {found.left:.3g} of the inputs'",
+        f"backward   {_growth(found.gradient, 'gradients')}; at the first: {found.gradient.whole:.3g} of the last one's",
     ]
     if found.depth == 1:
         lines[1:] = [f"forward    the mean square of activations is {found.left:.3g} times the inputs'"]
@@ -151,5 +149,6 @@ def _text(found: Forecast) -> str:
     return "\n".join(lines)
 
 
-def _growth(growth: Growth) -> str:
-    return f"{'each layer' if growth.level else 'on average, a layer'} multiplies by {growth.step:.4g}"
+def _growth(growth: Growth, of: str) -> str:
+    subject = "each layer" if growth.level else "on average, a layer"
+    return f"{subject} multiplies the mean square of {of} by {growth.step:.4g}"
