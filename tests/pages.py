@@ -59,7 +59,7 @@ class Page:
     def files(self) -> dict[str, str]:
         """Files that the page shows, by path: a block after the line "In `mine.py`:" is that file."""
         return dict(
-            re.findall(r"`([\w/.]+)`:\n\n```(?:python|yaml|csv)\n(.*?)^```$", self.text, re.MULTILINE | re.DOTALL)
+            re.findall(r"`([\w/.]+)`[^`\n]*:\n\n```(?:python|yaml)\n(.*?)^```$", self.text, re.MULTILINE | re.DOTALL)
         )
 
     @cached_property
@@ -104,7 +104,7 @@ def module(command: str) -> tuple[str, list[str]] | None:
     if words[:2] == ["python", "-m"]:
         return words[2], words[3:]
     if words and words[0] in SCRIPTS:
-        return SCRIPTS[words[0]].partition(":")[0], words[1:]
+        return SCRIPTS[words[0]].partition(".__main__:")[0], words[1:]
     return None
 
 

@@ -74,7 +74,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def write(page: Page, folder: Path, *, data: bool) -> None:
     """Writes the files that the page shows, and with ``data`` those that examples of any page make."""
-    for name, text in page.files.items():
+    for name, text in (page.files | {"Makefile": MAKEFILE}).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
     for _, example in EXAMPLES:
@@ -95,7 +95,7 @@ def status(name: str, arguments: list[str]) -> int:
     sys.argv = [name, *arguments]
     sys.modules.pop(f"{name}.__main__", None)  # where another test has imported it
     with pytest.raises(SystemExit) as ended:
-        runpy.run_module(name.removesuffix(".__main__"), run_name="__main__")
+        runpy.run_module(name, run_name="__main__")
     assert isinstance(ended.value.code, int)
     return ended.value.code
 
