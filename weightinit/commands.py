@@ -134,8 +134,8 @@ def _text(found: Forecast) -> str:
         return f"{title}\nno theory covers these weights: it needs a variance, and a mean of 0"
     lines = [
         title,
-        f"forward    {_growth(found.signal, 'activations')}; after {found.depth}: {found.left:.3g} of the inputs'",
-        f"backward   {_growth(found.gradient, 'gradients')}; at the first: {found.gradient.whole:.3g} of the last one's",
+        f"forward    {_growth(found.signal, 'activations')}; after {found.depth}: {found.left:.3g} times the inputs'",
+        f"backward   {_growth(found.gradient, 'gradients')}; at the first: {found.gradient.whole:.3g} times the last's",
     ]
     if found.depth == 1:
         lines[1:] = [f"forward    the mean square of activations is {found.left:.3g} times the inputs'"]
