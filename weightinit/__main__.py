@@ -14,14 +14,18 @@ from collections.abc import Sequence
 from weightinit import commands
 from weightinit.auditing import audit, read_arrays
 
-DESCRIPTION = "Hold the arrays of a file of initial weights against the law that they should follow."
+DESCRIPTION = (
+    "Hold the arrays of a file of initial weights against the law that they should follow; without a law, "
+    "describe each of them."
+)
 
 EPILOG = """\
 A law is a name (he, he_normal, glorot_uniform, lecun_normal, orthogonal, pytorch, keras, flax ...), with options as in
 a call: 'normal(std=0.02)', "he(distribution='truncated_normal')". PATTERN=LAW gives it to the arrays whose names match;
 the first pattern that matches counts, a law without a pattern takes the rest, and what none takes is not judged.
-Exit status: 0 if all follow their laws, 1 if some don't or the weights look trained, 2 for what can't be read or isn't
-understood."""
+A pattern of biases alone gives them that law: '*.bias=uniform(low=-0.1, high=0.1)'.
+Exit status: 0 if all follow their laws, or none was given; 1 if some don't or the weights look trained; 2 for what
+can't be read or isn't understood."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "audit", help=DESCRIPTION, description=DESCRIPTION, epilog=EPILOG, formatter_class=parser.formatter_class
     )
     command.add_argument("file", help="a .safetensors or .npz file")
-    command.add_argument("--law", action="append", required=True, metavar="[PATTERN=]LAW", help="may be repeated")
+    command.add_argument("--law", action="append", metavar="[PATTERN=]LAW", help="may be repeated")
     command.add_argument(
         "--layout",
         default="auto",
@@ -55,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _audit(options: argparse.Namespace) -> int:
     try:
-        report = audit(read_arrays(options.file), _laws(options.law), layout=options.layout)
+        report = audit(read_arrays(options.file), options.law and _laws(options.law), layout=options.layout)
     except OSError as error:
         print(f"error: can't read {options.file}: {error.strerror or error}", file=sys.stderr)
         return 2
@@ -63,7 +67,7 @@ def _audit(options: argparse.Namespace) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(json.dumps(report.as_dict(), indent=2) if options.json else report)
-    return 0 if report.ok else 1
+    return 0 if report.ok or not options.law else 1
 
 
 def _laws(given: Sequence[str]) -> str | dict[str, str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 from weightinit import activations
 from weightinit.activations import Activation
-from weightinit.auditing.expected import rule
+from weightinit.auditing.named_laws import rule
 from weightinit.forecasting import Forecast, Growth, forecast
 from weightinit.gains import Kind, gain
 from weightinit.nn import Moments, mlp
@@ -134,8 +134,8 @@ def _text(found: Forecast) -> str:
         return f"{title}\nno theory covers these weights: it needs a variance, and a mean of 0"
     lines = [
         title,
-        f"forward    {_growth(found.signal, 'activations')}; after {found.depth}: {found.left:.3g} times the inputs'",
-        f"backward   {_growth(found.gradient, 'gradients')}; at the first: {found.gradient.whole:.3g} times the last's",
+        f"forward    {_growth(found.signal, 'activations')}; after {found.depth}: {found.left:.3g} of the inputs'",
+        f"backward   {_growth(found.gradient, 'gradients')}; first layer: {found.gradient.whole:.3g} of the last one's",
     ]
     if found.depth == 1:
         lines[1:] = [f"forward    the mean square of activations is {found.left:.3g} times the inputs'"]
