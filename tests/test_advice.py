@@ -12,12 +12,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from runner import advice, comparison
-from runner.advice.shortlist import DEPTH, FEW, RATE, SEEDS
-from runner.catalogue import LIBRARIES, choices
-from runner.composition import Composer
-from runner.forecast import forecast
+from runner.config.catalogue import LIBRARIES, choices
+from runner.config.composition import Composer
+from runner.modes import advise
+from runner.modes.advise.shortlist import DEPTH, FEW, RATE, SEEDS
+from runner.modes.forecast import forecast
 from runner.tracking import read
+from runner.tracking.frames import frames
 from tests.commands import typed
 from tests.recorded import run
 
@@ -27,8 +28,8 @@ def composer() -> Composer:
     return Composer()
 
 
-def planned(composer: Composer, *overrides: str) -> tuple[Any, advice.Shortlist]:
-    return advice.plan(composer, composer.command(["mode=advise", *overrides], multirun=True))
+def planned(composer: Composer, *overrides: str) -> tuple[Any, advise.Shortlist]:
+    return advise.plan(composer, composer.command(["mode=advise", *overrides], multirun=True))
 
 
 def values(command: Any, key: str) -> list[str]:
@@ -87,7 +88,7 @@ def test_what_the_command_lists_is_taken(composer: Composer) -> None:
 
 
 @pytest.fixture(scope="module")
-def pair(composer: Composer) -> advice.Shortlist:
+def pair(composer: Composer) -> advise.Shortlist:
     return planned(composer, "scheme=he,xavier,orthogonal")[1]
 
 
@@ -106,74 +107,74 @@ def recorded(
             config = {RATE: rate, "training.threshold": 0.5}
             own = {"validation_accuracy": validation + wave, "test_accuracy": test + wave, "validation_loss": 1.0}
             made.append(run(scheme, seed=seed, config=config, **own, **summary, **settings))
-    return comparison.frames(made)
+    return frames(made)
 
 
 def labels(judged: Any, groups: Sequence[int]) -> list[str]:
     return [judged.comparison.groups["label"][group] for group in groups]
 
 
-def test_learning_rates_are_chosen_on_validation_data(pair: advice.Shortlist) -> None:
+def test_learning_rates_are_chosen_on_validation_data(pair: advise.Shortlist) -> None:
     tables = recorded({
         ("he", 0.01): (0.9, 0.5, 30), ("he", 0.1): (0.8, 0.99, 30), ("xavier", 0.01): (0.5, 0.9, 30),
         ("xavier", 0.1): (0.7, 0.7, 30), ("orthogonal", 0.01): (0.6, 0.6, 30),
     })  # fmt: skip
-    judged = advice.judge(pair, *tables)
+    judged = advise.judge(pair, *tables)
     assert judged.rates == {"he": 0.01, "xavier": 0.1, "orthogonal": 0.01}
     assert judged.comparison.groups.set_index("label")["test"]["he"] == pytest.approx(0.5, abs=0.02)
 
 
-def test_a_diverged_learning_rate_is_the_worst(pair: advice.Shortlist) -> None:
+def test_a_diverged_learning_rate_is_the_worst(pair: advise.Shortlist) -> None:
     good = recorded({("he", 0.01): (0.5, 0.5, 30), ("xavier", 0.01): (0.4, 0.4, 30)})
     bad = recorded({("he", 0.1): (0.9, 0.9, 30)}, fate="diverged", step=3)
     tables = tuple(pd.concat(parts, ignore_index=True) for parts in zip(good, bad, strict=True))
-    assert advice.judge(pair, *tables).rates["he"] == 0.01
+    assert advise.judge(pair, *tables).rates["he"] == 0.01
 
 
-def test_the_better_one_is_taken_even_if_slower(pair: advice.Shortlist) -> None:
+def test_the_better_one_is_taken_even_if_slower(pair: advise.Shortlist) -> None:
     tables = recorded({("he", 0.01): (0.8, 0.8, 10), ("xavier", 0.01): (0.9, 0.9, 90)})
-    judged = advice.judge(pair, *tables)
+    judged = advise.judge(pair, *tables)
     assert labels(judged, judged.tied) == labels(judged, [judged.chosen]) == ["xavier"]
-    text = advice.text(pair, judged)
+    text = advise.text(pair, judged)
     assert "its accuracy is better than that of each of the others" in text
     assert "advice     scheme xavier, learning rate .01" in text
 
 
-def test_of_tied_ones_the_faster_is_taken(pair: advice.Shortlist) -> None:
+def test_of_tied_ones_the_faster_is_taken(pair: advise.Shortlist) -> None:
     tables = recorded(
         {("he", 0.01): (0.9, 0.9, 60), ("xavier", 0.01): (0.901, 0.9, 30), ("orthogonal", 0.01): (0.5, 0.5, 9)}
     )
-    judged = advice.judge(pair, *tables)
+    judged = advise.judge(pair, *tables)
     assert sorted(labels(judged, judged.tied)) == ["he", "xavier"]
     assert labels(judged, [judged.chosen]) == ["xavier"]
-    text = " ".join(advice.text(pair, judged).split())
+    text = " ".join(advise.text(pair, judged).split())
     assert re.search(r"accuracy of xavier, he is tied: .* xavier is the fastest .*: 2\.\dx \[.*\] faster than he", text)
 
 
-def test_of_equally_fast_ones_the_simpler_is_taken(pair: advice.Shortlist) -> None:
+def test_of_equally_fast_ones_the_simpler_is_taken(pair: advise.Shortlist) -> None:
     tables = recorded(
         {("orthogonal", 0.01): (0.91, 0.9, 30), ("xavier", 0.01): (0.9, 0.9, 30), ("he", 0.01): (0.9, 0.9, 30)}
     )
-    judged = advice.judge(pair, *tables)
+    judged = advise.judge(pair, *tables)
     assert len(judged.tied) == len(judged.alike) == 3
     assert labels(judged, [judged.chosen]) == ["he"]  # the first of the shortlist
-    assert "he is the simplest" in " ".join(advice.text(pair, judged).split())
+    assert "he is the simplest" in " ".join(advise.text(pair, judged).split())
 
 
-def test_where_no_run_arrives_speed_says_nothing(pair: advice.Shortlist) -> None:
+def test_where_no_run_arrives_speed_says_nothing(pair: advise.Shortlist) -> None:
     tables = recorded({("xavier", 0.01): (0.91, 0.9, math.inf), ("he", 0.01): (0.9, 0.9, math.inf)})
-    judged = advice.judge(pair, *tables)
+    judged = advise.judge(pair, *tables)
     assert labels(judged, [judged.chosen]) == ["he"]
-    assert "None reaches loss .5" in " ".join(advice.text(pair, judged).split())
+    assert "None reaches loss .5" in " ".join(advise.text(pair, judged).split())
 
 
-def test_a_best_rate_at_the_edge_is_told(pair: advice.Shortlist) -> None:
+def test_a_best_rate_at_the_edge_is_told(pair: advise.Shortlist) -> None:
     table = {("he", rate): (0.8 + rate, 0.9, 30.0) for rate in (0.01, 0.03, 0.09)}
     table |= {("xavier", rate): (0.3, 0.3, 30.0) for rate in (0.01, 0.03, 0.09)}
-    text = advice.text(pair, advice.judge(pair, *recorded(table)))
+    text = advise.text(pair, advise.judge(pair, *recorded(table)))
     assert ".09 is the largest learning rate tried" in text
     table[("he", 0.03)] = (0.95, 0.9, 30.0)
-    assert "learning rate tried" not in advice.text(pair, advice.judge(pair, *recorded(table)))
+    assert "learning rate tried" not in advise.text(pair, advise.judge(pair, *recorded(table)))
 
 
 def test_lines_for_other_libraries_hold_the_tuned_number(composer: Composer) -> None:
@@ -182,7 +183,7 @@ def test_lines_for_other_libraries_hold_the_tuned_number(composer: Composer) -> 
             assert all(choice.facts[library].count("1.0") == 1 for library in LIBRARIES)
     _, shortlist = planned(composer, "activation=gelu", "architecture.depth=8")
     tables = recorded({("orthogonal", 0.01): (0.9, 0.9, 30), ("he", 0.01): (0.5, 0.5, 30)})
-    text = advice.text(shortlist, advice.judge(shortlist, *tables))
+    text = advise.text(shortlist, advise.judge(shortlist, *tables))
     assert "torch.nn.init.orthogonal_(layer.weight, gain=1.534)" in text
     assert "keras.initializers.Orthogonal(gain=1.534)" in text
     assert "jax.nn.initializers.orthogonal(scale=1.534)" in text

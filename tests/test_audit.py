@@ -15,8 +15,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from scipy.special import chdtr, chdtrc, ndtri
 
-from runner.composition import Composer
-from runner.training import train
+from runner.config.composition import Composer
+from runner.training.loop import train
 from weightinit import audit
 from weightinit.__main__ import main
 from weightinit.auditing import read_arrays

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from runner import catalogue
-from runner.catalogue import CONF, GROUPS, choices, help_page, schemes_page
-from runner.composition import Composer
+from runner.config import catalogue
+from runner.config.catalogue import CONF, GROUPS, choices, help_page, schemes_page
+from runner.config.composition import Composer
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from runner.comparison import compare, frames, swept
-from runner.fate import signal_text
-from runner.inference import RESAMPLES, holm, intervals, p_values
+from runner.analysis.comparison import compare, swept
+from runner.analysis.intervals import RESAMPLES, holm, intervals, p_values
+from runner.analysis.signal import signal_text
+from runner.tracking.frames import frames
 from tests.recorded import run, seeds
 
 

@@ -14,8 +14,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.base import Container, Node
 
-from runner.composition import CONFIG_NAME, Composer, own
-from runner.loader import Loader
+from runner.config.composition import CONFIG_NAME, Composer, own
+from runner.config.loader import Loader
 from weightinit.schemes import VarianceScaling
 
 # Kinds of override beside each other; a `{folder}` stands for a folder with choices of a user's own.

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from runner import comparison, parts, schema, sweep
-from runner.catalogue import CONF, GROUPS, KINDS, choices
-from runner.composition import Composer
+from runner.analysis import comparison
+from runner.config import factories, schema
+from runner.config.catalogue import CONF, GROUPS, KINDS, choices
+from runner.config.composition import Composer
+from runner.config.trial import VARIANTS, Trial
+from runner.execution import sweep
 from runner.records import Outcome
-from runner.trial import VARIANTS, Trial
+from runner.tracking.frames import frames
 from tests.test_data import offline, overrides_for
 
 __all__ = ["offline"]  # a fixture
@@ -80,7 +83,7 @@ def test_every_experiment_runs_and_shows_what_it_promises(composer: Composer, na
     report = recorded[0][0].config["report"]
     assert report["title"]
     assert report["question"].endswith("?")
-    runs, _ = comparison.frames(recorded)
+    runs, _ = frames(recorded)
     assert set(report["columns"]) <= set(runs.columns)
     assert comparison.swept(runs)
 
@@ -92,7 +95,7 @@ def test_a_choice_names_every_argument_of_its_target(composer: Composer, group: 
         (trial,) = composer.trials([[f"{group}={choice.name}", *NEEDS.get(choice.name, [])]])
         values = trial.config[group]
         if choice.name != "custom":
-            missing = set(parts.keys(group, values) or ()) - set(values)
+            missing = set(factories.keys(group, values) or ()) - set(values)
             assert missing <= {"logistic"}, (choice.name, missing)  # for the curious
 
 

@@ -14,11 +14,11 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from runner.figures import run_figures, save, sweep_figures
-from runner.figures.canvas import LOOKS, number
-from runner.figures.layers import layer_ticks
-from runner.figures.tables import completed, network_order, over_runs, smooth
-from runner.inference import intervals
+from runner.analysis.intervals import intervals
+from runner.report.figures import run_figures, save, sweep_figures
+from runner.report.figures.canvas import LOOKS, number
+from runner.report.figures.layers import layer_ticks
+from runner.report.figures.tables import completed, network_order, over_runs, smooth
 
 STEPS = 60
 
@@ -441,7 +441,7 @@ def test_drawing_leaves_matplotlib_as_it_was() -> None:
 def test_matplotlib_waits_for_the_first_figure_and_pyplot_for_ever() -> None:
     program = """
 import sys, pandas as pd
-from runner.figures import run_figures
+from runner.report.figures import run_figures
 assert "matplotlib" not in sys.modules
 curves = pd.DataFrame({"step": [0, 1], "quantity": "train_loss", "layer": "", "value": [2.0, 1.0]})
 assert list(run_figures("he", curves, {})) == ["loss"]

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 import runner.data
-from runner.composition import Composer
+from runner.config.composition import Composer
 from runner.data.known import KNOWN
-from runner.forecast import Forecast, forecast
-from runner.forecast_text import run_text, sweep_text
+from runner.modes.forecast import forecast
+from runner.report.forecast import run_text, sweep_text
+from weightinit.forecasting import Forecast
 from weightinit.statistics import STATISTICS
 
 

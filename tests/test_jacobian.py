@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from runner.measurement import singular_values
+from runner.training.measurement import singular_values
 from weightinit.activations import get
 from weightinit.laws import UNKNOWN
 from weightinit.meanfield import SingularValues, chi, critical_point, jacobian_moments, q_map

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from runner.catalogue import choices
-from runner.composition import Composer
-from runner.judgement import deviation, signal_fate
+from runner.config.catalogue import choices
+from runner.config.composition import Composer
 from runner.records import WORDS, Outcome
-from runner.training import train
+from runner.training.initial_state import deviation, signal_fate
+from runner.training.loop import train
 
 SMALL = ["architecture.depth=4", "architecture.width=64", "training.steps=0", "training.probe.size=64", "tracking=none"]
 

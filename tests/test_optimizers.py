@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runner.optimizers import BLOCK, SGD, Adam, AdamW, Optimizer, Updater
-from runner.schedules import Schedule
+from runner.optimizers import SGD, Adam, AdamW, Optimizer, Updater
+from runner.optimizers.rules import BLOCK
+from runner.optimizers.schedules import Schedule
 from weightinit.arrays import Array
 
 STEPS = 12

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runner import page
-from runner.comparison import frames
+from runner.report import page
 from runner.tracking.address import silence
+from runner.tracking.frames import frames
 from tests.browser import INSTALLED, Browser, browser
 from tests.commands import started
 from tests.recorded import run, seeds

@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_diabetes, load_iris
 
-from runner.composition import Composer
+from runner.config.composition import Composer
 from runner.tracking import files, models, read
-from runner.training import train
+from runner.training.loop import train
 from tests.commands import directories, typed
 from weightinit.predictor import Preparation, load
 

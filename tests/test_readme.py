@@ -20,7 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 
 import runner
 import weightinit
-from runner.catalogue import GROUPS, choices
+from runner.config.catalogue import GROUPS, choices
 from tests.commands import FOR_OPTUNA
 from weightinit.initializers import INITIALIZERS
 

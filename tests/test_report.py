@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runner import progress
-from runner.comparison import compare, frames
-from runner.progress import Progress
-from runner.report import SHOWN, WIDTH, compare_line, run_text, sweep_text
+from runner.analysis.comparison import compare
+from runner.execution import progress
+from runner.execution.progress import Progress
+from runner.report.sentences import answer
+from runner.report.terminal import SHOWN, WIDTH, compare_line, run_text, sweep_text
 from runner.text import number, setting
-from runner.verdicts import answer
+from runner.tracking.frames import frames
 from tests.recorded import run, seeds
 
 

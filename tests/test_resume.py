@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import yaml
 
-from runner.tracking import Recorder, files, read, sessions, sqlite, tables
+from runner.tracking import Recorder, files, mlflow_tables, read, sessions, sqlite
 from runner.tracking import _undisturbed as undisturbed
 from tests.commands import ROOT, assert_same_records, directories, mlflow_runs, started, typed
 from tests.test_tracking import outcome, put, session, tracking, trial
@@ -59,6 +59,13 @@ def test_a_process_is_known_by_its_number_and_the_time_of_its_birth() -> None:
 def test_a_process_of_another_machine_lives_by_its_signs_of_life() -> None:
     assert sessions.at_work(state(host="there", pid=7)) == "process 7 on there"
     assert sessions.at_work(state(host="there", pid=7, heartbeat=time.time() - sessions.STALE - 1)) is None
+
+
+def test_where_a_process_cannot_be_asked_its_signs_of_life_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "_ASKABLE", False)
+    monkeypatch.setattr(os, "kill", None)
+    assert sessions.at_work(state(born="")) == f"process {os.getpid()} on {socket.gethostname()}"
+    assert sessions.at_work(state(born="", heartbeat=time.time() - sessions.STALE - 1)) is None
 
 
 def test_a_holder_gives_signs_of_life_until_it_lets_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +154,7 @@ def test_mlflow_gets_what_a_killed_process_did_not_send(tmp_path: Path, monkeypa
     directory = tmp_path / "sweep"
     first = Recorder(session(directory), tracking(tmp_path), keys)
     with monkeypatch.context() as patch:
-        patch.setattr(tables, "known", lambda: False)  # only what goes through a client can be half sent
+        patch.setattr(mlflow_tables, "known", lambda: False)  # only what goes through a client can be half sent
         first.__enter__()
     put(first, trials[0], outcome(trials[0]))
     put(first, trials[4], outcome(trials[4], fate="failed", error="ValueError: no", summary={}))

@@ -12,13 +12,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from runner.changes import changes, changes_lines
-from runner.comparison import compare, frames
-from runner.ranking import csv, latex, markdown, ranked, ranking
+from runner.analysis.best_rates import RATE, tuned
+from runner.analysis.comparison import compare
+from runner.analysis.diff import changes
 from runner.records import Rows
+from runner.report.best_rates import tuned_lines
+from runner.report.diff import changes_lines
+from runner.report.ranking import csv, latex, markdown, ranked, ranking
+from runner.report.sentences import answer
 from runner.tracking import files, read, sessions
-from runner.tuning import RATE, tuned, tuned_lines
-from runner.verdicts import answer
+from runner.tracking.frames import frames
 from tests.commands import directories, mlflow_runs, typed
 from tests.recorded import run, seeds
 

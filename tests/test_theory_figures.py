@@ -9,13 +9,14 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from runner.catalogue import choices
-from runner.composition import Composer
-from runner.figures import forecast_figures, save
-from runner.figures.theory import _critical_line, _phases
-from runner.forecast import Forecast, forecast
+from runner.config.catalogue import choices
+from runner.config.composition import Composer
+from runner.modes.forecast import forecast
+from runner.report.figures import forecast_figures, save
+from runner.report.figures.theory import _critical_line, _phases
 from tests.commands import typed
 from weightinit import activations
+from weightinit.forecasting import Forecast
 from weightinit.meanfield import critical_point, depth_scales
 
 SCHEMES = [choice.name for choice in choices("scheme") if choice.name != "custom"]

@@ -22,12 +22,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from runner.comparison import frames
 from runner.records import Outcome, Rows, Session, Tracking
-from runner.tracking import Recorder, files, metric_name, read, tables
+from runner.tracking import Recorder, files, metric_name, mlflow_tables, read
 from runner.tracking.address import locate, silence, viewer, without_password
 from runner.tracking.entries import entry
 from runner.tracking.facts import _source
+from runner.tracking.frames import frames
 from runner.tracking.metrics import BUDGET, points, thin
 from runner.tracking.notes import LONGEST_TAG
 from runner.tracking.store import Store
@@ -468,11 +468,15 @@ def test_git_says_what_was_run(tmp_path: Path) -> None:
     assert _source(tmp_path) == {f"mlflow.source.git.{name}": value for name, value in found.items()}
     (tmp_path / "file").write_text("2")
     assert _source(tmp_path)["mlflow.source.git.dirty"] == "true"
+    (installed := tmp_path / "site-packages").mkdir()
+    assert _source(installed) == {}, "the commit of another project says nothing of the lab"
 
 
 def test_what_opens_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     mine = tracking(tmp_path / "outputs")
+    assert viewer(mine) == "python -m mlflow ui --backend-store-uri sqlite:///outputs/mlflow.db"
+    (tmp_path / "Makefile").write_text("all:\n")
     assert viewer(mine) == "python -m mlflow ui --backend-store-uri sqlite:///outputs/mlflow.db"
     (tmp_path / "Makefile").write_text("ui:\n")
     assert viewer(mine) == "make ui"
@@ -606,14 +610,14 @@ def test_what_mlflow_missed_is_sent_at_the_end(
     first, second = trial(seed=0), trial(seed=1)
     name = f"gap {way}"
     if way == "client":
-        monkeypatch.setattr(tables, "known", lambda: False)
+        monkeypatch.setattr(mlflow_tables, "known", lambda: False)
     with Recorder(session(outputs / name, name=name), tracking(outputs, experiment=name)) as recorder:
         assert recorder.store is not None
         with monkeypatch.context() as patch:
             if way == "client":
                 patch.setattr(recorder.store._client, "set_terminated", lambda *args: 1 / 0)
             else:  # with the run in its table, in a transaction that is not closed
-                patch.setattr(tables, "_connect", lambda *args: 1 / 0)
+                patch.setattr(mlflow_tables, "_connect", lambda *args: 1 / 0)
             put(recorder, first, outcome(first))
         put(recorder, second, outcome(second))
         assert len(runs_of(client, name)) == (2 if way == "client" else 1)
@@ -656,11 +660,11 @@ def test_tables_hold_what_the_client_would_put_there(tmp_path: Path, monkeypatch
     found = {}
     for way in ("client", "tables"):
         if way == "client":
-            monkeypatch.setattr(tables, "known", lambda: False)
+            monkeypatch.setattr(mlflow_tables, "known", lambda: False)
         else:
             monkeypatch.undo()
             monkeypatch.setattr("time.time", lambda: END)
-            assert tables.known()
+            assert mlflow_tables.known()
         store = Store(session(tmp_path), tracking(tmp_path / way))
         (tmp_path / way).mkdir()
         store.open("same")
@@ -679,8 +683,8 @@ def test_tables_hold_what_the_client_would_put_there(tmp_path: Path, monkeypatch
 
 
 def test_tables_that_are_not_known_are_left_to_the_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(tables._COLUMNS, "metrics", "key value timestamp step run_uuid")
-    monkeypatch.setattr(tables, "insert", lambda *args: 1 / 0)
+    monkeypatch.setitem(mlflow_tables._COLUMNS, "metrics", "key value timestamp step run_uuid")
+    monkeypatch.setattr(mlflow_tables, "insert", lambda *args: 1 / 0)
     record_four(tmp_path, "he")
     assert len(contents(tmp_path / "mlflow.db")["runs"]) == 5
 

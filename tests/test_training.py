@@ -10,14 +10,15 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 
-from runner import stack, sweep
-from runner.blas import single_blas_thread
-from runner.catalogue import choices
-from runner.composition import Composer
-from runner.evaluation import evaluate
+from runner.config.catalogue import choices
+from runner.config.composition import Composer
+from runner.config.trial import Trial
+from runner.execution import sweep
 from runner.records import Outcome
-from runner.training import initialize, train
-from runner.trial import Trial
+from runner.training import stacks
+from runner.training.blas import single_blas_thread
+from runner.training.evaluation import evaluate
+from runner.training.loop import initialize, train
 from weightinit.nn import LOSSES, mlp
 
 SMALL = [
@@ -257,9 +258,9 @@ def test_r2_is_one_minus_the_squared_error_over_that_of_the_mean() -> None:
 
 def test_a_stack_holds_only_runs_that_may_share_it_and_no_run_twice() -> None:
     runs = trials(each=[*mixed(30), *[["architecture.widths=[5]", *own] for own in mixed(5)]])
-    stacks = stack.plan(runs)
-    assert sorted(index for indices in stacks for index in indices) == list(range(35))
-    for indices in stacks:
+    planned = stacks.plan(runs)
+    assert sorted(index for indices in planned for index in indices) == list(range(35))
+    for indices in planned:
         assert len({runs[index].signature for index in indices}) == 1
 
 

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 import weightinit.schemes
-from runner import parts, schema
-from runner.composition import Composer
-from runner.trial import Trial, build, trial_key
+from runner.config import factories, schema
+from runner.config.composition import Composer
+from runner.config.trial import Trial, build, trial_key
 from weightinit.schemes import VarianceScaling
 
 
@@ -260,8 +260,8 @@ def test_numbers_of_two_kinds_are_not_taken_for_each_other(composer: Composer) -
 def test_data_that_nobody_holds_leave_memory() -> None:
     made = []
     for seed in range(4):
-        dataset = parts.make_dataset({"_target_": "runner.data.iris", "split_seed": 100 + seed})
-        assert parts.make_dataset({"_target_": "runner.data.iris", "split_seed": 100 + seed}) is dataset
+        dataset = factories.make_dataset({"_target_": "runner.data.iris", "split_seed": 100 + seed})
+        assert factories.make_dataset({"_target_": "runner.data.iris", "split_seed": 100 + seed}) is dataset
         made.append(weakref.ref(dataset))
         del dataset
     gc.collect()

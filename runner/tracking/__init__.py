@@ -17,15 +17,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from runner.comparison import frames
+from runner.config.trial import Trial
 from runner.records import Outcome, Session, Tracking
 from runner.text import PAGE
 from runner.tracking import files, models, sessions
 from runner.tracking.address import without_password
 from runner.tracking.files import read
+from runner.tracking.frames import frames
 from runner.tracking.metrics import metric_name
 from runner.tracking.store import Status, Store, cause
-from runner.trial import Trial
 
 __all__ = ["Recorder", "metric_name", "read"]
 

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from runner.comparison import describe
+from runner.config.trial import Trial
 from runner.data import Dataset
 from runner.records import Outcome, Session
 from runner.tracking.address import without_password
+from runner.tracking.frames import describe
 from runner.tracking.metrics import points
 from runner.tracking.notes import LONGEST_TAG, NOTE, run_note
-from runner.trial import Trial
 from weightinit.arrays import Array
 
 LONGEST_PARAMETER = 6_000

@@ -13,7 +13,7 @@ import pandas as pd
 import scipy
 
 import weightinit
-from runner.trial import Trial
+from runner.config.trial import Trial
 from weightinit.arrays import Array
 from weightinit.predictor import Predictor
 

@@ -18,14 +18,14 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from runner.config.trial import Trial
 from runner.records import Outcome, Session, Tracking
-from runner.tracking import models, sqlite, tables
+from runner.tracking import mlflow_tables, models, sqlite
 from runner.tracking.address import locate, server_port, silence, without_password
 from runner.tracking.entries import CONTEXT, Entry, entry, milliseconds
 from runner.tracking.facts import facts
 from runner.tracking.files import check_writable, locked
 from runner.tracking.notes import ABOUT, LONGEST_TAG, NOTE, load_line, session_note
-from runner.trial import Trial
 from weightinit.predictor import Predictor
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
@@ -113,7 +113,7 @@ class Store:
                     sqlite.write_ahead(self._file)
                 self._client = self._call(MlflowClient, self._uri)
                 self._experiment = self._find_experiment()
-            if self._file is not None and tables.known():
+            if self._file is not None and mlflow_tables.known():
                 self._engine = sqlite.engine(self._uri, str(self._artifacts))
             if resumed:
                 self._adopt(identity)
@@ -152,7 +152,7 @@ class Store:
             runs.append(_Run(run_id, artifacts, one.tags))
             self._write_text(runs[-1], one.config, "config.yaml")
         rows = [(run.id, run.artifacts, one) for run, one in zip(runs, entries, strict=True)]
-        self._call(tables.insert, self._engine, self._experiment.experiment_id, rows)
+        self._call(mlflow_tables.insert, self._engine, self._experiment.experiment_id, rows)
         for run, one in zip(runs, entries, strict=True):
             self._runs[one.key] = run
             self.complete.add(one.key)

@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
-from runner.composition import Composer
+from runner.config.composition import Composer
+from runner.config.trial import Trial
 from runner.records import Outcome, Session
 from runner.tracking import Recorder
 from runner.tracking.metrics import points
-from runner.training import train
-from runner.trial import Trial
+from runner.training.loop import train
 from tests.benchmarks.timing import WORKERS, Row, percent, ratio, turns
 from tests.benchmarks.training import Setting, steps_of_stacks
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_info
 
-from runner.blas import single_blas_thread
-from runner.launcher import cores
+from runner.execution.resources import cores
+from runner.training.blas import single_blas_thread
 
 WORKERS = cores()
 MISSING = "not installed"

@@ -11,10 +11,10 @@ from functools import cache, partial
 from itertools import pairwise
 from statistics import median
 
-from runner import stack, worker
-from runner.composition import Composer
-from runner.training import train
-from runner.trial import Trial
+from runner.config.composition import Composer
+from runner.config.trial import Trial
+from runner.training import stacks, worker
+from runner.training.loop import train
 from tests.benchmarks.rivals import jax_stack, torch_eager
 from tests.benchmarks.timing import MISSING, WORKERS, Row, percent, ratio, sgemm_peak, turns
 
@@ -105,8 +105,8 @@ def steps_of_stacks(setting: Setting, *overrides: str, workers: int = WORKERS) -
     epoch = first.plan.evaluate_every
     steps = [f"training.steps={epoch + WINDOW}", f"training.measure_every={MEASURE_EVERY}"]
     trials = composer.trials([[*setting.overrides, *steps, *overrides, f"seed={i}"] for i in range(setting.runs)])
-    stacks = [[trials[index] for index in indices] for indices in stack.plan(trials, workers=workers)]
-    return partial(_step_seconds, stacks[: 2 * workers], workers, epoch)
+    planned = [[trials[index] for index in indices] for indices in stacks.plan(trials, workers=workers)]
+    return partial(_step_seconds, planned[: 2 * workers], workers, epoch)
 
 
 def _step_seconds(stacks: Sequence[Sequence[Trial]], workers: int, epoch: int) -> float:

@@ -1,0 +1,1 @@
+"""Analysis: from tables of recorded runs to tables that compare them."""

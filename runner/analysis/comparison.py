@@ -1,0 +1,241 @@
+"""Recorded runs as tidy tables, and groups of runs compared over common seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from runner.analysis.intervals import holm, intervals, log, mean, p_values
+from runner.analysis.signal import fate_text, initial_state, theory_text
+from runner.records import WORDS
+from runner.text import label
+from weightinit.arrays import Array
+
+if TYPE_CHECKING:
+    pass
+
+REPLICATES = ("seed", "training.seed")
+# What a network is, not how it is initialized and trained: groups compete within one network and one data set.
+NETWORK = ("data", "architecture", "activation")
+WITHOUT_EFFECT = ("tracking", "mode", "report", "experiment", "outputs", "resume")
+# The test number that counts, the first that a context has; its least and largest value.
+METRICS = {"test_accuracy": (0.0, 1.0), "test_r2": (-math.inf, 1.0), "test_loss": (0.0, math.inf)}
+STEPS = "steps_to_loss_"
+SIGNIFICANCE = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Groups of runs that differ in what was swept, with seeds as replicates.
+
+    ``by``: the swept columns; ``context``: those of them within which groups compete (other data, another network);
+    ``threshold``: the training loss that steps are counted to, None where runs have several or none.
+
+    ``runs``: the runs compared, each with its ``group`` (index into ``groups``) and what its initial state showed.
+    ``groups``: one row a group, its values of ``by`` and ``label context seeds`` (runs that did not fail) ``diverged
+    failed``; ``metric`` (the test number that counts here) and of it ``test test_low test_high median``; ``validation``
+    (its mean on validation data, more is better, a diverged run has the worst there is); ``steps`` to the threshold
+    (median, infinite where half the runs never reach it) and ``never`` (how many don't); ``layer``, the last hidden
+    one, with ``rms`` and ``rms_predicted`` there, ``gradient`` (std at the first layer), ``growth growth_predicted``
+    (factor of the mean square from one layer to the next), ``kept`` (share of the mean square that the activation lets
+    pass), all geometric means; ``predicted_fate``, that of the signal by theory, and ``fate``; ``verdict`` (best, tied,
+    worse, better or diverged, empty without ranking) and ``place`` (order from 0: contexts as they came, tied groups by
+    their steps); and the mean of each summary number by its name.
+    ``pairs``: each group against the ``best`` of its context (indices into ``groups``) over common seeds: ``pairs
+    difference low high p`` (positive is better than the best; p after Holm), and from seeds where both reach the
+    threshold ``speed_pairs ratio ratio_low ratio_high speed_p`` (steps over the best's).
+    """
+
+    by: tuple[str, ...]
+    context: tuple[str, ...]
+    threshold: float | None
+    runs: pd.DataFrame
+    groups: pd.DataFrame
+    pairs: pd.DataFrame
+
+
+def swept(runs: pd.DataFrame) -> list[str]:
+    """Columns that describe the trials and vary, without seeds and without what merely follows from a varying choice.
+
+    The keys of a group follow from its choice, and the training from the data, unless they vary within one choice.
+    """
+    described, _ = _columns(runs)
+    codes = {name: pd.factorize(runs[name], use_na_sentinel=False)[0] for name in described}
+    varying = [name for name, code in codes.items() if len(code) and code.max() > 0]
+
+    def follows(name: str, choice: str) -> bool:
+        if choice == name or choice not in varying:
+            return False
+        pairs = set(zip(codes[choice].tolist(), codes[name].tolist(), strict=True))
+        return len(pairs) == len(set(codes[choice].tolist()))
+
+    def counts(name: str) -> bool:
+        group = name.partition(".")[0]
+        choices = (group, "data") if group == "training" else (group,)
+        ignored = name in REPLICATES or group in WITHOUT_EFFECT
+        return not ignored and not any(follows(name, choice) for choice in choices)
+
+    return [name for name in varying if counts(name)]
+
+
+def compare(runs: pd.DataFrame, curves: pd.DataFrame, *, by: Sequence[str] | None = None) -> Comparison:
+    """The groups of a sweep, and how they differ; ``by``: the columns that tell them apart, where not what was swept.
+
+    Differences are paired over common seeds; their p-values are corrected by Holm over all comparisons. The group that
+    the others of its context are held against is the best on validation data, where a diverged run counts as worst.
+    With fewer than two common seeds there is no ranking. A run recorded twice counts once. Raises ValueError if there
+    is no run.
+    """
+    if runs.empty:
+        raise ValueError("a comparison needs at least one run; got none. Check that the sweep recorded any.")
+    runs = runs.drop_duplicates("key", keep="last").reset_index(drop=True)
+    by = swept(runs) if by is None else list(by)
+    context = [name for name in by if name.partition(".")[0] in NETWORK]
+    if len(context) == len(by):
+        context = [name for name in by if name.partition(".")[0] == "data"]
+    _, summary = _columns(runs)
+    reached, threshold = _steps(runs)
+    runs = runs.join(initial_state(curves), on="key")
+    runs["group"] = _numbered(runs, by)
+    replicate = _numbered(runs, [name for name in REPLICATES if name in runs])
+    first = runs.drop_duplicates("group").reset_index(drop=True)
+    finished, diverged, failed = (runs["fate"] == fate for fate in ("finished", "diverged", "failed"))
+
+    def matrix(values: pd.Series) -> Array:
+        """(groups, replicates), NaN where there is no number."""
+        table = np.full((len(first), replicate.max() + 1), math.nan)
+        table[runs["group"], replicate] = values.to_numpy(np.float64)
+        return table
+
+    groups = first[by].copy()
+    columns = by or ["scheme" if "scheme" in first else "name"]
+    groups["label"] = [label(row, columns) for row in first.to_dict("records")]
+    groups["context"] = _numbered(first, context)
+    for name, mask in (("seeds", ~failed), ("diverged", diverged), ("failed", failed)):
+        groups[name] = np.bincount(runs.loc[mask, "group"], minlength=len(first))
+    scores = {name: matrix(runs[name].where(finished)) for name in summary}
+    metric, test, validation = _metrics(groups["context"].to_numpy(), scores, matrix(diverged) == 1)
+    groups["metric"] = metric
+    groups["test"], low, high = intervals(test)
+    least, most = np.transpose([METRICS[name] for name in metric])
+    groups["test_low"], groups["test_high"] = low.clip(least, most), high.clip(least, most)
+    groups["median"] = pd.DataFrame(test).median(axis=1)
+    groups["validation"] = mean(validation)
+    # A run that diverged never reaches the threshold; one that failed says nothing.
+    steps = matrix(reached.where(finished, math.inf).fillna(math.inf).mask(failed))
+    known = [row[~np.isnan(row)] for row in steps]
+    groups["steps"] = [np.median(row) if len(row) else math.nan for row in known]
+    groups["never"] = np.isposinf(steps).sum(axis=1)
+    groups["layer"] = first["layer"]
+    for name in ("rms", "rms_predicted", "gradient", "kept"):
+        groups[name] = np.exp(mean(log(matrix(runs[name]))))
+    for name in ("growth", "growth_predicted"):
+        groups[name] = np.exp(2 * mean(matrix(runs[f"log_{name}"] / (runs["hidden"] - 1))))
+    members = dict(iter(runs[~failed].groupby("group")))
+    groups["predicted_fate"] = [theory_text(members[i]) if i in members else "unknown" for i in groups.index]
+    groups["fate"] = [fate_text(members[index]) if index in members else "failed" for index in groups.index]
+    oriented = test * np.where(metric == "test_loss", -1.0, 1.0)[:, None]
+    pairs = _pairs(groups, oriented, groups["validation"].to_numpy(), steps)
+    groups["verdict"] = _verdicts(groups, pairs)
+    groups["place"] = _places(groups, mean(oriented))
+    means = pd.DataFrame({name: mean(matrix(runs[name])) for name in summary})
+    return Comparison(tuple(by), tuple(context), threshold, runs, groups.join(means), pairs)
+
+
+def _columns(runs: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """Names of the columns that describe the trials, and of the summary's.
+
+    Tables of several runs put end to end have keys that only later ones know at the end, so a key's group counts too.
+    """
+    names = [str(name) for name in runs]
+    before = names[: names.index("fate")]
+    known = {name.partition(".")[0] for name in before}
+    described = before + [name for name in names[len(before) :] if name.partition(".")[0] in known]
+    results = {"key", "name", "network", "fate", "diverged_at_step", "start_time", "end_time", "error", *WORDS}
+    summary = [name for name in names if name not in results and name not in described]
+    return [name for name in described if name not in results], summary
+
+
+def _numbered(table: pd.DataFrame, columns: Sequence[str]) -> Array:
+    """Each row's group (n,), numbered in order of appearance."""
+    if not columns:
+        return np.zeros(len(table), np.int64)
+    return np.asarray(table.groupby(list(columns), sort=False, dropna=False).ngroup())
+
+
+def _steps(runs: pd.DataFrame) -> tuple[pd.Series, float | None]:
+    """Each run's steps to its threshold, NaN where it never got there, and the threshold if all share one."""
+    columns = [name for name in map(str, runs) if name.startswith(STEPS)]
+    thresholds = {float(name.removeprefix(STEPS)) for name in columns}
+    if "training.threshold" in runs:
+        thresholds = set(runs["training.threshold"].dropna().astype(float))
+    reached = runs[columns].max(axis=1) if columns else pd.Series(math.nan, runs.index)
+    return reached, thresholds.pop() if len(thresholds) == 1 else None
+
+
+def _metrics(contexts: Array, scores: Mapping[str, Array], diverged: Array) -> tuple[Array, Array, Array]:
+    """By group: name of the test number that counts in its context, its values, and those on validation data.
+
+    Values (groups, replicates); on validation data more is better, and a diverged run has the worst there is.
+    """
+    metric = np.full(len(contexts), "test_loss", object)
+    test, validation = np.full(diverged.shape, math.nan), np.full(diverged.shape, math.nan)
+    for context in np.unique(contexts):
+        rows = contexts == context
+        known = [name for name in METRICS if name in scores and not np.isnan(scores[name][rows]).all()]
+        if known:
+            name, sign = known[0], -1 if known[0] == "test_loss" else 1
+            metric[rows], test[rows] = name, scores[name][rows]
+            own = sign * scores.get(name.replace("test", "validation"), np.full_like(test, math.nan))
+            validation[rows] = np.where(diverged, 0.0 if name == "test_accuracy" else -math.inf, own)[rows]
+    return metric, test, validation
+
+
+def _pairs(groups: pd.DataFrame, test: Array, validation: Array, steps: Array) -> pd.DataFrame:
+    """Each group against the best of its context; ``test`` (groups, replicates) with more meaning better."""
+    others, best = [], []
+    for context in groups["context"].unique():
+        rows = np.flatnonzero(groups["context"] == context)
+        chosen = rows[np.argmax(np.where(np.isnan(validation[rows]), -math.inf, validation[rows]))]
+        others += [row for row in rows if row != chosen]
+        best += [chosen] * (len(rows) - 1)
+    pairs = pd.DataFrame({"group": np.array(others, int), "best": np.array(best, int)})
+    difference = test[others] - test[best]
+    pairs["pairs"] = (~np.isnan(difference)).sum(axis=1)
+    pairs["difference"], pairs["low"], pairs["high"] = intervals(difference)
+    pairs["p"] = holm(p_values(difference))
+    finite = np.where(np.isfinite(steps), np.maximum(steps, 1), math.nan)
+    ratio = np.log(finite[others]) - np.log(finite[best])
+    pairs["speed_pairs"] = (~np.isnan(ratio)).sum(axis=1)
+    pairs["ratio"], pairs["ratio_low"], pairs["ratio_high"] = np.exp(intervals(ratio))
+    pairs["speed_p"] = holm(p_values(ratio))
+    return pairs
+
+
+def _verdicts(groups: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
+    """By group: best, tied, worse, better, diverged (runs of it did, none of the best's), or nothing to rank it by."""
+    verdicts = [""] * len(groups)
+    seeds, diverged = groups["seeds"].to_numpy(), groups["diverged"].to_numpy()
+    for pair in pairs.to_dict("records"):
+        group, best = pair["group"], pair["best"]
+        if diverged[group] and not diverged[best] and min(seeds[group], seeds[best]) > 1:
+            verdicts[group] = "diverged"
+        elif pair["pairs"] > 1:
+            sign = "better" if pair["difference"] > 0 else "worse"
+            verdicts[group] = sign if pair["p"] < SIGNIFICANCE else "tied"
+        if verdicts[group]:
+            verdicts[best] = "best"
+    return verdicts
+
+
+def _places(groups: pd.DataFrame, test: Array) -> Array:
+    """Order of the groups (n,), from 0: contexts as they came, in each what ties with the best first, by steps."""
+    rank = groups["verdict"].map({"better": 0, "best": 1, "tied": 1, "worse": 2, "diverged": 3, "": 4})
+    keys = pd.DataFrame({"context": groups["context"], "rank": rank, "index": groups.index})
+    keys["first"] = np.where(rank == 1, groups["steps"], np.where(rank == 4, 0.0, -test))
+    return np.argsort(keys.sort_values(["context", "rank", "first", "index"]).index.to_numpy())

@@ -1,0 +1,163 @@
+"""Hydra's config loader, which reads and merges files once per distinct choice of groups instead of once per job.
+
+What the files say depends on the choice of groups alone: Hydra applies values (``seed=3``, ``+a.b=1``, ``~a.b``) to the
+finished merge. That merge is kept, and each job's values are applied to a copy, by Hydra's own code.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from copy import copy
+
+from hydra import __version__, version
+from hydra.conf import ConfigSourceInfo
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.utils import JobRuntime
+from hydra.plugins.config_source import ConfigResult
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from runner.config.internals import (
+    CachingConfigRepository,
+    ConfigLoaderImpl,
+    ConfigRepository,
+    create_defaults_list,
+    get_overrides_dirname,
+)
+
+
+class Loader(ConfigLoaderImpl):
+    """Gives what ``ConfigLoaderImpl`` gives, faster from the second job on; files are taken to stay as they are."""
+
+    def __init__(self, config_search_path: ConfigSearchPath) -> None:
+        super().__init__(config_search_path)
+        self.repository = _Files(config_search_path)
+        self._parser = OverridesParser.create()
+        self._parsed: dict[str, Override] = {}
+        self._sources: dict[str | None, CachingConfigRepository] = {}
+        self._is_group: dict[tuple[str | None, str], bool] = {}
+        self._merged: dict[tuple[str | None, tuple[str, ...], RunMode], bytes] = {}
+
+    @classmethod
+    def like(cls, loader: ConfigLoader) -> Loader:
+        """A loader that looks where ``loader`` looks."""
+        return cls(loader.get_search_path())
+
+    def parse(self, text: str) -> Override:
+        """One override, parsed; raises OverrideParseException."""
+        if text not in self._parsed:
+            (self._parsed[text],) = self._parser.parse_overrides([text])
+        return self._parsed[text]
+
+    def _load_configuration_impl(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
+    ) -> DictConfig:
+        self.ensure_main_config_source_available()
+        parsed = [self.parse(text) for text in overrides]
+        if any(_decides_early(override) for override in parsed):
+            return super()._load_configuration_impl(
+                config_name, overrides, run_mode, from_shell, validate_sweep_overrides
+            )
+        if validate_sweep_overrides:
+            self.validate_sweep_overrides_legal(parsed, run_mode, from_shell)
+        groups, values = [], []
+        for text, override in zip(overrides, parsed, strict=True):
+            if not override.is_sweep_override():
+                if self._chooses(config_name, override):
+                    groups.append(text)
+                else:
+                    values.append(override)
+        config = self._merge(config_name, tuple(groups), run_mode)
+        self._apply_overrides_to_config(values, config)
+        return _signed(config, config_name, parsed)
+
+    def _chooses(self, config_name: str | None, override: Override) -> bool:
+        """Whether an override is about a group rather than a value: Hydra's own rule."""
+        key = (config_name, override.key_or_group)
+        if key not in self._is_group:
+            if config_name not in self._sources:
+                _, self._sources[config_name] = self._parse_overrides_and_create_caching_repo(config_name, [])
+            self._is_group[key] = self._sources[config_name].group_exists(override.key_or_group)
+        return self._is_group[key] and not isinstance(override.value(), dict)
+
+    def _merge(self, config_name: str | None, groups: tuple[str, ...], run_mode: RunMode) -> DictConfig:
+        """A copy of what the files say for a choice of groups, closed against new keys."""
+        key = (config_name, groups, run_mode)
+        if key not in self._merged:
+            parsed, repository = self._parse_overrides_and_create_caching_repo(config_name, list(groups))
+            defaults = create_defaults_list(
+                repo=repository,
+                config_name=config_name,
+                overrides_list=parsed,
+                prepend_hydra=True,
+                skip_missing=run_mode == RunMode.MULTIRUN,
+            )
+            config = self._compose_config_from_defaults_list(defaults=defaults.defaults, repo=repository)
+            OmegaConf.set_struct(config, True)
+            OmegaConf.set_readonly(config.hydra, False)
+            with open_dict(config.hydra):
+                config.hydra.runtime.choices.update(defaults.overrides.known_choices)
+            config.hydra.runtime.version = __version__
+            config.hydra.runtime.version_base = version.getbase()
+            config.hydra.runtime.config_sources = [
+                ConfigSourceInfo(path=source.path, schema=source.scheme(), provider=source.provider)
+                for source in repository.get_sources()
+            ]
+            self._merged[key] = pickle.dumps(config)  # read back, it is a copy in a fifth of deepcopy's time
+        merged: DictConfig = pickle.loads(self._merged[key])
+        return merged
+
+
+class _Files(ConfigRepository):
+    """Hydra's repository, which reads each file once; what it gives may be changed."""
+
+    def initialize_sources(self, config_search_path: ConfigSearchPath) -> None:
+        super().initialize_sources(config_search_path)
+        self._read: dict[str, bytes] = {}
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        if config_path not in self._read:
+            self._read[config_path] = pickle.dumps(super().load_config(config_path))
+        result: ConfigResult | None = pickle.loads(self._read[config_path])
+        return result
+
+    def __deepcopy__(self, memo: object) -> _Files:
+        """What Hydra makes for each composition: it may look elsewhere, but reads the same files."""
+        return copy(self)
+
+
+def _decides_early(override: Override) -> bool:
+    """Whether Hydra looks at this value before it has merged the files, or writes over it after that."""
+    key = override.key_or_group
+    return key == "hydra" or key.startswith(("hydra.searchpath", "hydra.runtime"))
+
+
+def _signed(config: DictConfig, config_name: str | None, parsed: list[Override]) -> DictConfig:
+    """The config with what Hydra notes of the job in it."""
+    hydra = config.hydra
+    for override in parsed:
+        (hydra.overrides.hydra if override.is_hydra_override() else hydra.overrides.task).append(override.input_line)
+    with open_dict(hydra):
+        for key in hydra.job.env_copy:
+            hydra.job.env_set[key] = os.environ[key]
+    hydra.runtime.cwd = os.getcwd()
+    if "name" not in hydra.job:
+        hydra.job.name = JobRuntime().get("name")
+    naming = hydra.job.config.override_dirname
+    hydra.job.override_dirname = get_overrides_dirname(
+        overrides=[override for override in parsed if not override.is_hydra_override()],
+        kv_sep=naming.kv_sep,
+        item_sep=naming.item_sep,
+        exclude_keys=naming.exclude_keys,
+    )
+    hydra.job.config_name = config_name
+    return config

@@ -1,0 +1,152 @@
+"""Types of the configuration's shared keys. The keys of a variant belong to the signature of its ``_target_``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, is_dataclass
+from types import UnionType
+from typing import Any, get_args, get_type_hints
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, OmegaConf
+
+
+@dataclass
+class Probe:
+    """The samples on which a network's initial and final state is measured."""
+
+    size: int = 256
+    source: str = "train"
+
+
+@dataclass
+class Training:
+    """How long, how and on what one run trains, and what it measures on the way."""
+
+    steps: int = 420
+    epochs: float | None = None
+    batch_size: int | None = None
+    seed: int = MISSING
+    loss: str = "auto"
+    dtype: str = "float32"
+    evaluate_every: int | None = None
+    evaluation_batch_size: int = 256
+    measure_every: int | None = None
+    threshold: float = 0.5
+    save: str = "none"
+    probe: Probe = field(default_factory=Probe)
+
+
+@dataclass
+class Tracking:
+    """Where runs are recorded beside the local Parquet files."""
+
+    backend: str = "mlflow"
+    uri: str | None = None
+    experiment: str = "weightinit"
+    figures: bool = True
+    log_model: str = "none"
+
+
+@dataclass
+class Mode:
+    """What the command does; ``figures``: the folder for those of a forecast."""
+
+    name: str = "train"
+    figures: str | None = None
+
+
+@dataclass
+class Report:
+    """What the final table of an experiment says beside the usual."""
+
+    title: str | None = None
+    question: str | None = None
+    columns: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Config:
+    """The whole configuration; groups whose keys depend on the choice are open here."""
+
+    seed: int = 0
+    outputs: str = "outputs"
+    resume: bool = False
+    architecture: dict[str, Any] = MISSING
+    activation: dict[str, Any] = MISSING
+    scheme: dict[str, Any] = MISSING
+    data: dict[str, Any] = MISSING
+    optimizer: dict[str, Any] = MISSING
+    training: Training = field(default_factory=Training)
+    tracking: Tracking = field(default_factory=Tracking)
+    mode: Mode = field(default_factory=Mode)
+    report: Report = field(default_factory=Report)
+
+
+@dataclass
+class StackedLauncher:
+    """How stacks are trained.
+
+    ``memory``: share of the machine's memory that the stacks at work may take; ``max_workers``: how many are at work,
+    null for one a core; ``executor``: where, any class with the interface of ``concurrent.futures``' executors; null
+    for threads, or for processes where a sweep is long enough to be worth their start; ``job_files``: whether each job
+    goes through Hydra's own way, which leaves a folder with its configuration.
+    """
+
+    _target_: str = "hydra_plugins.weightinit.StackedLauncher"
+    memory: float = 0.5
+    max_workers: int | None = None
+    executor: str | None = None
+    job_files: bool = False
+
+
+@dataclass
+class StackedSweeper:
+    """As Hydra's basic sweeper; ``params``: the sweep, overridden by the command line."""
+
+    _target_: str = "hydra_plugins.weightinit.StackedSweeper"
+    max_batch_size: int | None = None
+    params: dict[str, Any] | None = None
+
+
+@dataclass
+class Compare(Config):
+    """The keys that ``mode=compare`` has beside the others."""
+
+    sweep: Any = "latest"
+    against: Any = None
+    format: str = "text"
+    figures: Any = None
+
+
+def register() -> None:
+    """Makes the schema known to Hydra as ``schema``, the first entry of ``conf/config.yaml``'s defaults.
+
+    ``mode=compare`` widens it by keys that other modes don't have.
+    """
+    ConfigStore.instance().store(name="schema", node=Config)
+    ConfigStore.instance().store(group="mode", name="_compare", node=Compare, package="_global_")
+
+
+# Plain values of the shared keys, nested as the configuration is; ??? where there is no default.
+DEFAULTS: dict[str, Any] = OmegaConf.to_container(OmegaConf.structured(Config))  # type: ignore[assignment]
+del DEFAULTS["resume"]  # says how a command goes about its trials, and is no part of them
+
+_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "list": "a list",
+    "NoneType": "null",
+}
+
+
+def expected(key: str) -> str | None:
+    """What a shared key takes, in words, as in ``a whole number, or null``; None for a key that isn't shared."""
+    kind: Any = Config
+    for name in key.split("."):
+        if not is_dataclass(kind) or name not in (hints := get_type_hints(kind)):
+            return None
+        kind = hints[name]
+    kinds = [option.__name__ for option in (get_args(kind) if isinstance(kind, UnionType) else (kind,))]
+    return ", or ".join(_WORDS.get(name, "keys of its own") for name in kinds)

@@ -1,0 +1,1 @@
+"""Execution: the stages in their order, and what a command trains with."""

@@ -1,0 +1,1 @@
+"""Modes: what a command may do instead of training."""

@@ -1,0 +1,113 @@
+"""``mode=compare``: what recorded sweeps showed, again or together, and whether it still holds."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.analysis import best_rates, comparison
+from runner.analysis.diff import changes
+from runner.records import Tracking
+from runner.report import figures, page, terminal
+from runner.report.diff import changes_lines
+from runner.report.ranking import FORMATS
+from runner.text import PAGE
+from runner.tracking import files, recorded
+
+PICTURES = ("png", "svg", "pdf")
+CHANGED = 1
+
+
+@dataclass(frozen=True)
+class Review:
+    """What was asked for.
+
+    ``sweeps``: which recorded commands, several as one; ``against``: another, held against them number by number;
+    ``format``: of the printed table, text or one of ``FORMATS``; ``pictures``: formats of figures to draw.
+    """
+
+    sweeps: tuple[str, ...]
+    against: str | None
+    format: str
+    pictures: tuple[str, ...]
+
+
+def requested(config: Any) -> Review:
+    """What a configuration of ``mode=compare`` asks for; raises ValueError for what can't be done."""
+    formats = ("text", *FORMATS)
+    if config["format"] not in formats:
+        raise ValueError(f"format must be one of {', '.join(formats)}; got {config['format']!r}. Pass format=markdown.")
+    pictures = _several("figures", config["figures"])
+    if wrong := [name for name in pictures if name not in PICTURES]:
+        raise ValueError(f"figures must be of {', '.join(PICTURES)}; got {wrong[0]!r}. Pass figures=[png,svg].")
+    sweeps = _several("sweep", config["sweep"])
+    if not sweeps:
+        raise ValueError("sweep needs a value. Pass sweep=latest.")
+    against = _several("against", config["against"])
+    if len(against) > 1:
+        raise ValueError(f"against takes one sweep; got {len(against)}. Pass against=ID.")
+    return Review(sweeps, against[0] if against else None, config["format"], pictures)
+
+
+def _several(key: str, value: Any) -> tuple[str, ...]:
+    given = value if isinstance(value, list | tuple) else [] if value is None else [value]
+    for one in given:
+        if not isinstance(one, str | int) or isinstance(one, bool):
+            raise ValueError(f"{key} must be text, and {one!r} reads as a number. Quote it: {key}=\"'...'\".")
+    return tuple(map(str, given))
+
+
+def review(config: Any, tracking: Tracking) -> int:
+    """Prints what recorded sweeps showed and writes it beside them; the exit status: 1 where something has changed.
+
+    Raises ValueError where there is no such sweep.
+    """
+    asked = requested(config)
+    sweeps = recorded.find(asked.sweeps, tracking)
+    other = recorded.find([asked.against], tracking) if asked.against is not None else None
+    tables = runs, curves = recorded.joined(sweeps)
+    if other is not None:
+        found = changes(tables, recorded.joined(other))
+        names = " and ".join(_shown(one.directory) for one in sweeps)
+        print("\n".join([f"{names} against {_shown(other[0].directory)}", *changes_lines(found)]))
+        return 0 if found.same else CHANGED
+    directory = recorded.beside(sweeps, tracking.outputs)
+    files.check_writable(directory)
+    compared = comparison.compare(runs, curves)
+
+    def arrays(key: str) -> Any:
+        return next((found for one in sweeps if (found := files.arrays(one.directory, key))), {})
+
+    page.write(directory / PAGE, runs, curves, [one.state for one in sweeps], arrays)
+    if asked.pictures:
+        drawn = figures.sweep_figures(runs, curves, group=list(compared.by) or ["scheme"])
+        figures.save(drawn, directory / "figures", asked.pictures)
+    if asked.format == "text":
+        settings = _settings(runs)
+        color = sys.stdout.isatty()
+        tuned = best_rates.tuned(compared, runs, curves)
+        print(terminal.sweep_text(compared, tuned=tuned, report=settings, directory=_relative(directory), color=color))
+    else:
+        ending, write = FORMATS[asked.format]
+        text = write(compared)
+        (directory / f"ranking.{ending}").write_text(text, encoding="utf-8")
+        print(text, end="")
+    return 0
+
+
+def _settings(runs: Any) -> dict[str, Any]:
+    """An experiment's title and question, where all runs are of one."""
+    found = {
+        name: runs[f"report.{name}"].dropna().unique() for name in ("title", "question") if f"report.{name}" in runs
+    }
+    return {name: str(values[0]) for name, values in found.items() if len(values) == 1}
+
+
+def _relative(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _shown(path: Path) -> str:
+    return str(_relative(path))

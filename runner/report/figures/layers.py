@@ -1,0 +1,159 @@
+"""A statistic by layer at initialization: what theory expects, and what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from runner.report.figures.canvas import BAND, Group, log_axis, number
+from runner.report.figures.tables import initial, network_order, over_runs
+from weightinit.arrays import Array
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+THEORY = {"weight_std": "weight_expected_std"}
+SCATTER = {"activation_rms": "predicted_scatter", "gradient_std": "predicted_gradient_scatter"}
+LINEAR = ("activation_correlation",)
+CROWDED = 20  # layers above which points are small
+EDGES = {
+    "v": "Triangles at the lower edge: exactly zero.",
+    "^": "Triangles at the upper edge: too large for a number.",
+}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What a panel showed: whether there was theory, remarks on its edges, and a sentence per group."""
+
+    theory: bool
+    band: bool
+    remarks: tuple[str, ...]
+    sentences: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Profile:
+    """One group's statistic by layer of its network: quantiles over its runs, theory, and the scatter of its log."""
+
+    group: Group
+    layers: list[str]
+    low: Array
+    middle: Array
+    high: Array
+    theory: Array
+    scatter: Array
+
+
+def panel(axis: Axes, curves: pd.DataFrame, groups: Sequence[Group], quantity: str, *, bands: bool = True) -> Panel:
+    """Draws ``quantity`` by layer: theory as lines, with bands of ± 2 scatter, the runs' medians as points.
+
+    Bars hold the middle 90% of the runs. Without theory a thin line joins the points.
+    """
+    profiles = _profiles(curves[curves["step"] == 0], groups, quantity)
+    band = bands and any((profile.scatter > 0).any() for profile in profiles)
+    values = [v for p in profiles for v in (p.low, p.middle, p.high, p.theory)]
+    if band:
+        values += [p.theory * np.exp(sign * p.scatter) for p in profiles for sign in (-2, 2)]
+    limits = (_unit_axis if quantity in LINEAR else log_axis)(axis, np.concatenate(values))
+    longest = max((profile.layers for profile in profiles), key=len)
+    size = 3.5 if len(longest) > CROWDED else 6.5 if len(profiles) <= 6 else 5
+    remarks: set[str] = set()
+    sentences = []
+    for profile in profiles:
+        _draw_theory(axis, profile, limits, band=band)
+        remarks |= _draw_points(axis, profile, limits, size, positive=quantity not in LINEAR)
+        ends = [f"{number(profile.middle[i], 2)} at {profile.layers[i]}" for i in _ends(profile.middle)]
+        sentences.append(f"{profile.group.label} {' to '.join(ends)}".strip())
+    if all(profile.layers == longest for profile in profiles):
+        ticks, labels = layer_ticks(longest)
+        axis.set_xticks(ticks, labels)
+        if max(map(len, labels)) > 4:
+            axis.tick_params(axis="x", rotation=90)
+        axis.set_xlabel("layer")
+    else:
+        ticks, _ = layer_ticks(longest)
+        axis.set_xticks(ticks, [str(tick) for tick in ticks])
+        axis.set_xlabel("layer, the last of each network its output")
+    axis.set_xlim(0.5, len(longest) + 0.5)
+    theory = any(np.isfinite(profile.theory).any() for profile in profiles)
+    return Panel(theory, band, tuple(sorted(remarks)), tuple(sentences))
+
+
+def _profiles(curves: pd.DataFrame, groups: Sequence[Group], quantity: str) -> list[_Profile]:
+    measured, theory = initial(curves, quantity), initial(curves, THEORY.get(quantity, f"predicted_{quantity}"))
+    scatter = initial(curves, SCATTER[quantity]) if quantity in SCATTER else theory.iloc[:0]
+    pairs = curves.loc[curves["layer"] != "", ["key", "layer"]].drop_duplicates()
+    profiles = []
+    for group in groups:
+        keys = [key for key in group.keys if key in measured]
+        # A layer whose measurement was not a number has no row, but keeps its place.
+        layers = network_order(pairs.loc[pairs["key"].isin(keys), "layer"].astype(str))
+        if keys and measured[keys].notna().any(axis=None):
+            quantiles = over_runs(measured.reindex(index=layers, columns=keys).to_numpy(np.float64))
+            expected, spread = (
+                over_runs(table.reindex(index=layers, columns=keys).to_numpy(np.float64))[1]
+                for table in (theory, scatter)
+            )
+            spread = np.where(np.isfinite(spread), spread, 0.0)
+            profiles.append(_Profile(group, layers, *quantiles, expected, spread))
+    return profiles
+
+
+def _draw_theory(axis: Axes, profile: _Profile, limits: tuple[float, float], *, band: bool) -> None:
+    if not np.isfinite(profile.theory).any():
+        return
+    x, line, width = np.arange(1.0, len(profile.layers) + 1), profile.theory, np.exp(2 * profile.scatter)
+    if len(x) == 1:  # a line needs two ends
+        x, line, width = np.array([0.75, 1.25]), line.repeat(2), width.repeat(2)
+    color = profile.group.color
+    if band:
+        axis.fill_between(x, line / width, line * width, color=color, alpha=BAND, lw=0)
+    axis.plot(x, line.clip(*limits), color=color, ls=profile.group.line, lw=1.6)
+
+
+def _draw_points(
+    axis: Axes, profile: _Profile, limits: tuple[float, float], size: float, *, positive: bool
+) -> set[str]:
+    """Draws the measured points; remarks on those that no log axis can hold."""
+    x = np.arange(1.0, len(profile.layers) + 1)
+    low, middle, high, color = profile.low, profile.middle, profile.high, profile.group.color
+    look: dict[str, Any] = {"ls": "", "ms": size, "zorder": 3} | profile.group.points
+    inside = np.isfinite(middle) & ((middle > 0) | (not positive))
+    if not np.isfinite(profile.theory).any():
+        axis.plot(x[inside], middle[inside], color=color, ls=profile.group.line, lw=0.8, alpha=0.7)
+    if len(profile.group.keys) > 1:
+        axis.vlines(x[inside], low[inside].clip(*limits), high[inside].clip(*limits), color=color, lw=1.2)
+    axis.plot(x[inside], middle[inside], **look)
+    remarks = set()
+    for where, height, marker in ((~inside & (middle == 0), 0.02, "v"), (np.isposinf(middle), 0.98, "^")):
+        if where.any():
+            edge = look | {"marker": marker, "mfc": "white", "clip_on": False}
+            axis.plot(x[where], np.full(where.sum(), height), transform=axis.get_xaxis_transform(), **edge)
+            remarks.add(EDGES[marker])
+    return remarks
+
+
+def _unit_axis(axis: Axes, values: Array) -> tuple[float, float]:
+    """Limits of the y axis for correlations: from 0, or below where some are, to 1."""
+    limits = min(-0.05, 1.1 * float(np.nanmin(np.append(values, 0.0)))), 1.05
+    axis.set_ylim(limits)
+    return limits
+
+
+def _ends(values: Array) -> list[int]:
+    known = np.flatnonzero(~np.isnan(values))
+    return sorted({int(known[0]), int(known[-1])})
+
+
+def layer_ticks(layers: Sequence[str]) -> tuple[list[int], list[str]]:
+    """Positions, from 1, and labels of about 12 ticks at most: every layer, or the first, round numbers, the last."""
+    count = len(layers)
+    every = next(step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, count) if count / step <= 12)
+    apart = 0.6 * every  # from either end
+    ticks = [i for i in range(1, count + 1) if i in (1, count) or (i % every == 0 and 1 + apart <= i <= count - apart)]
+    return ticks, [layers[i - 1].removeprefix("hidden/").replace("output", "out") for i in ticks]

@@ -1,0 +1,225 @@
+"""``report.html``: what a sweep showed, on one page that needs no network.
+
+The answer first, then its evidence: tables, and charts of the groups that the sweep compared, drawn by Plotly, which
+the page carries along. Everything of a user's is escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runner.analysis.best_rates import Tuned, tuned
+from runner.analysis.comparison import WITHOUT_EFFECT, Comparison, compare
+from runner.report.best_rates import tuned_columns
+from runner.report.figures.canvas import Group
+from runner.report.figures.sweep import groups as drawn_groups
+from runner.report.page import layers, training
+from runner.report.page.chart import COLORS, SYMBOLS, Figure, color
+from runner.report.ranking import ranking
+from runner.report.sentences import answer, evidence
+from runner.text import Column, setting
+from runner.tracking.address import without_password
+from weightinit.arrays import Array
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ROWS = 200  # of a table
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page: figures under a title."""
+
+    id: str
+    title: str
+    figures: Sequence[Figure]
+
+
+def write(
+    path: Path,
+    runs: pd.DataFrame,
+    curves: pd.DataFrame,
+    sessions: Sequence[Mapping[str, Any]],
+    load: Callable[[str], Mapping[str, Array]] = lambda key: {},
+) -> Path:
+    """Writes the page of these runs; returns ``path``.
+
+    ``runs`` and ``curves``: the recorded tables; ``sessions``: what is known of the commands that recorded them (name,
+    overrides, multirun, sweep_id, started, versions); ``load``: the arrays of a run by its key.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(render(runs, curves, sessions, load), encoding="utf-8")
+    return path
+
+
+def render(
+    runs: pd.DataFrame,
+    curves: pd.DataFrame,
+    sessions: Sequence[Mapping[str, Any]],
+    load: Callable[[str], Mapping[str, Array]] = lambda key: {},
+) -> str:
+    """The text of the page; see ``write``."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    comparison = compare(runs, curves)
+    at_best = tuned(comparison, runs, curves)
+    shown = comparison if at_best is None else at_best.own
+    whole = shown.runs[shown.runs["fate"] != "failed"]
+    by = list(shown.by) or ["scheme"]
+    groups, left_out = drawn_groups(whole, by) if len(whole) else ([], "")
+    own = curves[curves["key"].isin([key for group in groups for key in group.keys])]
+    sections = [
+        Section("scores", "Scores", _kept(training.scores(shown, groups), training.crossed(shown))),
+        Section("rates", "Learning rates", _kept(training.sensitivity(comparison, groups, shown.by))),
+        Section("learning", "Learning", training.learning(own, groups)),
+        Section("start", "By layer, at initialization", layers.at_start(own, groups)),
+        Section("shapes", "Distributions", _kept(layers.shapes(groups, load))),
+        Section("layers", "By layer, through training", layers.through_training(own, groups)),
+    ]
+    sections = [section for section in sections if section.figures]
+    figures = [figure for section in sections for figure in section.figures]
+    charts = {
+        f"chart-{number}-{index}": {"traces": panel.traces, "layout": panel.layout, "group": panel.group}
+        for number, figure in enumerate(figures)
+        for index, panel in enumerate(figure.panels)
+    }
+    environment = Environment(
+        loader=PackageLoader("runner.report.page", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    title, question = _title(runs, sessions)
+    return environment.get_template("report.html").render(
+        title=title,
+        question=question,
+        answer=answer(shown),
+        evidence=evidence(shown) if (shown.groups["verdict"] != "").any() else [],
+        counted=_counted(runs),
+        tables=_tables(comparison, at_best),
+        groups=[_switch(group) for group in groups],
+        left_out=left_out,
+        sections=sections,
+        lost=_lost(comparison.runs),
+        settings=_settings(comparison, runs),
+        sessions=[_session(session) for session in sessions],
+        data=json.dumps({"charts": charts, "colors": COLORS}, separators=(",", ":"), allow_nan=False).replace(
+            "<", r"\u003c"
+        ),
+        style=_asset("report.css"),
+        script=_asset("report.js"),
+        plotly=_plotly(),
+    )
+
+
+def _kept(*figures: Figure | None) -> list[Figure]:
+    return [figure for figure in figures if figure is not None]
+
+
+def _tables(comparison: Comparison, at_best: Tuned | None) -> list[dict[str, Any]]:
+    found = []
+    if at_best is not None:
+        how = (
+            "Each at the learning rate that serves it best, chosen on validation data, and beside it at the one rate "
+            "that serves all best on average."
+        )
+        found.append(_table("Each at its own best learning rate", how, tuned_columns(at_best)))
+    how = (
+        "The best is chosen on validation data; the numbers are of test data, brackets hold 95% intervals. Others are "
+        "held against it over the seeds they share. Tied: these seeds don't tell them apart; fewer steps come first."
+    )
+    found.append(_table("Ranking", how, ranking(comparison)))
+    return found
+
+
+def _table(title: str, how: str, columns: Sequence[Column]) -> dict[str, Any]:
+    rows = list(zip(*(column.cells for column in columns), strict=True))
+    more = f" {len(rows) - ROWS} more rows are in runs.parquet." if len(rows) > ROWS else ""
+    return {
+        "title": title,
+        "how": how + more,
+        "headers": [(column.header.replace("\n", " "), column.left) for column in columns],
+        "rows": rows[:ROWS],
+    }
+
+
+def _switch(group: Group) -> dict[str, Any]:
+    """How a group's switch looks."""
+    return {
+        "label": group.label, "counted": group.counted, "color": color(group).removeprefix("@"),
+        "shape": SYMBOLS[group.marker], "dashed": group.line != "-", "hollow": group.hollow,
+    }  # fmt: skip
+
+
+def _title(runs: pd.DataFrame, sessions: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """An experiment's own title and question; else what was typed."""
+    said = [list(runs[name].dropna().unique()) if name in runs else [] for name in ("report.title", "report.question")]
+    title, question = (str(values[0]) if len(values) == 1 else "" for values in said)
+    names = [without_password(str(session["name"])) for session in sessions]
+    return title or " and ".join(names) or "Comparison", question
+
+
+def _counted(runs: pd.DataFrame) -> str:
+    fates = runs["fate"].value_counts()
+    return ", ".join(f"{fates[fate]} {fate}" for fate in ("finished", "diverged", "failed") if fate in fates)
+
+
+def _lost(runs: pd.DataFrame) -> dict[str, Any] | None:
+    """The runs that diverged or failed, failures first."""
+    lost = runs[runs["fate"] != "finished"].sort_values("fate", ascending=False, kind="stable")
+    if lost.empty:
+        return None
+    rows = [
+        (
+            str(run["name"]),
+            str(run["fate"]),
+            f"the loss was no longer finite at step {run['diverged_at_step']:.0f}"
+            if run["fate"] == "diverged"
+            else " ".join(str(run["error"]).split()),
+        )
+        for run in lost.head(ROWS).to_dict("records")
+    ]
+    return {"rows": rows, "more": max(len(lost) - ROWS, 0)}
+
+
+def _settings(comparison: Comparison, runs: pd.DataFrame) -> list[tuple[str, str]]:
+    """What all runs have in common."""
+    names = [str(name) for name in runs]
+    described = [
+        name for name in names[: names.index("fate")]
+        if name.partition(".")[0] not in (*WITHOUT_EFFECT, "key", "name") and name not in comparison.by
+    ]  # fmt: skip
+    values = {name: runs[name].dropna().unique() for name in described}
+    return [(name, setting(value[0])) for name, value in values.items() if len(value) == 1]
+
+
+def _session(session: Mapping[str, Any]) -> dict[str, Any]:
+    words = ["python", "-m", "runner", *session["overrides"], *["-m"] * bool(session["multirun"])]
+    started = datetime.fromtimestamp(session["started"]).astimezone()
+    return {
+        "command": without_password(shlex.join(words)),
+        "again": f"python -m runner mode=compare sweep={session['sweep_id'][:8]}",
+        "facts": ", ".join(f"{name} {version}" for name, version in session.get("versions", {}).items()),
+        "started": started.strftime("%Y-%m-%d %H:%M"),
+        "sweep_id": session["sweep_id"],
+    }
+
+
+def _asset(name: str) -> str:
+    return files("runner.report.page").joinpath(name).read_text(encoding="utf-8")
+
+
+@lru_cache(maxsize=1)
+def _plotly() -> str:
+    """Plotly's script as the page carries it, a third of its size."""
+    script = files("plotly").joinpath("package_data", "plotly.min.js").read_bytes()
+    return base64.b64encode(gzip.compress(script, mtime=0)).decode()

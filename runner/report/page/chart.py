@@ -1,0 +1,113 @@
+"""What charts of the page share: figures of panels as plain values for Plotly, and how a group looks in them.
+
+Colours are tokens that the page's script replaces when it draws, by light or dark: ``@3`` is the fourth of the palette,
+``@ink`` that of text; ``@3/0.15`` is seen through.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from runner.report.figures.canvas import PALETTE, Group
+from weightinit.arrays import Array
+
+Trace = dict[str, Any]
+# Markers of runner.report.figures in Plotly's names, in their order.
+SYMBOLS = {"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down", "P": "cross"}
+# Light and dark: Okabe & Ito's, on dark without its blue, vermilion and green made lighter.
+COLORS = {
+    "light": PALETTE,
+    "dark": ("#56B4E9", "#E8743B", "#21B88A", "#DA90BC", "#E69F00", "#F0E442"),
+}
+SCALE = "Cividis"  # made for eyes that confuse colours
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes: Plotly's ``traces`` and ``layout``; ``group``: it is shown while that group is."""
+
+    traces: Sequence[Trace]
+    layout: dict[str, Any]
+    title: str = ""
+    group: int | None = None
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Panels beside each other with a ``title``, a sentence on ``how`` to read them, and an alternative text."""
+
+    title: str
+    how: str
+    alt: str
+    panels: Sequence[Panel] = field(default_factory=tuple)
+
+    @property
+    def wide(self) -> bool:
+        """Whether its one panel takes the whole width."""
+        return len(self.panels) == 1
+
+
+def of_group(number: int, group: Group, **trace: Any) -> Trace:
+    """A trace of a group, which the group's switch shows and hides."""
+    return {"name": text(group.label), "legendgroup": f"g{number}", "showlegend": False} | trace
+
+
+def color(group: Group, opacity: float | None = None) -> str:
+    """The token of a group's colour."""
+    token = f"@{PALETTE.index(group.color)}"
+    return token if opacity is None else f"{token}/{opacity:g}"
+
+
+def line(group: Group, width: float = 2) -> dict[str, Any]:
+    """How a group's lines look."""
+    return {"color": color(group), "width": width, "dash": "solid" if group.line == "-" else "dash"}
+
+
+def marker(group: Group, size: float = 8, opacity: float = 1.0) -> dict[str, Any]:
+    """How a group's points look."""
+    return {
+        "symbol": SYMBOLS[group.marker] + "-open" * group.hollow,
+        "color": color(group),
+        "size": size,
+        "opacity": opacity,
+    }
+
+
+def values(array: Array | Iterable[float]) -> list[float | None]:
+    """Numbers to five digits for JSON, None for what is not finite."""
+    return [float(f"{value:.5g}") if math.isfinite(value) else None for value in np.asarray(array, np.float64).tolist()]
+
+
+def text(label: str) -> str:
+    """A text as Plotly shows it, which takes tags for markup."""
+    return escape(label, quote=False)
+
+
+def log_axis(low: float, high: float) -> dict[str, Any]:
+    """A logarithmic axis that holds ``low`` to ``high`` and spans a decade at least."""
+    bottom, top = math.log10(low), math.log10(high)
+    pad = max(0.05 * (top - bottom), (1 - (top - bottom)) / 2)
+    bottom, top = bottom - pad, top + pad
+    axis: dict[str, Any] = {"type": "log", "range": [bottom, top], "exponentformat": "power"}
+    if top - bottom > 2.5:
+        return axis | {"dtick": math.ceil((top - bottom) / 6)}
+    powers = range(math.floor(bottom), math.ceil(top) + 1)
+    ticks = [
+        digit * 10.0**power for power in powers for digit in (1, 2, 5) if bottom <= math.log10(digit) + power <= top
+    ]
+    return axis | {"tickvals": values(ticks), "ticktext": [f"{tick:.3g}" for tick in ticks]}
+
+
+def log_ticks(low: float, high: float) -> dict[str, Any]:
+    """Ticks of a colour bar over decimal logarithms."""
+    powers = range(math.ceil(low), math.floor(high) + 1)
+    if len(powers) < 2:
+        return {"tickvals": [low, high], "ticktext": [f"{10**low:.2g}", f"{10**high:.2g}"]}
+    powers = powers[:: math.ceil(len(powers) / 5)]
+    return {"tickvals": list(powers), "ticktext": [f"10<sup>{power}</sup>" for power in powers]}

@@ -1,0 +1,309 @@
+"""What the terminal says of a run and of a sweep; text only, and printing is the caller's."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from runner.analysis.best_rates import Tuned
+from runner.analysis.comparison import STEPS, Comparison, compare
+from runner.analysis.signal import signal_text
+from runner.config.trial import called
+from runner.records import Outcome, Rows
+from runner.report.best_rates import tuned_lines
+from runner.report.sentences import HEADERS, METRICS, interval, score, steps_text, threshold_text, verdict_lines
+from runner.text import Column, label, look_lines, number, plain, setting, short, table
+from runner.tracking.frames import frames
+from runner.training.initial_state import EACH, deviation
+
+if TYPE_CHECKING:
+    from runner.config.trial import Trial
+
+WIDTH = 100
+LAYERS = 9  # columns of a single run's table
+SHOWN = 40  # groups in a sweep's table
+MARKS = "*†‡§"
+DEEP = 30  # layers that a footnote looks ahead to
+
+
+# ------------------------------------------------------------------------------------------------------- one run
+
+
+def run_text(
+    trial: Trial, outcome: Outcome, *, directory: Path | None = None, viewer: str | None = None, color: bool = False
+) -> str:
+    """What a person needs to know of one run; ``directory``: where its files are; ``viewer``: what opens MLflow."""
+    runs = compare(*frames([(trial, outcome)])).runs
+    names = [called(trial, group) for group in ("scheme", "activation")]
+    names += [trial.network.shape, called(trial, "data"), f"seed {trial.config['seed']}"]
+    steps = int(max(outcome.rows.step, default=0)) if outcome.diverged_at_step is None else outcome.diverged_at_step
+    took = f"{steps:,} step{'s' * (steps != 1)}, {outcome.end_time - outcome.start_time:.1f} s"
+    lines = [_bold(f"{' · '.join(names):<50} {took}", color)]
+    if outcome.fate == "failed":
+        lines += textwrap.wrap(f"failed     {outcome.error}", WIDTH, subsequent_indent=" " * 11)
+    else:
+        lines += [*_initial_lines(outcome.rows, trial.network.shape, runs), _training_line(trial, outcome)]
+    if outcome.summary.get("distinct_units") == 1:
+        lines.append("all units of a layer are equal, and stay so: equal weights get equal gradients")
+    lines += audit_lines(runs)
+    for note in outcome.notes:
+        lines += textwrap.wrap(f"note:     {note}", WIDTH, subsequent_indent=" " * 10)
+    lines += [compare_line(trial), *look_lines(directory, viewer)]
+    return "\n".join(lines)
+
+
+def compare_line(trial: Trial) -> str:
+    """The command that repeats this run over seeds, against another scheme unless its own has settings here."""
+    kept = [text for text in trial.overrides if not re.match(r"[+~]*(seed|hydra\b[^=]*)(=|$)", text)]
+    scheme = trial.choices["scheme"]
+    if scheme != "custom" and not any(text.lstrip("+~").startswith("scheme.") for text in kept):
+        rivals = "xavier,he" if scheme in ("xavier", "he") else f"{scheme},he"
+        kept = [f"scheme={rivals}", *(text for text in kept if not text.startswith("scheme="))]
+    return " ".join(["compare:  python -m runner", *map(shlex.quote, kept), "seed='range(0,5)'", "-m"])
+
+
+def _initial_lines(rows: Rows, shape: str, runs: pd.DataFrame) -> list[str]:
+    """Activations by layer beside what theory expects of them, and a sentence that judges them."""
+    measured = {layer: value for _, layer, value in rows.select("init_activation_rms")}
+    theory = {layer: value for _, layer, value in rows.select("predicted_activation_rms")}
+    scatter = {layer: value for _, layer, value in rows.select("predicted_scatter")}
+    hidden = [layer for layer in measured if layer != "output"]
+    if len(hidden) >= LAYERS:
+        hidden = [hidden[round(index * (len(hidden) - 1) / (LAYERS - 2))] for index in range(LAYERS - 1)]
+    layers = hidden + [layer for layer in measured if layer == "output"]
+    if not layers:
+        return []
+    names = [layer.removeprefix("hidden/") for layer in layers]
+    names[0] = _layer_name(layers[0])
+    columns = [Column("at initialization", ["  activation rms", *["  theory"] * bool(theory)], left=True)]
+    for name, layer in zip(names, layers, strict=True):
+        cells = [number(measured[layer]), *[number(theory.get(layer, math.nan))] * bool(theory)]
+        columns.append(Column(name, cells))
+    signal = signal_text(runs).replace("gradient", "stable, gradient")
+    judged = (
+        f"  signal {signal}{' (its mean square)' if 'layer' in signal or ', x' in signal else ''}; " if hidden else "  "
+    )
+    return [*table(columns), judged + _deviation(measured, theory, scatter, shape)]
+
+
+def _deviation(
+    measured: Mapping[str, float], theory: Mapping[str, float], scatter: Mapping[str, float], shape: str
+) -> str:
+    """Whether the scatter of one network at its width explains how the measurement deviates from theory."""
+    widths = shape.split("-")[1:-1]
+    width = f"width {widths[0].rpartition('x')[2]}" if len(widths) == 1 else "these widths"
+    worst, where = 0.0, ""
+    for layer, expected in theory.items():
+        spread = scatter.get(layer, math.nan)
+        distance = float(deviation(measured.get(layer, math.nan), expected, spread, level_mean=True))
+        worst, where = max((worst, where), (distance, layer))
+    if not theory:
+        return "no theory for this scheme"
+    if worst <= 3:
+        return f"deviations within the scatter of {width}"
+    factor = number(measured[where] / theory[where])
+    return f"{_layer_name(where)} is {factor} times what theory expects, beyond the scatter of {width}"
+
+
+def _training_line(trial: Trial, outcome: Outcome) -> str:
+    if outcome.diverged_at_step is not None:
+        return f"training   diverged at step {outcome.diverged_at_step}: the loss was no longer a finite number"
+    threshold = trial.config["training"]["threshold"]
+    reached = outcome.summary.get(f"{STEPS}{threshold:g}")
+    when = "never" if reached is None else f"at step {reached:.0f}"
+    words = [f"loss < {plain(f'{threshold:g}')} {when}"]
+    metric = next((name for name in METRICS if name in outcome.summary), "test_loss")
+    for part in ("validation", "test"):
+        value = outcome.summary.get(metric.replace("test", part), math.nan)
+        name = "" if metric == "test_accuracy" else f"{METRICS[metric]} "
+        words.append(f"{part} {name}{score(value, metric)}")
+    return "training   " + "   ".join(words)
+
+
+# ------------------------------------------------------------------------------------------------------- a sweep
+
+
+def sweep_text(
+    comparison: Comparison,
+    *,
+    tuned: Tuned | None = None,
+    report: Mapping[str, Any] | None = None,
+    directory: Path | None = None,
+    viewer: str | None = None,
+    color: bool = False,
+) -> str:
+    """The final table of a sweep, what it means, and what failed.
+
+    ``tuned``: the groups at chosen learning rates, where those were swept; ``report``: an experiment's ``title``,
+    ``question`` and ``columns`` (summary numbers to show beside the usual); ``directory``: where its files are;
+    ``viewer``: what opens MLflow.
+    """
+    report = report or {}
+    asked = list(report.get("columns") or ())
+    groups = comparison.groups.sort_values("place")
+    shown, marked = groups.head(SHOWN), _footnotes(comparison, groups.head(SHOWN))
+    fates = [fate + "".join(mark for mark, rows, _ in marked if row in rows) for row, fate in enumerate(shown["fate"])]
+    blocks = [
+        [_bold(str(report[name]), color and name == "title") for name in ("title", "question") if report.get(name)]
+    ]
+    blocks.append(_sweep_table(comparison, shown, fates, asked, color))
+    if len(groups) > SHOWN:
+        blocks[-1].append(f"... and {len(groups) - SHOWN} more groups, in runs.parquet")
+    notes = [f"{mark} {text}" for mark, _, text in marked]
+    if any("each layer" in fate or ", x" in fate for fate in fates):
+        notes.append("theory, fate: of the activations' mean square (rms²) at initialization, from layer to layer")
+    blocks[-1] += [line for note in notes for line in textwrap.wrap(note, WIDTH, subsequent_indent="  ")]
+    blocks += [
+        tuned_lines(tuned) if tuned is not None else verdict_lines(comparison),
+        audit_lines(comparison.runs),
+        _failures(comparison.runs, color),
+        look_lines(directory, viewer),
+    ]
+    return "\n\n".join("\n".join(block) for block in blocks if block)
+
+
+def _sweep_table(
+    comparison: Comparison, groups: pd.DataFrame, fates: Sequence[str], asked: Sequence[str], color: bool
+) -> list[str]:
+    """The table in the first of its layouts that fits, else in the narrowest."""
+    rows = groups.to_dict("records")
+    sectioned = len(comparison.context) < len(comparison.by)
+    own = [name for name in comparison.by if not (sectioned and name in comparison.context)]
+    sections = {}
+    for index, row in enumerate(rows):
+        if sectioned and comparison.context and (index == 0 or row["context"] != rows[index - 1]["context"]):
+            sections[index] = _bold(label(row, comparison.context), color)
+    names = [
+        Column(_header(name, own).replace(" ", "\n"), [setting(row[name]) or "–" for row in rows], left=True)
+        for name in own
+    ]
+    if not own:
+        names = [Column("scheme", [row["label"] for row in rows], left=True)]
+    seeds = [Column("seeds", [str(row["seeds"]) for row in rows])]
+    metrics = [HEADERS[name] for name in dict.fromkeys(row["metric"] for row in rows)]
+    layers = set(groups["layer"].dropna())
+    layer = _layer_name(layers.pop()) if len(layers) == 1 else "last layer"
+    gradient: list[Column] = []
+    numbers = [
+        Column(
+            " / ".join(metrics),
+            [interval(row["test"], row["test_low"], row["test_high"], row["metric"]) for row in rows],
+        ),
+        Column(f"steps to\n{threshold_text(comparison)}", [steps_text(row) for row in rows]),
+    ]
+    if groups["rms"].notna().any():
+        numbers.append(Column(f"rms {layer}\n(theory)", [_rms(row) for row in rows]))
+        gradient.append(Column("gradient\nW1", [number(row["gradient"]) for row in rows]))
+    extra = [Column(name.replace("_", "\n"), [_mean(row.get(name, math.nan)) for row in rows]) for name in asked]
+    theory = [brief(text) for text in groups["predicted_fate"]]
+    expected = [Column("theory", theory, left=True)] * any(text != "–" for text in theory)
+    fate = [*expected, Column("fate", fates, left=True)]
+    terse = [text.replace(EACH, "").replace(" step", "") for text in fates]
+    short_fate = [*expected, Column("fate", terse, left=True)]
+    alike = len({row["seeds"] for row in rows}) == 1
+    fewer = names if alike else names + seeds
+    layouts = [
+        (names + seeds + numbers + gradient + extra + fate, False, []),
+        (names + seeds + numbers + gradient + extra + fate, True, []),
+        (fewer + numbers + gradient + extra + fate, True, []),
+        (fewer + numbers + extra + fate, True, []),
+        (fewer + numbers + gradient + fate, True, extra),
+        (fewer + numbers + gradient + short_fate, True, extra),
+        (fewer + numbers + short_fate, True, extra),
+    ]
+    drawn = [table(columns, broken=broken, sections=sections) for columns, broken, _ in layouts]
+    chosen = next((index for index, lines in enumerate(drawn) if max(map(len, lines)) <= WIDTH), len(drawn) - 1)
+    lines, (columns, broken, below) = drawn[chosen], layouts[chosen]
+    tall = 1 + max(column.header.count("\n") for column in columns) * broken
+    lines[:tall] = [_bold(line, color) for line in lines[:tall]]
+    if columns[len(names)] is not seeds[0]:
+        lines.append("one seed each" if rows[0]["seeds"] == 1 else f"{rows[0]['seeds']} seeds each")
+    return lines + (["", *table(names + below, broken=True, sections=sections)] if below else [])
+
+
+def _footnotes(comparison: Comparison, groups: pd.DataFrame) -> list[tuple[str, list[int], str]]:
+    """(mark, rows, sentence) that say from theory why the signal of these groups shrinks or grows."""
+    found: dict[str, tuple[list[int], dict[int, str]]] = {}
+    runs = comparison.runs.drop_duplicates("group").set_index("group").loc[groups.index]
+    for row, (group, run) in enumerate(zip(groups.to_dict("records"), runs.to_dict("records"), strict=True)):
+        factor, kept = group["growth_predicted"], group["kept"]
+        judged = "each layer" in group["fate"] or group["fate"].startswith(("vanishes", "explodes"))
+        if not judged or not (0 < factor < math.inf and kept > 0) or abs(math.log(factor)) < 0.1:
+            continue
+        share = {"0.50": "drops half", "1.00": "keeps all"}.get(f"{kept:.2f}", f"keeps {number(kept, 2)}")
+        cause = f"{run['activation']} {share} of the second moment and "
+        weights = number(factor / kept, 2).removesuffix(".0")
+        if run["geometric"]:
+            back = "don't give it back" if factor < 1 else "give back more"
+            cause += f"weights of variance {weights}/fan_in {back}: "
+        else:
+            does = "keep the rest" if weights == "1" else f"multiply it by {weights}"
+            cause += f"weights and biases {does}, on average over the layers: "
+        rows, left = found.setdefault(cause, ([], {}))
+        rows.append(row)
+        depth, rms = int(run["hidden"]), group["rms_predicted"]
+        left[depth] = f"{depth} layers leave an rms of {number(rms)}"
+        if run["geometric"] and depth < DEEP:
+            left.setdefault(DEEP, f"{DEEP} would leave {number(rms * factor ** ((DEEP - depth) / 2))}")
+    notes = []
+    for mark, (cause, (rows, left)) in zip(MARKS, found.items(), strict=False):
+        notes.append((mark, rows, cause + ", ".join(text for _, text in sorted(left.items()))))
+    return notes
+
+
+def brief(fate: str) -> str:
+    """A fate in one word: ``halves`` of ``halves at each layer``, ``explodes`` of ``explodes, x64``."""
+    return fate.replace(EACH, "").removeprefix("gradient ").partition(",")[0]
+
+
+def audit_lines(runs: pd.DataFrame) -> list[str]:
+    """Which runs' weights don't follow the law that their scheme declares; nothing where all do."""
+    wrong = runs[runs["audit"].fillna("").str.startswith("differs")]
+    if wrong.empty:
+        return []
+    name, said = wrong[["name", "audit"]].iloc[0]
+    whose = f"in {len(wrong)} of {len(runs)} runs, first in {name}, " if len(runs) > 1 else ""
+    text = f"audit:    {whose}weights don't follow the law that the scheme declares ({said.removeprefix('differs: ')})"
+    return textwrap.wrap(text, WIDTH, subsequent_indent=" " * 10)
+
+
+def _failures(runs: pd.DataFrame, color: bool) -> list[str]:
+    """A table of the runs that failed, each with its cause."""
+    failed = runs[runs["fate"] == "failed"]
+    if failed.empty:
+        return []
+    width = max(map(len, failed["name"]))
+    lines = [_bold(f"{len(failed)} of {len(runs)} runs failed", color)]
+    for name, error in zip(failed["name"], failed["error"], strict=True):
+        cause = " ".join(str(error).split())
+        lines += textwrap.wrap(f"{name:<{width}}  {cause}", WIDTH, subsequent_indent=" " * (width + 2))
+    return lines
+
+
+def _header(name: str, among: Sequence[str]) -> str:
+    """The short name of a swept column where only one has it."""
+    return short(name) if sum(short(other) == short(name) for other in among) == 1 else name
+
+
+def _layer_name(layer: str) -> str:
+    return f"layer {layer.removeprefix('hidden/')}" if layer.startswith("hidden/") else layer
+
+
+def _rms(row: Mapping[Any, Any]) -> str:
+    theory = "" if math.isnan(row["rms_predicted"]) else f" ({number(row['rms_predicted'])})"
+    return number(row["rms"]) + theory
+
+
+def _mean(value: float) -> str:
+    return f"{value:g}" if math.isfinite(value) and value == round(value) and abs(value) < 1e5 else number(value)
+
+
+def _bold(text: str, color: bool) -> str:
+    return f"\033[1m{text}\033[0m" if color else text

@@ -1,0 +1,1 @@
+"""Training: from the trials of one stack to the outcome of each."""
