@@ -80,7 +80,7 @@ class Network:
     def flatten(self, params: Params) -> Array:
         """Parameter vectors (runs, parameters) that hold a copy of ``params``."""
         runs = params[self.weights[0].name].shape[0]
-        flat = np.empty((runs, self.parameters), self.dtype)
+        flat: Array = array_module(params[self.weights[0].name]).empty((runs, self.parameters), self.dtype)
         for name, view in self.views(flat).items():
             view[...] = params[name]
         return flat
