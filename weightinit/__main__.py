@@ -1,4 +1,7 @@
-"""``python -m weightinit audit model.safetensors --law he_normal``: the audit of weights made elsewhere."""
+"""``weightinit`` and ``python -m weightinit``: audit of weights made elsewhere, gains, and the forecast of a network.
+
+As in ``weightinit audit model.safetensors --law he_normal``, ``weightinit gain relu``, ``weightinit forecast relu``.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from weightinit import commands
 from weightinit.auditing import audit, read_arrays
 
 DESCRIPTION = "Hold the arrays of a file of initial weights against the law that they should follow."
@@ -21,9 +25,10 @@ understood."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit status: 0 if all arrays follow their laws, 1 if not, 2 for wrong input."""
-    parser = argparse.ArgumentParser("python -m weightinit", formatter_class=argparse.RawDescriptionHelpFormatter)
-    command = parser.add_subparsers(required=True, metavar="audit").add_parser(
+    """Return the exit status: 0 if all is well, 1 if arrays don't follow their laws, 2 for wrong input."""
+    parser = argparse.ArgumentParser("weightinit", formatter_class=argparse.RawDescriptionHelpFormatter)
+    subparsers = parser.add_subparsers(required=True, metavar="audit, gain or forecast")
+    command = subparsers.add_parser(
         "audit", help=DESCRIPTION, description=DESCRIPTION, epilog=EPILOG, formatter_class=parser.formatter_class
     )
     command.add_argument("file", help="a .safetensors or .npz file")
@@ -35,7 +40,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="axes of a weight: (*kernel, in, out) or PyTorch's (out, in, *kernel); auto tells by the names",
     )
     command.add_argument("--json", action="store_true", help="print the report as JSON")
+    command.set_defaults(carry_out=_audit)
+    commands.add_gain(subparsers)
+    commands.add_forecast(subparsers)
     options = parser.parse_args(arguments)
+    try:
+        status: int = options.carry_out(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # as `head` leaves behind
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status
+
+
+def _audit(options: argparse.Namespace) -> int:
     try:
         report = audit(read_arrays(options.file), _laws(options.law), layout=options.layout)
     except OSError as error:
@@ -66,10 +84,4 @@ def _laws(given: Sequence[str]) -> str | dict[str, str]:
 
 
 if __name__ == "__main__":
-    try:
-        status = main()
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 1
-    sys.exit(status)
+    sys.exit(main())
