@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ class Trial:
         }
         shared["training"] = {key: value for key, value in shared["training"].items() if key not in ("seed", "epochs")}
         shared["training"] |= {name: getattr(self.plan, name) for name in ("steps", "measure_every", "save")}
-        return _canonical([shared, self.optimizer.signature, self.dataset.digest])
+        return _canonical([shared, asdict(self.optimizer.signature), self.dataset.digest])
 
     @property
     def tracking(self) -> Tracking:
