@@ -11,8 +11,8 @@ Label: TypeAlias = Literal[
 ]
 
 LEVEL = math.log(1.5) / 2  # change of log rms up to which a signal is level: a factor of 1.5 in the mean square
-EXTREME = math.log(1000)  # change of log rms, or of a gradient's log std, beyond which it vanishes or explodes
-EXTREME_GRADIENT = math.log(10)  # the same of the gradient of a level signal, which has no part in the change
+EXTREME = math.log(1000)  # change of log rms beyond which a signal vanishes or explodes
+GRADIENT = math.log(10)  # change of a gradient's log std, beyond that of its signal, from which on it is lost
 ERRORS = 3  # standard errors that chance explains
 
 
@@ -20,9 +20,9 @@ ERRORS = 3  # standard errors that chance explains
 class Stability:
     """A signal's ``label``, and ``factor``: of its mean square from one layer to the next (NaN: unknown, or one layer).
 
-    ``stable``: signal and gradient keep their size; ``decays``, ``grows``: the signal changes, and neither it nor its
-    gradient beyond use; ``vanishes``, ``explodes``: the signal is lost; ``gradient vanishes``, ``gradient explodes``:
-    the gradient is, on its way back; ``unknown``: there is no number to judge.
+    ``stable``: signal and gradient keep their size; ``decays``, ``grows``: the signal changes, but neither it nor its
+    gradient is lost; ``vanishes``, ``explodes``: the signal is lost; ``gradient vanishes``, ``gradient explodes``: the
+    gradient is lost on its way back; ``unknown``: there is no number to judge.
     """
 
     label: Label
@@ -45,8 +45,9 @@ def signal_stability(
     so many ``networks`` were averaged.
 
     A signal is level if its mean square changes by less than a factor of 1.5 in all, or within three standard errors
-    of chance. It is stable if its gradient's std then changes less than tenfold. A change of the rms by more than a
-    factor of 1000 vanishes or explodes, and so does a gradient of one that decays or grows by less.
+    of chance. It vanishes or explodes if its rms changes more than a thousandfold, and decays or grows in between.
+    A gradient vanishes or explodes if its std changes more than tenfold, beyond the change of a signal that decays or
+    grows.
     """
     if rms == 0:
         return Stability("vanishes", 0.0)
@@ -61,7 +62,7 @@ def signal_stability(
     level = abs(growth + scatter**2) <= error or abs(growth) <= LEVEL
     if not level and abs(growth) > EXTREME:
         return Stability("explodes" if growth > 0 else "vanishes", factor)
-    if abs(gradient) > (max(EXTREME_GRADIENT, error) if level else EXTREME):
+    if abs(gradient) > (max(GRADIENT, error) if level else GRADIENT + abs(growth)):
         return Stability("gradient explodes" if gradient > 0 else "gradient vanishes", factor)
     if level:
         return Stability("stable", factor)
