@@ -68,7 +68,7 @@ def entry(trial: Trial, outcome: Outcome, session: Session, tags: Mapping[str, s
         "fate": outcome.fate,
         "network": trial.network.shape,
         NOTE: run_note(trial.overrides, outcome.notes, session.directory),
-        **{name: text[:LONGEST_TAG] for name, text in outcome.words.items()},
+        **{name: text[:LONGEST_TAG] for name, text in outcome.labels.items()},
     }
     if outcome.error is not None:
         own["error"] = outcome.error[:LONGEST_TAG]

@@ -21,7 +21,7 @@ import pyarrow as pa
 from filelock import FileLock
 from pyarrow import parquet
 
-from runner.records import WORDS, Outcome, Rows
+from runner.records import LABELS, Outcome, Rows
 from weightinit.arrays import Array
 
 RUNS = "runs.parquet"
@@ -143,7 +143,7 @@ def outcomes(directory: Path) -> dict[str, Outcome]:
             end_time=run["end_time"],
             diverged_at_step=None if _missing(run["diverged_at_step"]) else int(run["diverged_at_step"]),
             error=run["error"],
-            words={name: run[name] for name in WORDS if run.get(name) is not None},
+            labels={name: run[name] for name in LABELS if run.get(name) is not None},
         )
     return found
 

@@ -100,7 +100,7 @@ class _Run:
                 end_time=end,
                 diverged_at_step=self.diverged.get(run),
                 arrays=self.saved[run],
-                words=self.initial[run][1],
+                labels=self.initial[run][1],
                 notes=self.initialized.notes[run],
             )
             for run, (trial, rows) in enumerate(zip(self.trials, self.log.rows(), strict=True))
