@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra import version
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Sweep, ValueType
@@ -23,7 +21,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from runner.config import factories, schema, trial
-from runner.config.catalogue import CONF
+from runner.config.catalogue import CONF, ROOT, check_conf
+from runner.config.internals import BasicSweeper, create_config_search_path
 from runner.config.loader import Loader
 
 CONFIG_NAME = "config"
@@ -46,10 +45,11 @@ class Composer:
     """Composes configurations from ``conf/`` and, beside it, a folder of the user's own."""
 
     def __init__(self, config_dir: str | None = None) -> None:
+        check_conf()
         schema.register()
-        # Hydra looks for plugins along sys.path, where an editable installation doesn't put this folder.
-        if (root := str(CONF.parent)) not in sys.path:
-            sys.path.append(root)
+        # Hydra 1.3 looks for plugins along sys.path, where an editable installation doesn't put this folder.
+        if str(ROOT) not in sys.path:
+            sys.path.append(str(ROOT))
         setup_globals()
         version.setbase("1.3")
         path = create_config_search_path(str(CONF))
