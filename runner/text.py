@@ -90,11 +90,11 @@ def look_lines(directory: Path | None, viewer: str | None) -> list[str]:
     return [f"{name + ':':<9} {value}" for name, value in given.items() if value is not None]
 
 
+def bold(text: str, color: bool) -> str:
+    """Return ``text`` in bold for a terminal that shows ``color``."""
+    return f"\033[1m{text}\033[0m" if color else text
+
+
 def relative(path: Path) -> Path:
     """Return the path from the working directory on, where it lies below."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def bold(text: str, color: bool = True) -> str:
-    """Return ``text`` in bold for a terminal that shows ``color``."""
-    return f"\033[1m{text}\033[0m" if color else text
