@@ -22,7 +22,6 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 from hydra.types import RunMode
@@ -30,6 +29,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from runner.config import catalogue, schema
 from runner.config.composition import Command, Composer
+from runner.config.internals import get_args_parser
 from runner.config.trial import Trial
 from runner.modes.forecast import forecast
 from runner.records import Outcome, Session, Tracking

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra import version
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Sweep, ValueType
@@ -24,6 +22,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from runner.config import factories, schema, trial
 from runner.config.catalogue import CONF
+from runner.config.internals import BasicSweeper, create_config_search_path
 from runner.config.loader import Loader
 
 CONFIG_NAME = "config"

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
-from hydra._internal.utils import _locate
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
+from runner.config import internals
 from runner.data import Dataset
 from weightinit.nn import Network
 from weightinit.schemes import Ruled, Scheme
@@ -132,7 +132,7 @@ def locate(group: str, values: Values) -> Any:
             f"{group}._target_ needs the address of a class or function. Pass {group}._target_=my.module.Mine."
         )
     try:
-        if callable(located := _locate(target)):
+        if callable(located := internals.locate(target)):
             return located
         raise TypeError(f"it is a {type(located).__name__}")
     except Exception as error:

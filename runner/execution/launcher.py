@@ -13,12 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
-from hydra._internal.utils import _locate
 from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
 from hydra.errors import CompactHydraException
 from omegaconf import DictConfig, open_dict
 
-from runner.config import schema
+from runner.config import internals, schema
 from runner.config.composition import Composer, own
 from runner.config.trial import Trial, from_hydra
 from runner.execution import sweep
@@ -233,7 +232,7 @@ def check(settings: DictConfig) -> None:
             f"got {settings.max_workers}. Pass hydra.launcher.max_workers=null."
         )
     try:
-        _locate(settings.executor or THREADS)
+        internals.locate(settings.executor or THREADS)
     except Exception as error:
         raise ValueError(
             "hydra.launcher.executor must be the address of a class with the interface of concurrent.futures' "
@@ -254,7 +253,7 @@ def given(settings: Any, trials: Sequence[Trial] = ()) -> Iterator[Resources]:
         return
     workers = settings.max_workers or cores()
     long = sum(map(stacks.seconds, trials)) > LONG
-    made: Any = _locate(settings.executor or (PROCESSES if long else THREADS))
+    made: Any = internals.locate(settings.executor or (PROCESSES if long else THREADS))
     options: dict[str, Any] = {}
     if isinstance(made, type) and issubclass(made, ProcessPoolExecutor):
         options["initializer"] = worker.follow
