@@ -20,11 +20,16 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | None = None) -> tupl
     ``overrides`` are those of the command line, sweeps included: ``run(["scheme=xavier,he", "seed=range(0,5)"])``.
     ``runs`` has one row a run: what it was and what came out. ``curves`` is tidy: key, step, quantity, layer, value.
 
-    Raises ValueError for what the command line would refuse. A run that fails is a row with its ``error``.
+    Raises ImportError without the packages of the extra ``runner``, ValueError for what the command line would refuse.
+    A run that fails is a row with its ``error``.
     """
+    from runner import requirements
+
+    requirements.check()
     from runner.config.composition import Composer
-    from runner.execution import sweep
-    from runner.execution.launcher import check, given
+    from runner.execution import naming, sweep
+    from runner.execution.resources import check, resources
+    from runner.execution.session import session as session_of
     from runner.report import artifacts
     from runner.tracking import Recorder, read
 
@@ -40,13 +45,13 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | None = None) -> tupl
         )
     settings = command.config.hydra.launcher
     check(settings)
-    trials = sweep.named(composer.trials(command.runs))
-    session = sweep.session(command, trials)
+    trials = naming.named(composer.trials(command.runs))
+    session = session_of(command, trials)
     recorder = Recorder(session, trials[0].tracking, [trial.key for trial in trials])
     if not recorder.complete:
         # Without trials, threads: processes would start the caller's script again.
-        with recorder, given(settings) as resources:
+        with recorder, resources(settings) as given:
             missing = [trial for trial in trials if recorder.recall(trial) is None]
-            sweep.execute(missing, recorder, **resources)
+            sweep.execute(missing, recorder, **given)
             recorder.finish(figures=lambda: artifacts.draw(session, *read(session.directory)))
     return read(session.directory)

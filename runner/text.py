@@ -88,3 +88,8 @@ def look_lines(directory: Path | None, viewer: str | None) -> list[str]:
         "page": page if directory is not None and (page := directory / PAGE).exists() else None,
     }
     return [f"{name + ':':<9} {value}" for name, value in given.items() if value is not None]
+
+
+def relative(path: Path) -> Path:
+    """Return the path from the working directory on, where it lies below."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

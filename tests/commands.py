@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import runpy
@@ -19,7 +18,6 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
-from runner.execution import launcher
 from runner.tracking import read
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,8 +56,6 @@ def _undone() -> Iterator[None]:
         signal.signal(signal.SIGTERM, terminate)
         GlobalHydra.instance().clear()
         HydraConfig.instance().cfg = None
-        launcher.active = None
-        gc.unfreeze()
 
 
 def started(*words: str, **options: Any) -> subprocess.Popen[str]:

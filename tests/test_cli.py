@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from runner.__main__ import main
+from runner.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
 CSV = "data=csv data.target=kind data.path="

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.base import Container, Node
 
 from runner.config.composition import CONFIG_NAME, Composer, own
-from runner.config.internals import ConfigLoaderImpl
 from runner.config.loader import Loader
 from weightinit.schemes import VarianceScaling
 

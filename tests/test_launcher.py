@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import errno
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,16 +20,14 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, IntegrationTestSuite, LauncherTestSuite
 from hydra.version import VersionBase
-from omegaconf import Container, DictConfig, OmegaConf
-from omegaconf.base import Metadata
+from omegaconf import DictConfig
 from packaging.version import Version
 
 import runner
 from runner.config.composition import Composer
 from runner.config.schema import StackedLauncher
 from runner.config.trial import Trial
-from runner.execution.launcher import given, installed_memory
-from runner.execution.omegaconf_cost import cheap_omegaconf
+from runner.execution.resources import installed_memory, resources
 from runner.tracking import files, read
 from runner.training import stacks
 from tests.commands import FOR_OPTUNA, ROOT, assert_same_records, directories, mlflow_runs, started, typed
@@ -261,9 +258,9 @@ def test_processes_end_with_their_executor() -> None:
     start = time.monotonic()
     with (  # noqa: PT012 - what is tested is how the executor is left
         pytest.raises(KeyboardInterrupt),
-        given(StackedLauncher(executor="concurrent.futures.ProcessPoolExecutor", max_workers=1)) as resources,
+        resources(StackedLauncher(executor="concurrent.futures.ProcessPoolExecutor", max_workers=1)) as given,
     ):
-        future = resources["executor"].submit(time.sleep, 60)
+        future = given["executor"].submit(time.sleep, 60)
         while not future.running():
             time.sleep(0.01)
         raise KeyboardInterrupt
@@ -274,16 +271,17 @@ def test_a_long_sweep_trains_in_processes_and_a_short_one_in_threads() -> None:
     composer = Composer()
     (short,), (long,) = (composer.trials([[*SMALL, f"training.steps={steps}"]]) for steps in (20, 10**7))
     for trial, kind in ((short, ThreadPoolExecutor), (long, ProcessPoolExecutor)):
-        with given(StackedLauncher(), [trial]) as resources:
-            assert type(resources["executor"]) is kind
+        with resources(StackedLauncher(), [trial]) as given:
+            assert type(given["executor"]) is kind
 
 
 def test_processes_end_with_a_parent_that_was_killed() -> None:
     script = (
-        "import os, signal, runner.execution.launcher, runner.config.schema\n"
-        "settings = runner.config.schema.StackedLauncher(executor=runner.execution.launcher.PROCESSES, max_workers=1)\n"
-        "with runner.execution.launcher.given(settings) as resources:\n"
-        "    print(resources['executor'].submit(os.getpid).result(), flush=True)\n"
+        "import os, signal\n"
+        "from runner.config.schema import StackedLauncher\n"
+        "from runner.execution.resources import PROCESSES, resources\n"
+        "with resources(StackedLauncher(executor=PROCESSES, max_workers=1)) as given:\n"
+        "    print(given['executor'].submit(os.getpid).result(), flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     parent = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
@@ -347,43 +345,3 @@ def test_optuna_asks_for_runs_as_it_goes(tmp_path: Path) -> None:
     assert [run.info.status for run in parents] == ["FINISHED"]
     assert typed(*words, "resume=true", "-m") == 0
     assert directories(tmp_path) == [directory]
-
-
-@pytest.mark.parametrize(
-    "text", ["a: b", "yes", "1e3", "0x10", "", "two\nlines\n", "é ∑", "x" * 200, "word " * 40, "'"]
-)
-def test_yaml_is_written_as_omegaconf_writes_it(text: str) -> None:
-    config = OmegaConf.create({"text": text, "list": [text, None, True, 1.5, 1e-9], text or "empty": {"none": {}}})
-    with cheap_omegaconf():
-        written = OmegaConf.to_yaml(config)
-    assert written == OmegaConf.to_yaml(config)
-    assert OmegaConf.create(written) == config
-
-
-def test_cheap_copies_are_whole_and_apart() -> None:
-    """A copy has the values, types and flags of what ``deepcopy`` makes, and shares nothing that can change."""
-    (job,) = Composer().jobs(Composer().command(["seed=1"], multirun=True).config, [["seed=1"]])
-    job.hydra.job._metadata.resolver_cache["now"]["%d"] = "23"
-    job._set_flag("struct", True)
-    job.scheme._set_flag("readonly", False)
-    expected = copy.deepcopy(job)
-    with cheap_omegaconf():
-        found = copy.deepcopy(job)
-
-    def nodes(node: Any) -> Iterator[Any]:
-        yield node
-        content = node.__dict__["_content"] if isinstance(node, Container) else ()
-        for child in content.values() if isinstance(content, dict) else content if isinstance(content, list) else ():
-            yield from nodes(child)
-
-    pairs = list(zip(nodes(job), nodes(expected), nodes(found), strict=True))
-    assert len(pairs) > 100
-    for ours, right, copied in pairs:
-        assert type(copied) is type(right)
-        assert copied._metadata == right._metadata
-        assert copied._metadata is not ours._metadata
-        assert copied._metadata.flags is not ours._metadata.flags or ours._metadata.flags is None
-        assert copied._metadata.resolver_cache is not ours._metadata.resolver_cache
-    assert found == expected
-    assert found.hydra.job._metadata.resolver_cache["now"] is not job.hydra.job._metadata.resolver_cache["now"]
-    assert not hasattr(Metadata, "__deepcopy__")

@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
 import runner
 import weightinit
 from runner.config.catalogue import GROUPS, choices
-from runner.config.internals import get_args_parser
 from tests.commands import FOR_OPTUNA
 from weightinit.initializers import INITIALIZERS
 

@@ -61,6 +61,13 @@ def test_a_process_of_another_machine_lives_by_its_signs_of_life() -> None:
     assert sessions.at_work(state(host="there", pid=7, heartbeat=time.time() - sessions.STALE - 1)) is None
 
 
+def test_where_a_process_cannot_be_asked_its_signs_of_life_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "_ASKABLE", False)
+    monkeypatch.setattr(os, "kill", None)
+    assert sessions.at_work(state(born="")) == f"process {os.getpid()} on {socket.gethostname()}"
+    assert sessions.at_work(state(born="", heartbeat=time.time() - sessions.STALE - 1)) is None
+
+
 def test_a_holder_gives_signs_of_life_until_it_lets_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sessions, "BEAT", 0.02)
     hold = sessions.Hold(session(tmp_path))

@@ -14,8 +14,9 @@ import pytest
 
 from runner.config.composition import Command, Composer
 from runner.config.trial import Trial
-from runner.execution import sweep
+from runner.execution import naming, sweep
 from runner.execution.progress import Progress
+from runner.execution.session import session
 from runner.records import Outcome, Rows
 
 COMPOSER = Composer()
@@ -23,7 +24,7 @@ SMALL = ["data=two_spirals", "architecture.width=4", "training.steps=3", "traini
 
 
 def trials(*overrides: str) -> list[Trial]:
-    return sweep.named(COMPOSER.trials(COMPOSER.command(overrides, multirun=True).runs))
+    return naming.named(COMPOSER.trials(COMPOSER.command(overrides, multirun=True).runs))
 
 
 def named(*overrides: str) -> list[str]:
@@ -53,7 +54,7 @@ def command(*overrides: str, root: Path, multirun: bool = True) -> Command:
 
 def test_the_same_overrides_in_the_same_order_are_the_same_command(tmp_path: Path) -> None:
     def identity(*overrides: str, multirun: bool = True) -> str:
-        return sweep.session(command(*overrides, root=tmp_path, multirun=multirun), []).sweep_id
+        return session(command(*overrides, root=tmp_path, multirun=multirun), []).sweep_id
 
     same = identity("scheme=xavier,he", "seed=0,1")
     assert len(same) == 64
@@ -65,11 +66,11 @@ def test_the_same_overrides_in_the_same_order_are_the_same_command(tmp_path: Pat
 
 def test_a_session_has_the_name_and_the_overrides_of_its_command_and_a_directory_of_its_own(tmp_path: Path) -> None:
     given = command("seed=0,1", "activation=tanh", "resume=true", "hydra.sweep.dir=${outputs}/here", root=tmp_path)
-    first, second = (sweep.session(given, trials(*SMALL, "seed=0,1")) for _ in range(2))
+    first, second = (session(given, trials(*SMALL, "seed=0,1")) for _ in range(2))
     assert (first.name, first.total, first.multirun) == ("seed=0,1 activation=tanh", 2, True)
     assert first.overrides == ("seed=0,1", "activation=tanh", "hydra.sweep.dir=${outputs}/here", f"outputs={tmp_path}")
     assert (first.directory, second.directory) == (tmp_path / "here", tmp_path / "here-2")
-    assert sweep.session(command(root=tmp_path, multirun=False), []).name == "defaults"
+    assert session(command(root=tmp_path, multirun=False), []).name == "defaults"
 
 
 class Kept:
@@ -106,7 +107,7 @@ def stacks(monkeypatch: pytest.MonkeyPatch) -> Callable[[Train], list[Any]]:
     """Lets stacks of two of ten made up trials train as told; the trials."""
 
     def prepare(train: Train) -> list[Any]:
-        monkeypatch.setattr(sweep.stack, "plan", lambda runs, **_: [[i, i + 1] for i in range(0, len(runs), 2)])
+        monkeypatch.setattr(sweep.stacks, "plan", lambda runs, **_: [[i, i + 1] for i in range(0, len(runs), 2)])
         monkeypatch.setattr(sweep.worker, "train", train)
         return [SimpleNamespace(key=str(index), plan=SimpleNamespace(steps=1)) for index in range(10)]
 

@@ -468,11 +468,15 @@ def test_git_says_what_was_run(tmp_path: Path) -> None:
     assert _source(tmp_path) == {f"mlflow.source.git.{name}": value for name, value in found.items()}
     (tmp_path / "file").write_text("2")
     assert _source(tmp_path)["mlflow.source.git.dirty"] == "true"
+    (installed := tmp_path / "site-packages").mkdir()
+    assert _source(installed) == {}, "the commit of another project says nothing of the lab"
 
 
 def test_what_opens_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     mine = tracking(tmp_path / "outputs")
+    assert viewer(mine) == "python -m mlflow ui --backend-store-uri sqlite:///outputs/mlflow.db"
+    (tmp_path / "Makefile").write_text("all:\n")
     assert viewer(mine) == "python -m mlflow ui --backend-store-uri sqlite:///outputs/mlflow.db"
     (tmp_path / "Makefile").write_text("ui:\n")
     assert viewer(mine) == "make ui"

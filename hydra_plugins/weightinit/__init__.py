@@ -23,8 +23,8 @@ from runner.config.internals import BasicSweeper
 class StackedLauncher(Launcher):
     """Runs the jobs of a sweep in stacks, on all cores; jobs of other programs than the lab's runner one by one."""
 
-    def __init__(self, memory: float, max_workers: int | None, executor: str) -> None:
-        self.memory, self.max_workers, self.executor = memory, max_workers, executor
+    def __init__(self, memory: float, max_workers: int | None, executor: str, job_files: bool) -> None:
+        self.memory, self.max_workers, self.executor, self.job_files = memory, max_workers, executor, job_files
         self.config: DictConfig | None = None
         self.hydra_context: HydraContext | None = None
         self.task_function: TaskFunction | None = None
@@ -34,17 +34,20 @@ class StackedLauncher(Launcher):
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """One ``JobReturn`` for each job, in order."""
-        from runner.execution.launcher import launch
+        """Return one ``JobReturn`` for each job, in order."""
+        from runner.execution.hydra_jobs import launch
 
-        return launch(self, job_overrides, initial_job_idx)
+        assert self.hydra_context is not None
+        assert self.config is not None
+        assert self.task_function is not None
+        return launch(self.hydra_context, self.config, self.task_function, job_overrides, initial_job_idx, self)
 
 
 class StackedSweeper(BasicSweeper):
     """Hydra's basic sweeper, but it composes no job twice, and a job that fails stops no other."""
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
-        """The returns of each batch; which jobs failed stands in them."""
+        """Return what the launcher returned of each batch; which jobs failed stands in them."""
         assert self.config is not None
         assert self.hydra_context is not None
         assert self.launcher is not None

@@ -8,7 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
+_PACKAGE = Path(__file__).resolve().parents[1]
+# The folder of runner/ and hydra_plugins/.
+ROOT = _PACKAGE.parent
+# A wheel has it within the package, the repository beside it, where people edit it.
+CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else ROOT / "conf"
 GROUPS = ("architecture", "activation", "scheme", "data", "optimizer", "training", "tracking", "mode", "experiment")
 # Kinds of scheme, in the order of a first reading.
 KINDS = ("basic", "library default", "research")
@@ -50,7 +54,7 @@ options
   -c, --cfg job        print the configuration and stop; --cfg all adds what Hydra has of its own
   --hydra-help         all that Hydra can do
 
-results   in outputs/: tables (Parquet), figures. `make ui` opens MLflow on http://localhost:5000\
+results   in outputs/: tables (Parquet), figures, a page; each command ends with what opens them\
 """
 
 
@@ -62,6 +66,15 @@ class Choice:
     name: str
     title: str
     facts: dict[str, str] = field(default_factory=dict)
+
+
+def check_conf() -> None:
+    """Raise ValueError where the lab's own configuration is missing."""
+    if not (CONF / "config.yaml").is_file():
+        raise ValueError(
+            f"the lab's configuration must be in {CONF}, which has no config.yaml. Install weightinit again: a wheel "
+            "carries conf/, and in a clone it stands beside runner/."
+        )
 
 
 def choices(group: str, folders: Iterable[Path] = (CONF,)) -> list[Choice]:

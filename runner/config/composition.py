@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from runner.config import factories, schema, trial
-from runner.config.catalogue import CONF
+from runner.config.catalogue import CONF, ROOT, check_conf
 from runner.config.internals import BasicSweeper, create_config_search_path
 from runner.config.loader import Loader
 
@@ -45,10 +45,11 @@ class Composer:
     """Composes configurations from ``conf/`` and, beside it, a folder of the user's own."""
 
     def __init__(self, config_dir: str | None = None) -> None:
+        check_conf()
         schema.register()
-        # Hydra looks for plugins along sys.path, where an editable installation doesn't put this folder.
-        if (root := str(CONF.parent)) not in sys.path:
-            sys.path.append(root)
+        # Hydra 1.3 looks for plugins along sys.path, where an editable installation doesn't put this folder.
+        if str(ROOT) not in sys.path:
+            sys.path.append(str(ROOT))
         setup_globals()
         version.setbase("1.3")
         path = create_config_search_path(str(CONF))

@@ -88,13 +88,15 @@ class StackedLauncher:
 
     ``memory``: share of the machine's memory that the stacks at work may take; ``max_workers``: how many are at work,
     null for one a core; ``executor``: where, any class with the interface of ``concurrent.futures``' executors; null
-    for threads, or for processes where a sweep is long enough to be worth their start.
+    for threads, or for processes where a sweep is long enough to be worth their start; ``job_files``: whether each job
+    goes through Hydra's own way, which leaves a folder with its configuration.
     """
 
     _target_: str = "hydra_plugins.weightinit.StackedLauncher"
     memory: float = 0.5
     max_workers: int | None = None
     executor: str | None = None
+    job_files: bool = False
 
 
 @dataclass

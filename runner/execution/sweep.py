@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
-from pathlib import Path
-from typing import Protocol, TypedDict
+from typing import Protocol
 
-from runner.config.composition import Command
-from runner.config.trial import Trial, called
-from runner.records import Outcome, Session
-from runner.tracking import files, sessions
+from runner.config.trial import Trial
+from runner.records import Outcome
 from runner.training import stacks, worker
 
 # Seconds between two looks at how far the workers are.
@@ -36,14 +31,6 @@ class Sink(Protocol):
 
     def send(self) -> bool:
         """Passes on the next run that waits; whether there was one."""
-
-
-class Resources(TypedDict, total=False):
-    """What a sweep may use: ``workers`` stacks train at a time in ``executor``, and take ``memory`` bytes together."""
-
-    executor: Executor
-    workers: int
-    memory: float
 
 
 def execute(
@@ -129,85 +116,3 @@ class _Steps:
         with self.lock:
             count, self.count = self.count, 0
         return count
-
-
-def named(trials: Sequence[Trial]) -> list[Trial]:
-    """The trials under names that say what differs: ``he``, ``xavier s3``, ``he depth=10``.
-
-    The scheme's name stands in each; of the rest only what varies.
-    """
-    varying: dict[str, set[str]] = {}
-    given = [_values(trial) for trial in trials]
-    for overrides in given:
-        for key, value in overrides.items():
-            varying.setdefault(key, set()).add(value)
-    keys = [
-        key for key, values in varying.items()
-        if len(values) > 1 or any(key not in overrides for overrides in given)
-    ]  # fmt: skip
-    return [named_by(trial, keys) for trial in trials]
-
-
-def named_by(trial: Trial, keys: Iterable[str]) -> Trial:
-    """The trial under its scheme's name and its own values of these keys."""
-    values = _values(trial)
-    parts = [_short(key, values[key]) for key in keys if key in values and key not in ("scheme", "scheme._target_")]
-    return trial.named(" ".join([called(trial, "scheme"), *parts]))
-
-
-def key_of(override: str) -> str:
-    """The key that an override sets."""
-    return override.lstrip("+").partition("=")[0]
-
-
-def _values(trial: Trial) -> dict[str, str]:
-    return {key_of(override): override.partition("=")[2] for override in trial.overrides}
-
-
-def _short(key: str, value: str) -> str:
-    if key == "seed":
-        return f"s{value}"
-    with suppress(ValueError):
-        value = value if len(value) < 8 else f"{float(value):.3g}"
-    return value if key in ("activation", "data", "optimizer", "architecture") else f"{key.rpartition('.')[2]}={value}"
-
-
-def session(command: Command, trials: Sequence[Trial]) -> Session:
-    """The record of this command. Its directory is made here, or is that of the command which it resumes.
-
-    The same overrides in the same order are the same command: its ``sweep_id`` says so. Where the configuration files
-    have changed since, so that runs are there that it no longer asks for, it resumes nothing.
-    """
-    beside = ("tracking", "outputs", "resume", "hydra")
-    relevant = [text for text in command.overrides if not text.lstrip("+~").startswith(beside)]
-    sweep_id = hashlib.sha256("\n".join(relevant).encode()).hexdigest()
-    hydra = command.config.hydra
-    directory = Path(hydra.sweep.dir if command.multirun else hydra.run.dir).absolute()
-    earlier = None
-    if command.config.resume and (found := sessions.latest(directory.parent, sweep_id, multirun=command.multirun)):
-        keys = {trial.key for trial in trials}
-        earlier = found if not trials or files.keys(found) <= keys else None
-    return Session(
-        name=" ".join(relevant) or "defaults",
-        directory=earlier or _claim(directory),
-        overrides=tuple(text for text in command.overrides if not text.lstrip("+").startswith("resume=")),
-        multirun=command.multirun,
-        sweep_id=sweep_id,
-        total=len(trials) or int(hydra.sweeper.get("n_trials", 0)),
-    )
-
-
-def _claim(directory: Path) -> Path:
-    """``directory``, or one beside it with a number where another command got there first; made on the spot."""
-    candidate, number = directory, 2
-    while True:
-        try:
-            candidate.mkdir(parents=True)
-            return candidate
-        except FileExistsError:
-            candidate, number = directory.with_name(f"{directory.name}-{number}"), number + 1
-        except OSError as error:
-            raise ValueError(
-                f"outputs must be a folder that can be written; {directory} can't be made ({error.strerror}). "
-                "Pass outputs=... with another."
-            ) from error

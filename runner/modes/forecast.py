@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from runner.config import factories
+from runner.config.composition import Command, Composer
 from runner.data.known import Facts, facts
+from runner.report import forecast as report
 from weightinit import forecasting
 from weightinit.forecasting import Forecast
 from weightinit.nn import Moments
@@ -25,6 +27,18 @@ def forecast(config: Mapping[str, Any], choices: Mapping[str, str]) -> Forecast:
     network = factories.make_network(config["architecture"], config["activation"], dtype=dtype, **sizes)
     scheme = factories.make_scheme(config["scheme"], network)
     return forecasting.forecast(network, scheme, inputs, choices, seed=config["seed"])
+
+
+def text(composer: Composer, command: Command) -> str:
+    """Return what theory says of the command's networks; draws it too where a folder is named."""
+    forecasts = [forecast(*configuration) for configuration in composer.configurations(command.runs)]
+    said = report.sweep_text(forecasts) if len(forecasts) > 1 else report.run_text(*forecasts)
+    if folder := command.config.mode.figures:
+        from runner.report import figures  # with matplotlib, which a forecast without figures does not wait for
+
+        paths = figures.save(figures.forecast_figures(forecasts), folder)
+        said += f"\n\nfigures:  {'  '.join(map(str, paths.values()))}"
+    return said
 
 
 def _measured(values: Mapping[str, Any]) -> Facts:

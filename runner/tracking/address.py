@@ -54,10 +54,14 @@ def viewer(tracking: Tracking) -> str | None:
     if file is None:
         shown = without_password(uri)
         return shown if uri.startswith(SERVERS) else f"python -m mlflow ui --backend-store-uri {shlex.quote(shown)}"
-    if file == Path("outputs/mlflow.db").absolute() and Path("Makefile").is_file():
+    if file == Path("outputs/mlflow.db").absolute() and _has_target(Path("Makefile"), "ui"):
         return "make ui"
     place = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
     return f"python -m mlflow ui --backend-store-uri {shlex.quote(f'sqlite:///{place}')}"
+
+
+def _has_target(makefile: Path, target: str) -> bool:
+    return makefile.is_file() and re.search(rf"^{target}:", makefile.read_text(), re.MULTILINE) is not None
 
 
 def without_password(text: str) -> str:

@@ -40,7 +40,12 @@ def _processor() -> str:
 
 
 def _source(root: Path) -> dict[str, str]:
-    """Commit, branch and whether files differ from it; nothing where the lab is no working tree of git's."""
+    """Commit, branch and whether files differ from it; nothing where ``root`` is no working tree of git's.
+
+    An installed lab may stand somewhere below another project's working tree, whose commit says nothing of it.
+    """
+    if not (root / ".git").exists():
+        return {}
     command = ["git", "-C", str(root), "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
     try:
         lines = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.splitlines()

@@ -6,7 +6,6 @@ not at all. Which runs are finished is decided by these files alone.
 
 from __future__ import annotations
 
-import fcntl
 import math
 import os
 import tempfile
@@ -19,6 +18,7 @@ from typing import BinaryIO
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from filelock import FileLock
 from pyarrow import parquet
 
 from runner.records import WORDS, Outcome, Rows
@@ -61,8 +61,7 @@ def discard(directory: Path, outputs: Path) -> None:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Inside, no other process is inside with the same file, which stays; a killed process leaves no lock."""
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with FileLock(path):
         yield
 
 

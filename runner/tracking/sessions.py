@@ -27,6 +27,9 @@ FILE = "session.json"
 BEAT = 10.0
 STALE = 60.0
 
+# Only POSIX looks for a process by a signal 0; on Windows that number is a Ctrl-C.
+_ASKABLE = os.name == "posix"
+
 State = dict[str, Any]
 
 
@@ -115,12 +118,13 @@ def latest(root: Path, sweep_id: str, *, multirun: bool) -> Path | None:
 def at_work(state: State) -> str | None:
     """The process that holds a directory, in words; None where it has ended or died.
 
-    A process of this machine is looked up; of another machine's, the last sign of life must be young.
+    A process of this machine is looked up, where the system lets one; of any other, the last sign of life must be
+    young.
     """
     pid, host = state["pid"], state["host"]
     if pid is None:
         return None
-    if host == socket.gethostname():
+    if host == socket.gethostname() and _ASKABLE:
         return f"process {pid}" if born(pid) == state["born"] else None
     return f"process {pid} on {host}" if time.time() - state["heartbeat"] < STALE else None
 
@@ -130,6 +134,8 @@ def born(pid: int) -> str | None:
 
     Numbers of processes are used again: two of the same number differ in this.
     """
+    if not _ASKABLE:
+        return ""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

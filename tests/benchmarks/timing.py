@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_info
 
-from runner.execution.launcher import cores
+from runner.execution.resources import cores
 from runner.training.blas import single_blas_thread
 
 WORKERS = cores()

@@ -1,0 +1,261 @@
+"""The command line: from what was typed to a table, and an exit status.
+
+0: every run finished, or diverged, which is a result. 1: a run failed, or what was compared has changed. 2: the command
+can't be carried out, and nothing was done. 130: interrupted; what had finished is kept, and the same command with
+``resume=true`` does the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, nullcontext
+from functools import cache
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+
+from runner.config import catalogue
+from runner.config.composition import CONFIG_NAME, Command, Composer
+from runner.config.internals import Hydra, get_args_parser
+from runner.records import Outcome, Session, Tracking
+from runner.text import look_lines, relative
+
+# What trains imports tables, figures and MLflow where it begins: a forecast is to answer at once.
+if TYPE_CHECKING:
+    from runner.config.trial import Trial
+    from runner.modes.advise import Shortlist
+
+FAILED, MISTAKE, INTERRUPTED = 1, 2, 130
+
+
+def main() -> int:
+    """Return the exit status of this process's command line."""
+    parser = get_args_parser()
+    arguments = _arguments(parser)
+    signal.signal(signal.SIGTERM, _interrupt)
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # so that scheme._target_=mine.Scheme finds mine.py here
+    try:
+        _check_flags(arguments)
+        composer = Composer(arguments.config_dir)
+        if arguments.help:
+            print(catalogue.help_page(composer.folders))
+            return 0
+        if arguments.hydra_help or arguments.shell_completion:
+            return _hydra_answers(composer, arguments, parser)
+        multirun = arguments.multirun or "mode=advise" in arguments.overrides
+        command = composer.command(arguments.overrides, multirun=multirun)
+        if arguments.cfg or arguments.info:
+            return _hydra_answers(composer, arguments, parser)
+        if command.config.mode.name in ("schemes", "forecast", "compare"):
+            return _answer(command, composer)
+    except (ValueError, TypeError) as error:
+        return _refused(error)
+    return _train(command, composer, sys.argv[1:])
+
+
+def _answer(command: Command, composer: Composer) -> int:
+    """Does what a mode without training says; returns the exit status. Raises ValueError or TypeError for a mistake."""
+    mode = command.config.mode.name
+    if mode == "schemes":
+        print(catalogue.schemes_page(composer.folders))
+        return 0
+    if mode == "forecast":
+        from runner.modes import forecast
+
+        print(forecast.text(composer, command))
+        return 0
+    from runner.modes.compare import review
+
+    settings: Any = OmegaConf.to_container(command.config)
+    return review(settings, _tracking(command, ()))
+
+
+def _train(command: Command, composer: Composer, line: Sequence[str]) -> int:
+    """Trains and records the command's trials, and prints what they showed; returns the exit status.
+
+    ``line``: what was typed, for the sentence that says how to do the rest of what was stopped.
+    """
+    from runner.execution import hydra_jobs, naming
+    from runner.execution.jobs import Jobs, Stopped
+    from runner.execution.progress import Progress
+    from runner.execution.resources import Resources, check, resources
+    from runner.execution.session import session as session_of
+    from runner.modes import advise
+    from runner.report import artifacts
+    from runner.tracking import Recorder, read
+
+    said = ""  # how to do the rest, once there is a rest
+    try:
+        with ExitStack() as held:
+            try:
+                if command.multirun:
+                    check(command.config.hydra.launcher)
+                shortlist = None
+                if command.config.mode.name == "advise":
+                    command, shortlist = advise.plan(composer, command)
+                trials = naming.named(composer.trials(command.runs))
+                session = session_of(command, trials)
+                said = _rest(line)
+                recorder = Recorder(session, _tracking(command, trials), [trial.key for trial in trials])
+                if recorder.complete:
+                    _say(f"nothing is left to do in {relative(session.directory)}")
+                    print(_page(session, command, trials, shortlist=shortlist))
+                    return FAILED if _failed(session) else 0
+                # The processes of a long sweep start while the recorder opens its store.
+                known = command.multirun and bool(trials)
+                workers = resources(command.config.hydra.launcher, trials) if known else nullcontext(Resources())
+                given = held.enter_context(workers)
+                held.enter_context(recorder)
+            except (ValueError, TypeError) as error:
+                return _refused(error)
+            progress = held.enter_context(Progress(session.total, sum(trial.plan.steps for trial in trials)))
+            jobs = Jobs(recorder, progress, trials)
+            if recorder.resumed:
+                directory = relative(session.directory)
+                _say(f"going on in {directory}, where {len(jobs.outcomes)} of {session.total} runs are")
+            elif command.config.resume:
+                _say(f"nothing to resume below {relative(session.directory.parent)}: starting anew")
+            trouble: Exception | None = None
+            if shortlist is None and hydra_jobs.wanted(command):
+                try:
+                    hydra_jobs.run(command, composer, hydra_jobs.Task(jobs, trials, given))
+                except Exception as error:  # of a job, of a callback, or of somebody's sweeper
+                    trouble = error
+                    if all(outcome.error != str(error) for outcome in jobs.outcomes.values()):
+                        _say(f"stopped: {error or type(error).__name__}")
+            else:
+                hydra_jobs.log_to(session.directory, command.config)
+                jobs.run(trials, **given)
+            if not jobs.outcomes:
+                recorder.finish(status="FAILED")
+                return FAILED
+            page = cache(lambda: _page(session, command, trials, jobs.outcomes, shortlist))
+            recorder.finish(
+                figures=lambda: artifacts.draw(session, *read(session.directory)),
+                text=lambda: re.sub(r"\033\[\d+m|\n+look: .*", "", page(), flags=re.DOTALL),
+                status=None if trouble is None else "FAILED",
+            )
+        print(page())
+        return FAILED if trouble is not None or _failed(session) else 0
+    except Stopped as stopped:
+        _say(f"stopped, since {stopped}. What had finished is kept.{said}{stopped.hint and f' {stopped.hint}'}")
+        return FAILED
+    except OSError as error:
+        _say(f"stopped, since nothing can be recorded ({error}). What had finished is kept.{said}")
+        return FAILED
+    except KeyboardInterrupt:
+        _say(f"interrupted; what had finished is kept.{said}")
+        return INTERRUPTED
+
+
+def _page(
+    session: Session,
+    command: Command,
+    trials: Sequence[Trial],
+    outcomes: Mapping[str, Outcome] | None = None,
+    shortlist: Shortlist | None = None,
+) -> str:
+    """Return what a command showed.
+
+    ``outcomes``: of a single run, read from files where not given; ``shortlist``: of what is asked for advice on.
+    """
+    from runner.analysis import best_rates, comparison
+    from runner.modes import advise
+    from runner.report import terminal
+    from runner.tracking import files, read
+    from runner.tracking.address import viewer
+
+    runs, curves = read(session.directory)
+    color, directory = sys.stdout.isatty(), relative(session.directory)
+    opener = viewer(_tracking(command, trials))
+    if shortlist is not None:
+        judged = advise.judge(shortlist, runs, curves)
+        return advise.text(shortlist, judged, look=look_lines(directory, opener), color=color)
+    if session.multirun:
+        settings: Any = trials[0].config["report"] if trials else OmegaConf.to_container(command.config.report)
+        compared = comparison.compare(runs, curves)
+        tuned = best_rates.tuned(compared, runs, curves)
+        return terminal.sweep_text(
+            compared, tuned=tuned, report=settings, directory=directory, viewer=opener, color=color
+        )
+    outcome = (outcomes or files.outcomes(session.directory))[trials[0].key]
+    return terminal.run_text(trials[0], outcome, directory=directory, viewer=opener, color=color)
+
+
+def _failed(session: Session) -> bool:
+    """Whether a run has failed."""
+    from runner.tracking import read
+
+    runs, _ = read(session.directory)
+    return bool((runs["fate"] == "failed").any())
+
+
+def _arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Return the parsed command line, in which overrides may stand behind flags too."""
+    arguments, late = parser.parse_known_args()
+    if any(text.startswith("-") for text in late):
+        parser.parse_args()  # says what is wrong, and exits
+    arguments.overrides += late
+    return arguments
+
+
+def _check_flags(arguments: argparse.Namespace) -> None:
+    """Refuses flags that would have Hydra compose another configuration than the lab's, or none."""
+    for flag, value in (("--config-name", arguments.config_name), ("--config-path", arguments.config_path)):
+        if value is not None:
+            raise ValueError(
+                f"{flag} can't be changed: what the lab runs begins with its own conf/config.yaml; got {value!r}. "
+                "Put your file in my_conf/experiment/NAME.yaml and pass --config-dir my_conf experiment=NAME."
+            )
+    if arguments.experimental_rerun is not None:
+        raise ValueError("--experimental-rerun is not for the lab: type a run's command again to repeat the run.")
+
+
+def _hydra_answers(composer: Composer, arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    """Has Hydra print what its own flags ask for; returns the exit status."""
+    hydra = Hydra(task_name="runner", config_loader=composer.loader)
+    if arguments.hydra_help:
+        hydra.hydra_help(config_name=CONFIG_NAME, args_parser=parser, args=arguments)
+    elif arguments.shell_completion:
+        hydra.shell_completion(config_name=CONFIG_NAME, overrides=arguments.overrides)
+    elif arguments.cfg:
+        hydra.show_cfg(CONFIG_NAME, arguments.overrides, arguments.cfg, arguments.package, arguments.resolve)
+    else:
+        hydra.show_info(arguments.info, config_name=CONFIG_NAME, overrides=arguments.overrides)
+    return 0
+
+
+def _tracking(command: Command, trials: Sequence[Trial]) -> Tracking:
+    if trials:
+        return trials[0].tracking
+    settings: Any = OmegaConf.to_container(command.config.tracking, resolve=True)
+    return Tracking(outputs=Path(command.config.outputs).absolute(), **settings)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _say(text: str) -> None:
+    print(f"runner: {text}", file=sys.stderr)
+
+
+def _refused(error: Exception) -> int:
+    """Says what is wrong with a command; returns the exit status."""
+    _say(str(error))
+    return MISTAKE
+
+
+def _rest(line: Sequence[str]) -> str:
+    """Return the sentence on how to do the rest of a command that ended early."""
+    given = [text for text in line if not text.startswith("resume=")]
+    return f" To do the rest: {shlex.join(['python', '-m', 'runner', *given, 'resume=true'])}"
