@@ -11,7 +11,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from runner.config.trial import Plan, Trial
+from runner.config.plan import Plan
+from runner.config.trial import Trial
 from runner.data import Dataset
 from runner.optimizers import Updater
 from runner.records import Outcome, Rows
@@ -146,7 +147,7 @@ class _Run:
                 diverged_at_step=self.diverged.get(run),
                 arrays=self.saved[run],
                 words=self.initial[run][1],
-                notes=self.initialized.notes[run],
+                notes=(*trial.notes, *self.initialized.notes[run]),
             )
             for run, (trial, rows) in enumerate(zip(self.trials, self.log.rows(), strict=True))
         ]
