@@ -101,7 +101,7 @@ class _Run:
                 diverged_at_step=self.diverged.get(run),
                 arrays=self.saved[run],
                 labels=self.initial[run][1],
-                notes=self.initialized.notes[run],
+                notes=(*trial.notes, *self.initialized.notes[run]),
             )
             for run, (trial, rows) in enumerate(zip(self.trials, self.log.rows(), strict=True))
         ]

@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from runner.config.trial import Plan
+from runner.config.plan import Plan
 from runner.data import Dataset
 from weightinit.arrays import Array, stream
 from weightinit.nn import Moments

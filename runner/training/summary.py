@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from runner.config.trial import Plan
+from runner.config.plan import Plan
 from runner.records import Rows
 from weightinit.arrays import Array
 from weightinit.nn import Network
