@@ -1,4 +1,4 @@
-"""Data sets. Each source is a function ``runner.data.NAME`` that returns a ``Dataset``: split, standardized, scaled."""
+"""Data sets: a source is a function ``runner.data.NAME`` that returns a split and prepared ``Dataset``."""
 
 from runner.data.dataset import Dataset
 from runner.data.files import csv, npz, parquet
