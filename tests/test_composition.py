@@ -265,7 +265,7 @@ def test_the_jobs_of_a_sweep_are_those_of_hydras_launchers(
     master = hydras.load_configuration(CONFIG_NAME, [*overrides, "hydra.mode=MULTIRUN"], RunMode.MULTIRUN)
     assert composed(composer.loader, overrides, RunMode.MULTIRUN) == composed(hydras, overrides, RunMode.MULTIRUN)
     assert master.hydra.sweep.dir  # a timestamp, which the jobs share
-    jobs = list(composer.jobs(master, command.runs))
+    jobs = [composer.loader.load_sweep_config(master, list(run)) for run in command.runs]
     assert len(jobs) == len(command.runs) > 1
     for run, job in zip(command.runs, jobs, strict=True):
         expected = hydras.load_sweep_config(master, list(run))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from types import ModuleType
 from typing import Any, TypeAlias
 from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
+from scipy import special
 
 Array: TypeAlias = npt.NDArray[Any]
 RandomSource: TypeAlias = np.random.Generator | np.random.RandomState
@@ -16,9 +18,21 @@ RandomLike: TypeAlias = RandomSource | int | np.integer[Any] | None
 
 
 def array_module(x: Any) -> ModuleType:
-    """The module whose functions work on ``x``: CuPy for a CuPy array, NumPy for everything else."""
-    root = type(x).__module__.partition(".")[0]
-    return sys.modules[root] if root == "cupy" else np
+    """Return the module that makes arrays like ``x``: CuPy for a CuPy array, NumPy for everything else.
+
+    NumPy's functions of a CuPy array call CuPy by themselves (NEP 13, NEP 18), but not those that make an array from a
+    shape.
+    """
+    return sys.modules["cupy"] if _on_cupy(x) else np
+
+
+def special_module(x: Any) -> ModuleType:
+    """Return the module whose special functions work on ``x``: that of CuPy for a CuPy array, else SciPy's."""
+    return import_module("cupyx.scipy.special") if _on_cupy(x) else special
+
+
+def _on_cupy(x: Any) -> bool:
+    return type(x).__module__.partition(".")[0] == "cupy"
 
 
 def random_source(rng: RandomLike = None) -> RandomSource:

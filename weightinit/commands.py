@@ -134,8 +134,7 @@ def _text(found: Forecast) -> str:
         return f"{title}\nno theory covers these weights: it needs a variance, and a mean of 0"
     lines = [
         title,
-        f"forward    {_growth(found.signal, 'activations')}; "
-        f"after {found.depth}: {found.transmitted:.3g} of the inputs'",
+        f"forward    {_growth(found.signal, 'activations')}; last layer: {found.transmitted:.3g} of the inputs'",
         f"backward   {_growth(found.gradient, 'gradients')}; first layer: {found.gradient.total:.3g} of the last one's",
     ]
     if found.depth == 1:

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from runner.tracking.entries import CONTEXT, Entry, Input
 
-Rows: TypeAlias = dict[str, list[dict[str, Any]]]
+Inserts: TypeAlias = dict[str, list[dict[str, Any]]]
 
 # The columns that `insert` fills, by table.
 _COLUMNS = {
@@ -54,22 +54,22 @@ def insert(engine: Any, experiment: str, runs: Sequence[tuple[str, str, Entry]])
     ``engine``: that of MLflow's store; ``runs``: id, URI of the artifacts, entry. None of them may be there.
     """
     number = int(experiment)
-    rows: Rows = {name: [] for name in _COLUMNS}
+    inserts: Inserts = {name: [] for name in _COLUMNS}
     for run, artifacts, entry in runs:
-        _describe(rows, number, run, artifacts, entry)
+        _describe(inserts, number, run, artifacts, entry)
     with engine.begin() as connection:
-        connection.execute(_tables()["runs"].insert(), rows["runs"])  # a write first, so that no other comes between
+        connection.execute(_tables()["runs"].insert(), inserts["runs"])  # a write first, so that no other comes between
         datasets = {data: _dataset(connection, number, data) for data in {entry.input for _, _, entry in runs}}
         for run, _, entry in runs:
-            _connect(rows, run, datasets[entry.input])
+            _connect(inserts, run, datasets[entry.input])
         for name, table in _tables().items():
-            if name != "runs" and rows[name]:
-                connection.execute(table.insert(), rows[name])
+            if name != "runs" and inserts[name]:
+                connection.execute(table.insert(), inserts[name])
 
 
-def _describe(rows: Rows, experiment: int, run: str, artifacts: str, entry: Entry) -> None:
+def _describe(inserts: Inserts, experiment: int, run: str, artifacts: str, entry: Entry) -> None:
     """Adds the rows of a run as MLflow's ``create_run``, ``log_batch`` and ``set_terminated`` would leave them."""
-    rows["runs"].append(
+    inserts["runs"].append(
         {
             "run_uuid": run,
             "name": entry.name,
@@ -88,16 +88,16 @@ def _describe(rows: Rows, experiment: int, run: str, artifacts: str, entry: Entr
         }
     )
     tags = {**entry.tags, NAME: entry.name}
-    rows["tags"] += [{"key": key, "value": value, "run_uuid": run} for key, value in tags.items()]
-    rows["params"] += [{"key": key, "value": value, "run_uuid": run} for key, value in entry.parameters.items()]
+    inserts["tags"] += [{"key": key, "value": value, "run_uuid": run} for key, value in tags.items()]
+    inserts["params"] += [{"key": key, "value": value, "run_uuid": run} for key, value in entry.parameters.items()]
     latest: dict[str, dict[str, Any]] = {}
     for key, value, time, step in entry.metrics:
         row = {"key": key, "value": value, "timestamp": time, "step": step, "is_nan": False, "run_uuid": run}
-        rows["metrics"].append(row)
+        inserts["metrics"].append(row)
         last = latest.setdefault(key, row)
         if (step, time, value) > (last["step"], last["timestamp"], last["value"]):
             latest[key] = row
-    rows["latest_metrics"] += latest.values()
+    inserts["latest_metrics"] += latest.values()
 
 
 def _dataset(connection: Any, experiment: int, data: Input) -> str:
@@ -118,10 +118,10 @@ def _dataset(connection: Any, experiment: int, data: Input) -> str:
     return new
 
 
-def _connect(rows: Rows, run: str, dataset: str) -> None:
+def _connect(inserts: Inserts, run: str, dataset: str) -> None:
     """Adds the rows that make a data set the input of a run, as MLflow's ``log_inputs`` would leave them."""
     input = uuid.uuid4().hex
-    rows["inputs"].append(
+    inserts["inputs"].append(
         {
             "input_uuid": input,
             "source_type": "DATASET",
@@ -131,4 +131,4 @@ def _connect(rows: Rows, run: str, dataset: str) -> None:
             "step": 0,
         }
     )
-    rows["input_tags"].append({"input_uuid": input, "name": CONTEXT[0], "value": CONTEXT[1]})
+    inserts["input_tags"].append({"input_uuid": input, "name": CONTEXT[0], "value": CONTEXT[1]})

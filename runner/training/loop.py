@@ -6,71 +6,26 @@ Everything here goes through the stack at once. What a run computes does not dep
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from runner.config.trial import Plan, Trial
-from runner.data import Dataset
+from runner.config.trial import Trial
 from runner.optimizers import Updater
 from runner.records import Outcome, Rows
 from runner.training import initial_state
 from runner.training.blas import single_blas_thread
-from runner.training.evaluation import evaluate, samples_of
-from runner.training.measurement import Log, Samples, layer_statistics, predict, probe
-from weightinit.arrays import Array, stream
+from runner.training.evaluation import evaluate
+from runner.training.initialization import initialize, learning_rate_scale
+from runner.training.measurement import Log, layer_statistics, probe
+from runner.training.prediction import predict
+from runner.training.samples import epoch_orders, part_arrays, probe_samples
+from runner.training.summary import summary
+from weightinit.arrays import Array
 from weightinit.laws import Law
-from weightinit.nn import Network
-from weightinit.schemes import Initialized, merge
+from weightinit.schemes import Initialized
 
-# Batches over which the training loss is averaged before it is held against the threshold.
-WINDOW = 5
 Progress = Callable[[int], None]
-
-
-def initialize(trials: Sequence[Trial]) -> tuple[Initialized | None, list[int], dict[int, Exception]]:
-    """Initial weights of a stack: those of the runs that have some, the indices of these runs, what the others raised.
-
-    Each scheme sees its own runs only. Where one raises, its runs are tried one by one: none takes others with it.
-    """
-    network = trials[0].network
-    groups: dict[str, list[int]] = {}
-    for index, trial in enumerate(trials):
-        groups.setdefault(repr(trial.config["scheme"]), []).append(index)
-    parts: list[tuple[list[int], Initialized]] = []
-    failures: dict[int, Exception] = {}
-    with single_blas_thread(), np.errstate(all="ignore"):
-        for indices in groups.values():
-            try:
-                parts.append((indices, _apply(network, [trials[index] for index in indices])))
-            except Exception:
-                for index in indices:
-                    try:
-                        parts.append(([index], _apply(network, [trials[index]])))
-                    except Exception as error:  # a scheme may be anybody's code
-                        failures[index] = error
-    alive = sorted(index for indices, _ in parts for index in indices)
-    place = {index: position for position, index in enumerate(alive)}
-    if not alive:
-        return None, alive, failures
-    return merge([([place[i] for i in indices], part) for indices, part in parts], len(alive)), alive, failures
-
-
-def _apply(network: Network, trials: Sequence[Trial]) -> Initialized:
-    """The scheme of these trials, with the first training batch of each."""
-    x, _ = samples_of(trials[0].dataset, "train", network.dtype.name)
-    orders = np.stack([next(_order(trial.plan, len(x))) for trial in trials])
-    batch = x[orders[:, : trials[0].plan.batch_size]]
-    initialized = trials[0].scheme(network, [trial.seed for trial in trials], batch)
-    if not isinstance(initialized, Initialized):
-        raise TypeError(f"a scheme must return weightinit.schemes.Initialized; got {type(initialized).__name__}")
-    for spec in network.weights:
-        shape = (len(trials), *spec.shape)
-        got = initialized.params[spec.name].shape if spec.name in initialized.params else "nothing"
-        if got != shape:
-            raise ValueError(f"the scheme must give {spec.name} the shape {shape} (runs first); got {got}")
-    return initialized
 
 
 def train(trials: Sequence[Trial], *, progress: Progress = lambda steps: None) -> list[Outcome]:
@@ -103,7 +58,7 @@ class _Run:
         first = trials[0]
         self.trials, self.initialized, self.progress = trials, initialized, progress
         self.network, self.loss, self.plan = first.network, first.loss, first.plan
-        self.x, self.y = samples_of(first.dataset, "train", self.network.dtype.name)
+        self.x, self.y = part_arrays(first.dataset, "train", self.network.dtype.name)
         self.log = Log(len(trials))
         self.alive = np.arange(len(trials))
         self.flat = self.network.flatten(initialized.params)
@@ -112,8 +67,8 @@ class _Run:
         self.saved: list[dict[str, Array]] = [{} for _ in trials]
         self.final: list[dict[str, float]] = [{} for _ in trials]
         self.initial: list[tuple[dict[str, float], dict[str, str]]] = []
-        self.orders = [_order(trial.plan, len(self.x)) for trial in trials]
-        scale = _learning_rate_scale(self.network, initialized)
+        self.orders = [epoch_orders(trial.plan, len(self.x)) for trial in trials]
+        scale = learning_rate_scale(self.network, initialized)
         self.tape = self.network.tape(len(trials), self.plan.batch_size)
         self.updater = Updater(
             [trial.optimizer for trial in trials],
@@ -138,7 +93,7 @@ class _Run:
                 key=trial.key,
                 fate="diverged" if run in self.diverged else "finished",
                 rows=rows,
-                summary=_summary(rows, self.losses[:, run], self.plan, self.network)
+                summary=summary(rows, self.losses[:, run], self.plan, self.network)
                 | self.initial[run][0]
                 | self.final[run],
                 start_time=start,
@@ -146,7 +101,7 @@ class _Run:
                 diverged_at_step=self.diverged.get(run),
                 arrays=self.saved[run],
                 labels=self.initial[run][1],
-                notes=self.initialized.notes[run],
+                notes=(*trial.notes, *self.initialized.notes[run]),
             )
             for run, (trial, rows) in enumerate(zip(self.trials, self.log.rows(), strict=True))
         ]
@@ -212,7 +167,7 @@ class _Run:
 
     def _measure_end(self, prefix: str, step: int) -> None:
         first = self.trials[0]
-        samples = _probe_samples(first.dataset, self.plan.probe, self.plan.probe_source, self.network.dtype.name)
+        samples = probe_samples(first.dataset, self.plan.probe, self.plan.probe_source, self.network.dtype.name)
         initial = prefix == "init"
         laws: Mapping[str, Sequence[Law]] | None = self.initialized.laws if initial else None
         rows = self._rows_for(samples.x.shape[1])
@@ -249,7 +204,7 @@ class _Run:
                 }  # fmt: skip
 
     def _score(self, part: str) -> tuple[Array, Array, str]:
-        x, y = samples_of(self.trials[0].dataset, part, self.network.dtype.name)
+        x, y = part_arrays(self.trials[0].dataset, part, self.network.dtype.name)
         regression = self.trials[0].dataset.task == "regression"
         size = min(self.plan.evaluation_batch_size, len(x))
         loss, score = evaluate(self.network, self.flat, x, y, self.loss, size, self._rows_for(size), regression)
@@ -259,62 +214,3 @@ class _Run:
         everyone = np.arange(len(self.trials))
         for step, losses in enumerate(self.losses):
             self.log.add(step, "train_loss", "", losses, everyone)
-
-
-@lru_cache(maxsize=8)
-def _probe_samples(dataset: Dataset, count: int, source: str, dtype: str) -> Samples:
-    """The first samples of a part, which the split has shuffled, or Gaussian inputs with targets of the first part."""
-    x, y = samples_of(dataset, "validation" if source == "validation" else "train", dtype)
-    if source == "gaussian":
-        noise = stream(0, "probe").standard_normal((count, x.shape[1]))
-        return Samples(noise.astype(x.dtype)[None], np.resize(y, (count, y.shape[1]))[None])
-    return Samples(x[None, :count], y[None, :count])
-
-
-def _order(plan: Plan, samples: int) -> Iterator[Array]:
-    """A new order of the samples at each epoch."""
-    rng = stream(plan.seed, "batches")
-    while True:
-        yield rng.permutation(samples)
-
-
-def _learning_rate_scale(network: Network, initialized: Initialized) -> Array | None:
-    """What multiplies the learning rate of each parameter (runs, parameters); None where that is one everywhere."""
-    if not initialized.learning_rate_scale:
-        return None
-    scale = np.ones_like(network.flatten(initialized.params))
-    views = network.views(scale)
-    for name, factor in initialized.learning_rate_scale.items():
-        views[name][...] = np.asarray(factor).reshape(-1, *[1] * (views[name].ndim - 1))
-    return scale
-
-
-def _summary(rows: Rows, losses: Array, plan: Plan, network: Network) -> dict[str, float]:
-    """One number per name, of what the rows hold; a number that doesn't exist is absent."""
-    summary: dict[str, float] = {}
-    hidden = [layer.name for layer in network.layers if layer.name != "output"]
-    if hidden:
-        first, last = hidden[0], hidden[-1]
-        for name, quantity, (over, under) in (
-            ("init_activation_ratio", "init_activation_rms", (last, first)),
-            ("init_gradient_ratio", "init_gradient_std", (first, last)),
-        ):
-            values = {layer: value for _, layer, value in rows.select(quantity)}
-            if values.get(under) and over in values:
-                summary[name] = values[over] / values[under]
-        distinct = rows.select("final_weight_distinct_units") or rows.select("init_weight_distinct_units")
-        units = [value for _, layer, value in distinct if layer in hidden]
-        if units:
-            summary["distinct_units"] = min(units)
-    reached = np.flatnonzero(_trailing_mean(losses, WINDOW) < plan.threshold)
-    if len(reached):
-        summary[f"steps_to_loss_{plan.threshold:g}"] = float(reached[0])
-    return summary
-
-
-def _trailing_mean(values: Array, window: int) -> Array:
-    """Mean of each value and up to ``window - 1`` before it."""
-    total = np.cumsum(values)
-    count = np.minimum(np.arange(1, len(values) + 1), window)
-    total[window:] -= total[:-window].copy()
-    return total / count

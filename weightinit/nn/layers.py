@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.polynomial import Chebyshev
@@ -22,10 +22,8 @@ from weightinit.laws import Law
 from weightinit.meanfield import SingularValues, covariance, second_moment, slope_covariance, slope_second_moment
 from weightinit.meanfield.jacobian import Weights
 from weightinit.nn.moments import UNKNOWN_GRADIENT, UNKNOWN_MOMENTS, Gradient, Moments
+from weightinit.nn.tape import Params, Tape
 from weightinit.nn.weights import Position, WeightSpec
-
-if TYPE_CHECKING:
-    from weightinit.nn.network import Params, Tape
 
 
 class Layer(Protocol):

@@ -1,14 +1,14 @@
-"""A network: named layers and named weights, without arrays; and the memory that a stack of runs computes in."""
+"""Network: named layers and named weights, without arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 from math import prod
 from types import ModuleType
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -18,39 +18,8 @@ from weightinit.laws import Law
 from weightinit.meanfield import SingularValues
 from weightinit.nn.layers import Layer, Nonlinearity
 from weightinit.nn.moments import Gradient, Moments, Prediction
+from weightinit.nn.tape import Params, Phase, State, Tape
 from weightinit.nn.weights import WeightSpec
-
-Params: TypeAlias = Mapping[str, Array]
-State: TypeAlias = Mapping[str, Array]
-Phase: TypeAlias = Literal["train", "evaluate"]
-
-
-@dataclass(eq=False)
-class Tape:
-    """Work memory of one stack, allocated once and reused at every step.
-
-    By layer: ``input`` (what entered a layer with weights; a reference), ``preactivation``, ``activation`` and the
-    gradients of the loss ``d_preactivation`` and ``d_activation``, each ``(runs, batch, units)``; those of activations
-    share one memory, and each lasts only until the next. By weight: ``gradient``, views into ``flat_gradient``
-    ``(runs, parameters)``. ``ones`` is ``(1, 1, batch)``.
-    """
-
-    runs: int
-    batch: int
-    xp: ModuleType
-    flat_gradient: Array
-    gradient: Params
-    ones: Array
-    input: dict[str, Array] = field(default_factory=dict)
-    preactivation: dict[str, Array] = field(default_factory=dict)
-    activation: dict[str, Array] = field(default_factory=dict)
-    d_preactivation: dict[str, Array] = field(default_factory=dict)
-    d_activation: dict[str, Array] = field(default_factory=dict)
-
-    @property
-    def d_output(self) -> Array:
-        """Where the loss writes its gradient with respect to the network's output."""
-        return self.d_preactivation["output"]
 
 
 @dataclass(frozen=True)
@@ -111,7 +80,7 @@ class Network:
     def flatten(self, params: Params) -> Array:
         """Parameter vectors (runs, parameters) that hold a copy of ``params``."""
         runs = params[self.weights[0].name].shape[0]
-        flat = np.empty((runs, self.parameters), self.dtype)
+        flat: Array = array_module(params[self.weights[0].name]).empty((runs, self.parameters), self.dtype)
         for name, view in self.views(flat).items():
             view[...] = params[name]
         return flat

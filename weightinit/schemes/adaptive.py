@@ -20,7 +20,8 @@ from weightinit.nn.layers import Layer
 from weightinit.nn.moments import Moments
 from weightinit.nn.network import Network
 from weightinit.nn.weights import WeightSpec
-from weightinit.schemes.base import ZERO, Initialized, Rule, merge
+from weightinit.schemes.base import ZERO, Rule
+from weightinit.schemes.initialized import Initialized, merge
 from weightinit.schemes.rules import Orthogonal, VarianceScaling
 
 _INSTEAD: Final = "Take scheme=autoinit (AutoInit), which keeps the second moment level in any network."

@@ -1,10 +1,10 @@
-"""Schemes: what gives a stack of networks its initial weights, and the base of those that draw weight by weight."""
+"""Schemes initialize stacks of networks; rules are the schemes that draw each weight by itself."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import Protocol, runtime_checkable
@@ -16,26 +16,10 @@ from weightinit.initializers import normal, ones, zeros
 from weightinit.laws import Law
 from weightinit.nn.network import Network
 from weightinit.nn.weights import WeightSpec
+from weightinit.schemes.initialized import Initialized
 
 ZERO = Law("constant", 0.0, 0.0, (0.0, 0.0))
 ONE = Law("constant", 1.0, 0.0, (1.0, 1.0))
-
-
-@dataclass(frozen=True, eq=False)
-class Initialized:
-    """The initial state of a stack of runs.
-
-    ``params``: by weight, ``(runs, *shape)`` in the network's dtype; ``laws``: by weight, what each run's was drawn
-    from; ``constants``: by name, multipliers ``(runs,)`` that are not trained (a branch's scale, the output's), and
-    ``learning_rate_scale``: by weight, what multiplies the learning rate ``(runs,)``, both float64; a name that is
-    absent stands for 1. ``notes``: for each run, sentences that a person should read.
-    """
-
-    params: Mapping[str, Array]
-    laws: Mapping[str, tuple[Law, ...]]
-    constants: Mapping[str, Array]
-    learning_rate_scale: Mapping[str, Array]
-    notes: tuple[tuple[str, ...], ...]
 
 
 class Scheme(Protocol):
@@ -116,38 +100,6 @@ class Rule(ABC):
                 params[spec.name][run] = draw(spec, stream(seed, spec.name))  # the one cast
         laws = {name: (law,) * len(seeds) for name, law in self.laws(network).items()}
         return Initialized(params, laws, {}, {}, ((),) * len(seeds))
-
-
-def merge(parts: Sequence[tuple[Sequence[int], Initialized]], runs: int) -> Initialized:
-    """One stack of ``runs`` networks from schemes that each initialized some of them.
-
-    Each part is the places of its runs in the stack, and those runs. Raises ValueError unless the places are 0 to
-    ``runs`` - 1, each once.
-    """
-    if sorted(place for places, _ in parts for place in places) != list(range(runs)):
-        raise ValueError(f"the parts must fill each of {runs} places once; got {[list(places) for places, _ in parts]}")
-    first = parts[0][1]
-    params = {name: np.empty((runs, *array.shape[1:]), array.dtype) for name, array in first.params.items()}
-    laws: dict[str, list[Law]] = {name: [ZERO] * runs for name in first.laws}
-    constants = {name: np.ones(runs) for _, part in parts for name in part.constants}
-    learning_rate_scale = {name: np.ones(runs) for _, part in parts for name in part.learning_rate_scale}
-    notes: list[tuple[str, ...]] = [()] * runs
-    for places, part in parts:
-        index = list(places)
-        for whole, own in (
-            (params, part.params),
-            (constants, part.constants),
-            (learning_rate_scale, part.learning_rate_scale),
-        ):
-            for name, array in own.items():
-                whole[name][index] = array
-        for run, place in enumerate(index):
-            notes[place] = part.notes[run]
-            for name, own_laws in part.laws.items():
-                laws[name][place] = own_laws[run]
-    return Initialized(
-        params, {name: tuple(each) for name, each in laws.items()}, constants, learning_rate_scale, tuple(notes)
-    )
 
 
 def _draw_ones(spec: WeightSpec, rng: np.random.Generator) -> Array:

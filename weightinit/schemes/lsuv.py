@@ -14,7 +14,7 @@ import numpy as np
 from weightinit.arrays import Array
 from weightinit.laws import UNKNOWN
 from weightinit.nn.network import Network
-from weightinit.schemes.base import Initialized
+from weightinit.schemes.initialized import Initialized
 from weightinit.schemes.rules import Orthogonal
 
 Quantity = Literal["preactivation", "activation"]
