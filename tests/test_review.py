@@ -7,6 +7,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,7 @@ from runner.tracking import files, read, sessions
 from runner.tracking.frames import frames
 from tests.commands import directories, mlflow_runs, typed
 from tests.recorded import run, seeds
+from weightinit.meanfield.stability import Label
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
 
@@ -379,3 +381,48 @@ def test_changes_at_the_command_line(recorded: Path, tmp_path: Path, capsys: pyt
     assert compared(recorded, f"sweep={first.name}", f"against={copy}") == 1
     assert re.search(r"init_weight_std +1 +step 0 hidden/1", capsys.readouterr().out)
     assert compared(recorded, f"sweep={last.name}", f"against={first.name}") == 2
+
+
+# ------------------------------------------------------------------------------------------- records of before
+
+# Recorded when the labels of the initial state were words: "halves at each layer", "differs: 5 of 10 tensors; ...".
+BEFORE = Path(__file__).parent / "samples" / "recorded"
+AS_BEFORE = ("architecture.depth=4", "architecture.width=8", "training.steps=3", "training.probe.size=16")
+
+
+def test_records_with_words_are_shown_with_the_words_of_today(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(BEFORE, tmp_path / "before")
+    words = set(read(tmp_path / "before" / "schemes")[0]["predicted_fate"])
+    assert words == {"stable", "halves at each layer"}
+    assert compared(tmp_path, f"sweep={tmp_path / 'before' / 'schemes'}") == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"^xavier .* halves +\S", shown, re.MULTILINE)
+    assert "audit:" not in shown
+    assert compared(tmp_path, f"sweep={tmp_path / 'before' / 'mislabelled'}") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "in 2 of 2 runs, first in Mislabelled s0, weights do not follow the law" in shown
+    assert "(5 of 10 tensors; hidden/1/weight: std 0.125 is 0.707 times the law's 0.1768" in shown
+
+
+def test_records_with_words_are_held_against_those_of_today(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = ("scheme=xavier,he", "seed=0,1", f"outputs={tmp_path}", "tracking=none", *AS_BEFORE, "-m")
+    assert typed(*line) == 0
+    (now,) = directories(tmp_path)
+    runs, curves = read(now)
+    assert set(runs["measured_fate"]) | set(runs["predicted_fate"]) <= set(get_args(Label))
+    assert set(runs["audit"]) == {"follows"}
+    # Numbers are equal to the last bit on one type of processor; on another they round otherwise.
+    found = changes((runs, curves), read(BEFORE / "schemes"))
+    assert (found.by_key, found.lost, found.new) == (4, (), ())
+    assert np.isfinite(found.quantities["difference"].astype(float)).all()
+    before = tmp_path / "before"
+    shutil.copytree(now, before)
+    words = runs.assign(measured_fate="x.80 at each layer", audit="differs: 1 of 10 tensors; hidden/1/weight: std 3")
+    words.drop(columns=["audit_tensor", "audit_finding"]).to_parquet(before / files.RUNS)
+    capsys.readouterr()
+    for one, other in ((now, before), (before, now)):
+        assert compared(tmp_path, f"sweep={one}", f"against={other}") == 0
+        assert "equal to the last bit" in capsys.readouterr().out
+    assert compared(tmp_path, f"sweep=[{now},{BEFORE / 'mislabelled'}]") == 0  # words and labels in one table

@@ -174,7 +174,7 @@ def sweep_text(
     if len(groups) > SHOWN:
         blocks[-1].append(f"... and {len(groups) - SHOWN} more groups, in runs.parquet")
     notes = [f"{note.mark} {note.text}" for note in marked]
-    if set(shown["signal"]) - {"stable", "unknown"}:
+    if {*shown["signal"], *shown["predicted_signal"]} - {"stable", "unknown"}:
         notes.append("theory, signal: the activations' mean square (rms²) from layer to layer, at initialization")
     blocks[-1] += [line for note in notes for line in textwrap.wrap(note, WIDTH, subsequent_indent="  ")]
     blocks += [
