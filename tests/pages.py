@@ -56,17 +56,24 @@ class Page:
         return "\n".join(text for kind, text in self.blocks if kind == "python" and text.startswith(">>>"))
 
     @cached_property
+    def listings(self) -> list[tuple[str, str]]:
+        """Path and content of each block that shows a file, or a part of one: it follows a line "In `mine.py`:"."""
+        shown = r"`(\w[\w/]*\.\w+)`[^`\n]*:\n\n```(?:python|yaml)\n(.*?)^```$"
+        return re.findall(shown, self.text, re.MULTILINE | re.DOTALL)
+
+    @cached_property
     def files(self) -> dict[str, str]:
-        """Files that the page shows, by path: a block after the line "In `mine.py`:" is that file."""
-        return dict(
-            re.findall(r"`([\w/.]+)`[^`\n]*:\n\n```(?:python|yaml)\n(.*?)^```$", self.text, re.MULTILINE | re.DOTALL)
-        )
+        """Files that the page shows, by path; several blocks of one file stand below each other."""
+        files: dict[str, str] = {}
+        for path, text in self.listings:
+            files[path] = f"{files[path]}\n\n{text}" if path in files else text
+        return files
 
     @cached_property
     def examples(self) -> list[str]:
         """Python scripts, in their order."""
         scripts = [text for kind, text in self.blocks if kind == "python" and not text.startswith(">>>")]
-        return [text for text in scripts if text not in self.files.values()]
+        return [text for text in scripts if text not in {part for _, part in self.listings}]
 
     @cached_property
     def shown(self) -> dict[str, str]:
