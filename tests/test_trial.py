@@ -20,7 +20,10 @@ import pytest
 import weightinit.schemes
 from runner.config import factories, schema
 from runner.config.composition import Composer
-from runner.config.trial import Trial, build, trial_key
+from runner.config.factories import Part
+from runner.config.key import trial_key
+from runner.config.trial import VARIANTS, Trial, build
+from runner.data import Dataset
 from weightinit.schemes import VarianceScaling
 
 
@@ -135,6 +138,10 @@ def changed(config: Mapping[str, Any], group: str, **values: Any) -> dict[str, A
     return copy
 
 
+def key_of(config: Mapping[str, Any], dataset: Dataset) -> str:
+    return trial_key(config, {group: Part.of(group, config[group]) for group in VARIANTS}, dataset)
+
+
 def test_a_new_key_with_a_default_moves_no_old_key(plain: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     @dataclass(frozen=True)
     class Later(VarianceScaling):
@@ -152,7 +159,7 @@ def test_a_new_key_with_a_default_moves_no_old_key(plain: Trial, monkeypatch: py
         ("training", {"probe": {**probe, "novelty": 7}}, True),
         ("training", {"probe": {**probe, "novelty": 8}}, False),
     ):
-        assert (trial_key(changed(plain.config, group, **values), plain.dataset) == plain.key) is same, values
+        assert (key_of(changed(plain.config, group, **values), plain.dataset) == plain.key) is same, values
 
 
 def test_of_data_their_content_counts_and_not_their_place(composer: Composer, table: Path) -> None:
@@ -260,8 +267,9 @@ def test_numbers_of_two_kinds_are_not_taken_for_each_other(composer: Composer) -
 def test_data_that_nobody_holds_leave_memory() -> None:
     made = []
     for seed in range(4):
-        dataset = factories.make_dataset({"_target_": "runner.data.iris", "split_seed": 100 + seed})
-        assert factories.make_dataset({"_target_": "runner.data.iris", "split_seed": 100 + seed}) is dataset
+        values = {"_target_": "runner.data.iris", "split_seed": 100 + seed}
+        dataset = factories.make_dataset(Part.of("data", values))
+        assert factories.make_dataset(Part.of("data", dict(values))) is dataset
         made.append(weakref.ref(dataset))
         del dataset
     gc.collect()

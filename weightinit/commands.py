@@ -130,15 +130,15 @@ def _scheme(text: str) -> Scheme:
 
 def _text(found: Forecast) -> str:
     title = f"{found.names['scheme']} · {found.names['activation']} · {found.shape}"
-    if math.isnan(found.left):
+    if math.isnan(found.transmitted):
         return f"{title}\nno theory covers these weights: it needs a variance, and a mean of 0"
     lines = [
         title,
-        f"forward    {_growth(found.signal, 'activations')}; after {found.depth}: {found.left:.3g} of the inputs'",
-        f"backward   {_growth(found.gradient, 'gradients')}; first layer: {found.gradient.whole:.3g} of the last one's",
+        f"forward    {_growth(found.signal, 'activations')}; last layer: {found.transmitted:.3g} of the inputs'",
+        f"backward   {_growth(found.gradient, 'gradients')}; first layer: {found.gradient.total:.3g} of the last one's",
     ]
     if found.depth == 1:
-        lines[1:] = [f"forward    the mean square of activations is {found.left:.3g} times the inputs'"]
+        lines[1:] = [f"forward    the mean square of activations is {found.transmitted:.3g} times the inputs'"]
     if found.scales is not None:
         reach = found.scales.trainable_depth
         lines += [
@@ -150,5 +150,5 @@ def _text(found: Forecast) -> str:
 
 
 def _growth(growth: Growth, of: str) -> str:
-    subject = "each layer" if growth.level else "on average, a layer"
-    return f"{subject} multiplies the mean square of {of} by {growth.step:.4g}"
+    subject = "each layer" if growth.uniform else "on average, a layer"
+    return f"{subject} multiplies the mean square of {of} by {growth.per_layer:.4g}"

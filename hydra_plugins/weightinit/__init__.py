@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from runner.config import schema
 from runner.config.internals import BasicSweeper
+from runner.config.listing import combinations
 
 
 class StackedLauncher(Launcher):
@@ -57,7 +58,9 @@ class StackedSweeper(BasicSweeper):
         directory.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, directory / "multirun.yaml")
         returns: list[Sequence[JobReturn]] = []
-        for batch in self.split_arguments(overrides, self.max_batch_size):
+        runs = combinations(overrides)
+        size = self.max_batch_size or len(runs)
+        for batch in (runs[first : first + size] for first in range(0, len(runs), size)):
             returns.append(self.launcher.launch(batch, initial_job_idx=sum(map(len, returns))))
         return returns
 

@@ -1,201 +1,270 @@
-"""What the groups of a configuration name: located, checked, made. Nothing else instantiates."""
+"""Parts of a trial: each group's target, located and checked, and the object made of it. Equal parts share one object.
+
+A target from outside the lab keeps the same contract as the lab's own (``CONTRACTS``).
+"""
 
 from __future__ import annotations
 
 import hashlib
 import inspect
 import os
-import re
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from runner.config import internals
+from runner.config import functions, internals
+from runner.config.mistakes import in_terms_of, unknown_key
 from runner.data import Dataset
+from runner.optimizers import Optimizer
+from weightinit.activations import Activation
 from weightinit.nn import Network
 from weightinit.schemes import Ruled, Scheme
 
 Values = Mapping[str, Any]
-# What a target is called with beside the keys of its group: so many positional arguments, and these by name.
-_POSITIONAL = {"architecture": 3}
-_GIVEN = {"architecture": ("dtype",)}
+# Addresses of the lab's own targets; of all others the source takes part in a trial's key.
+_LAB = ("weightinit.", "runner.")
+
+
+class Contract(NamedTuple):
+    """A group's promise: ``returns`` is the type of the object that its target returns, ``described`` that type for
+    people. The lab calls the target with so many ``positional`` arguments and with others by name (``given``)."""
+
+    returns: type
+    described: str
+    positional: int = 0
+    given: tuple[str, ...] = ()
+
+
+CONTRACTS: Mapping[str, Contract] = {
+    "architecture": Contract(Network, "a weightinit.nn.Network", 3, ("dtype",)),
+    "activation": Contract(Activation, "a weightinit.activations.Activation"),
+    "scheme": Contract(Callable, "a scheme: a callable (network, seeds, batch=None)"),  # type: ignore[arg-type]
+    "data": Contract(Dataset, "a runner.data.Dataset"),
+    "optimizer": Contract(Optimizer, "a runner.optimizers.Optimizer"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """The class or function at an address, with its ``parameters`` by name; located once while it stays the same."""
+
+    address: str
+    located: Any
+    parameters: Mapping[str, inspect.Parameter]
+
+    @cached_property
+    def defaults(self) -> dict[str, Any]:
+        """Default values of the parameters that have one."""
+        return {
+            name: parameter.default
+            for name, parameter in self.parameters.items()
+            if parameter.default is not parameter.empty
+        }
+
+    def source(self) -> str:
+        """Return the sha256 of the file that holds the target, or of its address where there is no such file."""
+        try:
+            path = inspect.getfile(inspect.unwrap(self.located))
+            return _hash(path, _stamp(path))
+        except (OSError, TypeError):
+            return hashlib.sha256(self.address.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
-class _Node:
-    """A group's keys and values. Equal ones read the same to the letter (2 and 2.0 don't), mean the same object in
-    memory, and name files that haven't changed: what is made of them may be shared."""
+class Part:
+    """A group's target with the values it is called with, checked.
+
+    Equal parts read the same to the letter (2 and 2.0 don't), mean the same object in memory, and name files that have
+    not changed: the object made of them may be shared.
+    """
 
     group: str
+    target: Target
     text: str
-    target: int
     files: tuple[tuple[int, int], ...]
+    derivative: Target | None
     values: Values = field(compare=False, repr=False)
-    located: Any = field(compare=False, repr=False)
 
     @classmethod
-    def of(cls, group: str, values: Values) -> _Node:
-        located = locate(group, values)
-        files = tuple(_stamp(value) for value in values.values() if isinstance(value, str))
-        return cls(group, repr(values), id(located), files, values, located)
+    def of(cls, group: str, values: Values) -> Part:
+        """Return the part that a group's values describe.
+
+        Raises ValueError for a target that can't be found, for unknown keys, and for flags that are none.
+        """
+        if group == "activation" and values.get("derivative", "") is None:
+            values = {key: value for key, value in values.items() if key != "derivative"}
+        target = locate(f"{group}._target_", values.get("_target_"))
+        derives = "derivative" in values and _is_function(group, target, values)
+        part = cls(
+            group,
+            target,
+            repr(values),
+            tuple(_stamp(value) for key, value in values.items() if isinstance(value, str) and key != "_target_"),
+            locate("activation.derivative", values["derivative"]) if derives else None,
+            values,
+        )
+        part.check()
+        return part
+
+    @property
+    def is_function(self) -> bool:
+        """Whether the target is an activation function itself, rather than what makes an activation."""
+        return _is_function(self.group, self.target, self.values)
+
+    @property
+    def keys(self) -> list[str] | None:
+        """The keys that the part takes; None if it takes any."""
+        return _keys(self.group, self.target, self.values)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences that a person should read about the part."""
+        if not self.is_function:
+            return ()
+        return functions.notes(self.target.address, given=self.derivative is not None)
+
+    def sources(self) -> dict[str, str]:
+        """Return the hash of each source file outside the lab that the part depends on."""
+        targets = {"source": self.target} | ({"derivative_source": self.derivative} if self.derivative else {})
+        return {name: target.source() for name, target in targets.items() if not target.address.startswith(_LAB)}
+
+    def check(self) -> None:
+        """Raises ValueError for unknown keys and for flags that are none."""
+        allowed, known = self.keys, self.target.parameters
+        for key, value in self.values.items():
+            if allowed is not None and not key.startswith("_") and key not in allowed:
+                if (self.group, key) == ("activation", "derivative"):
+                    raise ValueError(
+                        f"activation.derivative is for a function of arrays; got {value}, and {self.target.address} "
+                        "makes an activation, which has its own. Leave activation.derivative out."
+                    )
+                raise ValueError(unknown_key(f"{self.group}.{key}", [f"{self.group}.{name}" for name in allowed]))
+            # Python would take any text for true.
+            if key in known and known[key].annotation in (bool, "bool") and not isinstance(value, bool):
+                raise ValueError(
+                    f"{self.group}.{key} must be true or false; got {value!r}. Pass {self.group}.{key}=true."
+                )
+
+    def make(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a new object; raises ValueError as the target does, TypeError for one of the wrong type."""
+        contract = CONTRACTS[self.group]
+        try:
+            if self.is_function:
+                arguments = {key: value for key, value in self.values.items() if key != "derivative"}
+                function = instantiate(arguments, _partial_=True, _convert_="all")
+                return functions.activation(function, None if self.derivative is None else self.derivative.located)
+            made = instantiate(self.values, *args, _convert_="all", **kwargs)
+        except InstantiationException as error:
+            cause = error.__cause__
+            if isinstance(cause, ValueError | TypeError | OSError):
+                raise ValueError(in_terms_of(self.group, self.values, str(cause))) from error
+            problem = f"{type(cause).__name__}: {cause}" if cause is not None else str(error)
+            raise ValueError(f"{self.group}: {self.target.address} raised {problem}") from error
+        if not isinstance(made, contract.returns):
+            raise TypeError(
+                f"{self.group}._target_ must return {contract.described}; got {type(made).__name__} "
+                f"from {self.target.address}."
+            )
+        return made
 
 
-def make(group: str, values: Values) -> Any:
-    """What a group names; raises ValueError for a wrong target, key or value."""
-    return _made(_Node.of(group, values))
-
-
-def make_scheme(values: Values, network: Network) -> Scheme:
-    """The scheme that a group names; raises ValueError as ``make`` does, and where it can't initialize this network."""
-    return _scheme(_Node.of("scheme", values), network)
-
-
-def make_network(architecture: Values, activation: Values, *, inputs: int, outputs: int, dtype: str) -> Network:
-    """The network of an architecture; raises as ``make`` does. Equal networks are one object."""
-    return _network(_Node.of("architecture", architecture), _Node.of("activation", activation), inputs, outputs, dtype)
-
-
-def make_dataset(values: Values) -> Dataset:
-    """The data set that the group ``data`` names, the same object for as long as somebody holds it."""
-    node = _Node.of("data", values)
-    dataset = _datasets.get(node)
+def make_dataset(part: Part) -> Dataset:
+    """Return the data set of a part, the same object for as long as somebody holds it."""
+    dataset = _datasets.get(part)
     if dataset is None:
-        dataset = _instantiate(node)
-        if not isinstance(dataset, Dataset):
-            raise TypeError(f"data._target_ must return a runner.data.Dataset; got {type(dataset).__name__}.")
-        _datasets[node] = dataset
+        dataset = _datasets[part] = part.make()
         _latest.append(dataset)
     return dataset
 
 
-_datasets: WeakValueDictionary[_Node, Dataset] = WeakValueDictionary()
+_datasets: WeakValueDictionary[Part, Dataset] = WeakValueDictionary()
 _latest: deque[Dataset] = deque(maxlen=2)
 
 
 @lru_cache(maxsize=1024)
-def _made(node: _Node) -> Any:
-    return _instantiate(node)
+def make(part: Part) -> Any:
+    """Return the object of a part that needs nothing but its values: an activation, an optimizer, a scheme."""
+    return part.make()
 
 
 @lru_cache(maxsize=256)
-def _scheme(node: _Node, network: Network) -> Scheme:
-    scheme: Scheme = _made(node)
+def make_network(architecture: Part, activation: Part, inputs: int, outputs: int, dtype: str) -> Network:
+    """Return the network of an architecture; equal networks are one object."""
+    network: Network = architecture.make(inputs, outputs, make(activation), dtype=dtype)
+    return network
+
+
+@lru_cache(maxsize=256)
+def make_scheme(part: Part, network: Network) -> Scheme:
+    """Return the scheme of a part; raises ValueError where it can't initialize this network."""
+    scheme: Scheme = make(part)
     if isinstance(scheme, Ruled):
         try:
             scheme.rule_for(network)
         except ValueError as error:
-            raise ValueError(_in_terms_of(node, str(error))) from error
+            raise ValueError(in_terms_of("scheme", part.values, str(error))) from error
     return scheme
 
 
-@lru_cache(maxsize=256)
-def _network(architecture: _Node, activation: _Node, inputs: int, outputs: int, dtype: str) -> Network:
-    network = _instantiate(architecture, inputs, outputs, _made(activation), dtype=dtype)
-    if not isinstance(network, Network):
-        raise TypeError(f"architecture._target_ must return a weightinit.nn.Network; got {type(network).__name__}.")
-    return network
-
-
-def _instantiate(node: _Node, *args: Any, **kwargs: Any) -> Any:
-    check_keys(node.group, node.values)
+def locate(key: str, address: Any) -> Target:
+    """Return the class or function whose address is the value of ``key``; raises ValueError where there is none."""
+    if not isinstance(address, str) or address == "???":
+        raise ValueError(f"{key} needs the address of a class or function. Pass {key}=my.module.Mine.")
     try:
-        return instantiate(node.values, *args, _convert_="all", **kwargs)
-    except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, ValueError | TypeError | OSError):
-            raise ValueError(_in_terms_of(node, str(cause))) from error
-        problem = f"{type(cause).__name__}: {cause}" if cause is not None else str(error)
-        raise ValueError(f"{node.group}: {node.values['_target_']} raised {problem}") from error
-
-
-def _in_terms_of(node: _Node, message: str) -> str:
-    """The message with the arguments it names written as they are on the command line: ``scheme.mode=fan_in``."""
-    for key in node.values:
-        message = re.sub(rf"(?<![\w.]){key}=(?:(['\"])(\w+)\1)?", rf"{node.group}.{key}=\2", message)
-        message = re.sub(rf"^{key}(?= )", f"{node.group}.{key}", message)
-    return message if node.group in message else f"{node.group}: {message}"
-
-
-def locate(group: str, values: Values) -> Any:
-    """The class or function that a group's ``_target_`` names; raises ValueError where there is none."""
-    target = values.get("_target_")
-    if not isinstance(target, str) or target == "???":
-        raise ValueError(
-            f"{group}._target_ needs the address of a class or function. Pass {group}._target_=my.module.Mine."
-        )
-    try:
-        if callable(located := internals.locate(target)):
-            return located
-        raise TypeError(f"it is a {type(located).__name__}")
+        if not callable(located := internals.locate(address)):
+            raise TypeError(f"it is a {type(located).__name__}")
     except Exception as error:
         raise ValueError(
-            f"{group}._target_ must be the address of a class or function that can be imported; got {target!r} "
+            f"{key} must be the address of a class or function that can be imported; got {address!r} "
             f"({_root(error)}). Check the spelling, and that its folder is on PYTHONPATH."
         ) from error
+    target = _targets.get(address)
+    if target is None or target.located is not located:
+        try:
+            parameters = dict(inspect.signature(located).parameters)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{key} must be a class or function whose arguments can be read; got {address!r}."
+            ) from error
+        target = _targets[address] = Target(address, located, parameters)
+    return target
 
 
-def parameters(group: str, values: Values) -> dict[str, inspect.Parameter]:
-    """The arguments of a group's target, by name."""
-    located = locate(group, values)
-    try:
-        return dict(inspect.signature(located).parameters)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{group}._target_ must be a class or function whose arguments can be read; got {values['_target_']!r}."
-        ) from error
+_targets: dict[str, Target] = {}
 
 
-def keys(group: str, values: Values) -> list[str] | None:
-    """The keys that a group's target takes; None if it takes any."""
-    taken = list(parameters(group, values).values())
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken):
+def taken(group: str, values: Values) -> list[str] | None:
+    """Return the keys that a group's target takes; None if it takes any. Raises ValueError as ``locate`` does."""
+    return _keys(group, locate(f"{group}._target_", values.get("_target_")), values)
+
+
+def _keys(group: str, target: Target, values: Values) -> list[str] | None:
+    parameters = list(target.parameters.values())
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return None
-    return [
+    contract, is_function = CONTRACTS[group], _is_function(group, target, values)
+    names = [
         parameter.name
-        for parameter in taken[_POSITIONAL.get(group, 0) :]
-        if parameter.kind is not parameter.VAR_POSITIONAL and parameter.name not in _GIVEN.get(group, ())
+        for parameter in parameters[1 if is_function else contract.positional :]
+        if parameter.kind is not parameter.VAR_POSITIONAL and parameter.name not in contract.given
     ]
+    return [*names, "derivative"] if is_function else names
 
 
-def check_keys(group: str, values: Values) -> None:
-    """Raises ValueError for a target that can't be found, unknown keys, and flags that are none."""
-    allowed, known = keys(group, values), parameters(group, values)
-    for key, value in values.items():
-        if allowed is not None and not key.startswith("_") and key not in allowed:
-            raise ValueError(unknown_key(f"{group}.{key}", [f"{group}.{name}" for name in allowed]))
-        # Python would take any text for true.
-        if key in known and known[key].annotation in (bool, "bool") and not isinstance(value, bool):
-            raise ValueError(f"{group}.{key} must be true or false; got {value!r}. Pass {group}.{key}=true.")
-
-
-def unknown_key(key: str, allowed: list[str]) -> str:
-    """The message for a key that doesn't exist, with those that do."""
-    close = get_close_matches(key, allowed, n=1)
-    mend = f" Did you mean {close[0]}?" if close else ""
-    return f"{key} is not a key here; allowed: {', '.join(allowed) or 'none'}; got {key}.{mend}"
-
-
-def defaults(group: str, values: Values) -> dict[str, Any]:
-    """Default values of the arguments of a group's target."""
-    found = parameters(group, values).items()
-    return {name: parameter.default for name, parameter in found if parameter.default is not parameter.empty}
-
-
-def source_hash(group: str, values: Values) -> str:
-    """sha256 of the file that holds a group's target, or of its address where there is no such file."""
-    try:
-        path = inspect.getfile(inspect.unwrap(locate(group, values)))
-        return _hash(path, _stamp(path))
-    except (OSError, TypeError):
-        return hashlib.sha256(values["_target_"].encode()).hexdigest()
+def _is_function(group: str, target: Target, values: Values) -> bool:
+    """Whether the target of an activation is the function itself: its first argument is an array, and not a key."""
+    if group != "activation" or inspect.isclass(target.located) or not target.parameters:
+        return False
+    first = next(iter(target.parameters.values()))
+    positional = first.kind in (first.POSITIONAL_ONLY, first.POSITIONAL_OR_KEYWORD)
+    return positional and first.default is first.empty and first.name not in values
 
 
 @lru_cache(maxsize=64)
@@ -204,7 +273,7 @@ def _hash(path: str, stamp: tuple[int, int]) -> str:
 
 
 def _stamp(path: str) -> tuple[int, int]:
-    """Changes whenever the file does; zeros where there is none."""
+    """A pair that changes whenever the file does; zeros where there is none."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):

@@ -9,6 +9,11 @@ from typing import Any, get_args, get_type_hints
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
+# Groups whose keys depend on the choice; the others have shared keys.
+VARIANTS = ("architecture", "activation", "scheme", "data", "optimizer")
+# The choice of each of them whose target a person names.
+CUSTOM = "custom"
+
 
 @dataclass
 class Probe:

@@ -1,12 +1,16 @@
-"""Data sets. Each source is a function ``runner.data.NAME`` that returns a ``Dataset``: split, standardized, scaled."""
+"""Data sets: a source is a function ``runner.data.NAME`` that returns a split and prepared ``Dataset``.
 
-from runner.data.dataset import Dataset
+The decorator ``source`` makes such a function of one that returns ``Samples``.
+"""
+
+from runner.data.dataset import Dataset, Samples, source
 from runner.data.files import csv, npz, parquet
 from runner.data.made import gaussian_noise, linear_teacher, two_spirals
 from runner.data.public import breast_cancer, diabetes, digits, iris, mnist_5k, openml, wine
 
 __all__ = [
     "Dataset",
+    "Samples",
     "breast_cancer",
     "csv",
     "diabetes",
@@ -18,6 +22,7 @@ __all__ = [
     "npz",
     "openml",
     "parquet",
+    "source",
     "two_spirals",
     "wine",
 ]

@@ -7,6 +7,7 @@ from typing import Any
 
 from runner.config import factories
 from runner.config.composition import Command, Composer
+from runner.config.factories import Part
 from runner.data.known import Facts, facts
 from runner.report import forecast as report
 from weightinit import forecasting
@@ -24,8 +25,9 @@ def forecast(config: Mapping[str, Any], choices: Mapping[str, str]) -> Forecast:
     inputs = Moments(data.second_moment, correlation=data.correlation)
     dtype = config["training"]["dtype"]
     sizes = {"inputs": data.inputs, "outputs": data.outputs}
-    network = factories.make_network(config["architecture"], config["activation"], dtype=dtype, **sizes)
-    scheme = factories.make_scheme(config["scheme"], network)
+    architecture, activation = (Part.of(group, config[group]) for group in ("architecture", "activation"))
+    network = factories.make_network(architecture, activation, dtype=dtype, **sizes)
+    scheme = factories.make_scheme(Part.of("scheme", config["scheme"]), network)
     return forecasting.forecast(network, scheme, inputs, choices, seed=config["seed"])
 
 
@@ -43,7 +45,7 @@ def text(composer: Composer, command: Command) -> str:
 
 def _measured(values: Mapping[str, Any]) -> Facts:
     """The facts of a data set, from its first training samples."""
-    dataset = factories.make_dataset(values)
+    dataset = factories.make_dataset(Part.of("data", values))
     x = dataset.x_train[:256]
     correlation = float(STATISTICS["activation_correlation"].function(x[None])[0])
     return Facts(dataset.inputs, dataset.outputs, float((x**2).mean()), correlation)

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from scipy.special import pdtrc
 
+from weightinit import initializers
 from weightinit.auditing.distributions import DRAWN
 from weightinit.auditing.elements import Elements
 from weightinit.auditing.examination import Examination, distinct_part, one_value, written_down
@@ -58,13 +59,17 @@ def _constant(exam: Examination, law: Law, alpha: float) -> None:
 
 
 def _not_drawn(exam: Examination, law: Law) -> None:
-    """A matrix that isn't drawn, such as the identity, must be that matrix; of another, mean and std hold exactly."""
-    elements, margin = exam.elements, 1e-3 * law.std
-    if isinstance(exam.tensor.source, Identity):
-        wanted = exam.tensor.source.draw(exam.tensor.spec, np.random.default_rng(0))
-        exam.outside = int(np.count_nonzero(abs(exam.values - wanted) > elements.spacing * abs(wanted)))
-    else:
-        exam.outside = elements.outside(law)
+    """The identity must be that matrix (of a convolution: Dirac's kernel); of another, mean and std hold exactly."""
+    elements, source, margin = exam.elements, exam.tensor.source, 1e-3 * law.std
+    if isinstance(source, Identity):
+        identity = initializers.identity if exam.values.ndim == 2 else initializers.dirac
+        wanted = identity(None, exam.values.shape, gain=source.gain, dtype=np.float64)
+        exam.outside = int(np.count_nonzero(abs(exam.values - wanted) > elements.spacing * wanted))
+        if exam.outside:
+            measured = f"{exam.outside} of {wanted.size} values are not those of {exam.tensor.label}"
+            exam.find("law", measured, f"Set it to {exam.tensor.label}.")
+        return
+    exam.outside = elements.outside(law)
     if exam.outside or abs(elements.mean - law.mean) > margin or abs(elements.std - law.std) > margin:
         measured = f"Mean {elements.mean:.4g} and std {elements.std:.4g} in place of {law.mean:.4g} and {law.std:.4g}"
         exam.find("law", measured, f"Set it to {exam.tensor.label}.")

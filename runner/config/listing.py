@@ -1,0 +1,50 @@
+"""The runs of a sweep that lists its values: every combination, each run with the overrides that concern it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from hydra.core.override_parser.types import Override, ValueType
+from hydra.errors import HydraException
+
+from runner.config import internals
+from runner.config.schema import CUSTOM, VARIANTS
+
+
+def basic(overrides: Sequence[Override]) -> list[list[str]]:
+    """Return the overrides of each run as Hydra's basic sweeper lists them; raises ValueError where it can't."""
+    try:
+        (runs,) = internals.BasicSweeper.split_arguments(list(overrides), None)
+    except HydraException as error:
+        raise ValueError(
+            f"this sweep can't be listed: {error}. Pass a,b or range(); interval() is for sweepers that optimize."
+        ) from error
+    return [list(run) for run in runs]
+
+
+def combinations(overrides: Sequence[Override]) -> list[list[str]]:
+    """Return the overrides of each run as the lab's sweeper lists them; raises as ``basic``.
+
+    They are Hydra's, but for ``custom`` beside other choices of a group, as in ``activation=relu,custom``: the
+    keys ``activation._target_``, ``activation.derivative`` and those added by ``+activation.`` belong to ``custom``
+    alone, so that the others run without them, and once. ``glob(*)`` takes ``custom`` only where a target is given.
+    """
+    runs = basic(overrides)
+    for group in VARIANTS:
+        chosen = [override for override in overrides if override.key_or_group == group][-1:]
+        if chosen and chosen[0].is_sweep_override() and any(f"{group}={CUSTOM}" in run for run in runs):
+            targeted = any(override.key_or_group == f"{group}._target_" for override in overrides)
+            if chosen[0].value_type is ValueType.GLOB_CHOICE_SWEEP and not targeted:
+                runs = [run for run in runs if f"{group}={CUSTOM}" not in run]
+            runs = _once(run if f"{group}={CUSTOM}" in run else _without_custom(run, group) for run in runs)
+    return runs
+
+
+def _without_custom(run: Sequence[str], group: str) -> list[str]:
+    """The overrides of a run without those that belong to the custom choice of a group."""
+    of_custom = (f"{group}._target_=", f"{group}.derivative=", f"+{group}.", f"++{group}.")
+    return [text for text in run if not text.startswith(of_custom)]
+
+
+def _once(runs: Iterable[list[str]]) -> list[list[str]]:
+    return list({tuple(run): run for run in runs}.values())

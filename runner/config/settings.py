@@ -1,0 +1,56 @@
+"""Checks of the keys that every trial has, whatever is chosen in its groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from runner.config import schema
+from runner.config.mistakes import unknown_key
+from weightinit.nn import LOSSES
+from weightinit.nn.architectures import DTYPES
+
+_ALLOWED = {
+    "tracking.backend": ("mlflow", "none"),
+    "tracking.log_model": ("none", "best", "all"),
+    "training.dtype": DTYPES,
+    "training.loss": ("auto", *LOSSES),
+    "training.save": ("none", "initial", "final", "both"),
+    "training.probe.source": ("train", "validation", "gaussian"),
+}
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Raises ValueError for shared keys that were added or deleted, and for values that aren't allowed."""
+    _check_names("", config, schema.DEFAULTS)
+    for key in ("seed", "training.seed"):
+        if (value := _value(config, key)) < 0:
+            raise ValueError(f"{key} must be zero or positive; got {value}. Pass {key}=0.")
+    for key, allowed in _ALLOWED.items():
+        if (value := _value(config, key)) not in allowed:
+            raise ValueError(f"{key} must be one of {', '.join(allowed)}; got {value!r}. Pass {key}={allowed[0]}.")
+    tracking = config["tracking"]
+    if tracking["backend"] == "none" and tracking["log_model"] != "none":
+        raise ValueError(
+            f"tracking.log_model={tracking['log_model']} needs MLflow to log to; got tracking=none. "
+            "Pass tracking=mlflow, or training.save=final to keep the weights in files."
+        )
+
+
+def _value(config: Mapping[str, Any], key: str) -> Any:
+    value: Any = config
+    for name in key.split("."):
+        value = value[name]
+    return value
+
+
+def _check_names(prefix: str, values: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Refuses shared keys that were added or deleted: nothing reads an added key, something needs a deleted one."""
+    for key in values:
+        if key not in expected:
+            raise ValueError(unknown_key(f"{prefix}{key}", [f"{prefix}{name}" for name in expected]))
+    for key, value in expected.items():
+        if key not in values:
+            raise ValueError(f"{prefix}{key} needs a value; it was deleted. Take ~{prefix}{key} out.")
+        if isinstance(value, Mapping):
+            _check_names(f"{prefix}{key}.", values[key], value)

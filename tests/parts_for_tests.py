@@ -1,0 +1,101 @@
+"""Parts of a user's own, one of each kind and some of them broken, for tests to name as ``_target_``.
+
+The first half are the examples of ``docs/extending_parts.md``, to the letter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from runner.data import Dataset, Samples, source
+from runner.optimizers import Block, Optimizer
+from weightinit.activations import Activation
+from weightinit.arrays import Array
+from weightinit.nn import Network
+from weightinit.nn.architectures import mlp
+
+
+def squareplus(z, b=4.0):  # type: ignore[no-untyped-def]
+    """Half of z + sqrt(z² + b), a smooth relu (Barron 2021)."""
+    return (z + np.sqrt(z * z + b)) / 2
+
+
+def dsquareplus(z, b=4.0):  # type: ignore[no-untyped-def]
+    """Derivative of squareplus."""
+    return (1 + z / np.sqrt(z * z + b)) / 2
+
+
+def steep(slope: float = 2.0) -> Activation:
+    """Return phi(z) = slope tanh(z), with its derivative from phi(z)."""
+
+    def value(z: Array, out: Array) -> None:
+        np.tanh(z, out=out)
+        out *= slope
+
+    def derivative(z: Array, a: Array, out: Array) -> None:
+        np.multiply(a, a, out=out)
+        out /= -slope
+        out += slope
+
+    return Activation("steep", value, derivative)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignSGD(Optimizer):
+    """w -= rate sign(g) (Bernstein et al. 2018); decays nothing."""
+
+    slots: ClassVar[int] = 0  # arrays of the size of the weights that an update keeps
+
+    @classmethod
+    def update(cls, block: Block, hyper: Mapping[str, Array], signature: tuple[Any, ...]) -> None:
+        change = np.sign(block.gradient, out=block.gradient)
+        change *= hyper["rate"]
+        if block.scale is not None:  # of the scheme, by parameter
+            change *= block.scale
+        block.weight -= change
+
+
+def pyramid(inputs: int, outputs: int, activation: Activation, *, dtype: str, top: int = 32, depth: int = 3) -> Network:
+    """Return a multilayer perceptron in which each hidden layer is half as wide as the one before."""
+    widths = [max(2, top >> layer) for layer in range(depth)]
+    return mlp(inputs, outputs, activation, widths=widths, dtype=dtype)
+
+
+@source
+def blobs(*, samples: int = 300, distance: float = 3.0, seed: int = 0) -> Samples:
+    """Two Gaussian clouds in the plane."""
+    rng = np.random.default_rng(seed)
+    label = np.arange(samples) % 2
+    x = rng.standard_normal((samples, 2)) + distance * label[:, None]
+    return Samples("blobs", "classification", x, label, "two Gaussian clouds")
+
+
+# What follows is broken, each in a way of its own.
+
+
+def averaged(z):  # type: ignore[no-untyped-def]
+    return z.mean(-1)
+
+
+def softmax(z):  # type: ignore[no-untyped-def]
+    return np.exp(z) / np.exp(z).sum(-1, keepdims=True)
+
+
+def scalar_only(z):  # type: ignore[no-untyped-def]
+    return z if z > 0 else 0.0
+
+
+def text() -> str:
+    return "text"
+
+
+def sized(inputs: int, outputs: int, activation: Activation, *, dtype: str) -> tuple[int, int]:
+    return inputs, outputs
+
+
+def refusing() -> Dataset:
+    raise ValueError("distance must be positive; got -1")
