@@ -83,7 +83,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def built(source: Path) -> Path:
     """The folder of a sdist of the clone, and of the wheel that was built from that sdist."""
-    subprocess.run([sys.executable, "-m", "build", "--no-isolation", source], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "build", "--no-isolation", source], check=True)
     return source / "dist"
 
 
