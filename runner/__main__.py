@@ -17,10 +17,14 @@ def main() -> int:
         return 2
     from runner import cli
 
-    status = cli.main()
+    try:
+        status = cli.main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # as `head` leaves behind
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return cli.FAILED
     if status == cli.INTERRUPTED:
         # A worker may be in the midst of a long step, and nothing of its is wanted.
-        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
     return status

@@ -149,6 +149,8 @@ def _train(command: Command, composer: Composer, line: Sequence[str]) -> int:
     except Stopped as stopped:
         _say(f"stopped, since {stopped}. What had finished is kept.{said}{stopped.hint and f' {stopped.hint}'}")
         return FAILED
+    except BrokenPipeError:  # of what prints: who reads it has seen enough
+        raise
     except OSError as error:
         _say(f"stopped, since nothing can be recorded ({error}). What had finished is kept.{said}")
         return FAILED
@@ -178,8 +180,8 @@ def _page(
     color, directory = sys.stdout.isatty(), relative(session.directory)
     opener = viewer(_tracking(command, trials))
     if shortlist is not None:
-        judged = advise.judge(shortlist, runs, curves)
-        return advise.text(shortlist, judged, look=look_lines(directory, opener), color=color)
+        decision = advise.decide(shortlist, runs, curves)
+        return advise.text(shortlist, decision, look=look_lines(directory, opener), color=color)
     if session.multirun:
         settings: Any = trials[0].config["report"] if trials else OmegaConf.to_container(command.config.report)
         compared = comparison.compare(runs, curves)
@@ -208,6 +210,14 @@ def _arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
     return arguments
 
 
+def _multirun_first(line: str) -> str:
+    """Return a line under completion with its ``-m`` in front: behind one, Hydra's parser takes no overrides."""
+    program, *words = line.split(" ")
+    flags = [word for word in words[:-1] if word in ("-m", "--multirun")]
+    others = [word for word in words[:-1] if word not in flags]
+    return " ".join([program, *flags, *others, *words[-1:]])
+
+
 def _check_flags(arguments: argparse.Namespace) -> None:
     """Refuses flags that would have Hydra compose another configuration than the lab's, or none."""
     for flag, value in (("--config-name", arguments.config_name), ("--config-path", arguments.config_path)):
@@ -226,6 +236,8 @@ def _hydra_answers(composer: Composer, arguments: argparse.Namespace, parser: ar
     if arguments.hydra_help:
         hydra.hydra_help(config_name=CONFIG_NAME, args_parser=parser, args=arguments)
     elif arguments.shell_completion:
+        if "COMP_LINE" in os.environ:
+            os.environ["COMP_LINE"] = _multirun_first(os.environ["COMP_LINE"])
         hydra.shell_completion(config_name=CONFIG_NAME, overrides=arguments.overrides)
     elif arguments.cfg:
         hydra.show_cfg(CONFIG_NAME, arguments.overrides, arguments.cfg, arguments.package, arguments.resolve)

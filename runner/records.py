@@ -1,4 +1,4 @@
-"""What the stages hand on: frozen records of plain values and arrays."""
+"""Records that the stages hand on: frozen, of plain values and arrays."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 from weightinit.arrays import Array
 
 Fate = Literal["finished", "diverged", "failed"]
-# What becomes of the signal by layer, and whether the weights follow the law that their scheme declares.
-WORDS = ("measured_fate", "predicted_fate", "audit")
+# Labels of the initial state: its signal as measured and by theory, and whether the weights follow their declared laws.
+LABELS = ("measured_fate", "predicted_fate", "audit", "audit_tensor", "audit_finding")
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one run showed.
+    """Record of one run.
 
     ``key``: the trial's; ``fate``: finished, diverged (a result) or failed (an error, whose text is ``error``);
     ``rows``: every measurement; ``summary``: one number per name (``test_accuracy``, ``steps_to_loss_0.5``; a number
@@ -60,7 +60,7 @@ class Outcome:
     the first loss that was not finite; ``arrays``: histograms, bin centres and counts (2, bins), of the initial state
     (``histogram/weight/hidden/1``) and of the final one (``final_histogram/...``), likewise the ``singular_values``
     of the Jacobian at a few samples, and on request weights (``initial/hidden/1/weight``, ``final/...``); ``notes``:
-    sentences that a scheme wants a person to read; ``words``: what is said of the initial state, under ``WORDS``.
+    sentences that a scheme wants a person to read; ``labels``: of the initial state, under the names of ``LABELS``.
     """
 
     key: str
@@ -73,7 +73,7 @@ class Outcome:
     arrays: Mapping[str, Array] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     error: str | None = None
-    words: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Session:
 
 @dataclass(frozen=True)
 class Tracking:
-    """Where runs are recorded beside the local Parquet files.
+    """Record of where runs go beside the local Parquet files.
 
     ``uri``: an MLflow server or database, None for ``mlflow.db`` below ``outputs``; ``experiment``: that of MLflow;
     ``figures``: whether to draw them; ``log_model``: which trained networks become models of MLflow's.

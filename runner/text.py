@@ -1,4 +1,4 @@
-"""How numbers, settings and tables are written for people."""
+"""Numbers, settings and tables, written for people."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-PAGE = "report.html"  # among a command's files, what a person looks at first
+PAGE = "report.html"  # the page among a command's files
 
 
 def number(value: float, digits: int = 3) -> str:
-    """``value`` to so many digits, as people write it: 1.14, .0125, 3.1e-9."""
+    """Return ``value`` to so many digits, as people write it: 1.14, .0125, 3.1e-9."""
     if math.isnan(value):
         return "–"
     if value == 0 or math.isinf(value):
@@ -29,31 +29,31 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def plain(text: str) -> str:
-    """The number in ``text`` without a zero before its point."""
+    """Return the number in ``text`` without a zero before its point."""
     return re.sub(r"^(-?)0\.", r"\1.", text)
 
 
 def setting(value: Any) -> str:
-    """A configured value as a user might type it; nothing where it has none."""
+    """Return a configured value as a user might type it; empty for none."""
     if value is None or value != value:
         return ""
     return str(value) if isinstance(value, str | bool | np.bool_) else plain(f"{value:.6g}")
 
 
 def label(row: Mapping[Any, Any], columns: Sequence[str]) -> str:
-    """What tells a row apart by these columns: ``tanh he``, ``depth 10``."""
+    """Return the values of these columns as a row's label: ``tanh he``, ``depth 10``."""
     words = [(name, setting(row[name])) for name in columns]
     return " ".join(f"{short(name)} {value}" if "." in name else value for name, value in words if value)
 
 
 def short(column: str) -> str:
-    """A column's name for people: ``optimizer.learning_rate`` is learning rate."""
+    """Return a column's name for people: ``optimizer.learning_rate`` is learning rate."""
     return column.rpartition(".")[2].replace("_", " ")
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: its header, in which a line may end, and its cells; aligned right, or ``left``."""
+    """Column of a table: its header, in which a line may end, and its cells; aligned right, or ``left``."""
 
     header: str
     cells: Sequence[str]
@@ -61,7 +61,7 @@ class Column:
 
 
 def table(columns: Sequence[Column], *, broken: bool = False, sections: Mapping[int, str] | None = None) -> list[str]:
-    """Lines of a table; ``broken``: headers on as many lines as they have; ``sections``: titles above rows."""
+    """Return lines of a table; ``broken``: headers on as many lines as they have; ``sections``: titles above rows."""
     headers = [column.header.split("\n") if broken else [column.header.replace("\n", " ")] for column in columns]
     widths = [max(map(len, [*header, *column.cells])) for header, column in zip(headers, columns, strict=True)]
 
@@ -81,13 +81,18 @@ def table(columns: Sequence[Column], *, broken: bool = False, sections: Mapping[
 
 
 def look_lines(directory: Path | None, viewer: str | None) -> list[str]:
-    """Where to look further, if anywhere: what shows the runs (a command or an address), their files, the page."""
+    """Return lines on where to look further: what shows the runs (a command or an address), their files, the page."""
     given = {
         "look": viewer,
         "files": directory,
         "page": page if directory is not None and (page := directory / PAGE).exists() else None,
     }
     return [f"{name + ':':<9} {value}" for name, value in given.items() if value is not None]
+
+
+def bold(text: str, color: bool) -> str:
+    """Return ``text`` in bold for a terminal that shows ``color``."""
+    return f"\033[1m{text}\033[0m" if color else text
 
 
 def relative(path: Path) -> Path:

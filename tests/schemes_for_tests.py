@@ -6,8 +6,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from weightinit.activations import Activation
 from weightinit.arrays import Array
+from weightinit.laws import UNKNOWN
 from weightinit.nn import Network
 from weightinit.schemes import Initialized, VarianceScaling
 
@@ -45,6 +48,20 @@ class Transposed:
     def __call__(self, network: Network, seeds: Sequence[int], batch: Array | None = None) -> Initialized:
         initialized = HE(network, seeds)
         return replace(initialized, params={name: w.swapaxes(1, 2) for name, w in initialized.params.items()})
+
+
+@dataclass(frozen=True)
+class Extra:
+    """He, with one more name in the field ``field`` of what it returns."""
+
+    field: str
+    name: str
+
+    def __call__(self, network: Network, seeds: Sequence[int], batch: Array | None = None) -> Initialized:
+        initialized = HE(network, seeds)
+        given = getattr(initialized, self.field)
+        value = (UNKNOWN,) * len(seeds) if self.field == "laws" else np.ones(len(seeds))
+        return replace(initialized, **{self.field: {**given, self.name: value}})
 
 
 @dataclass(frozen=True)

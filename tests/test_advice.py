@@ -1,4 +1,4 @@
-"""Advice: theory names schemes to try, each at its own best learning rate; of tied ones the faster or simpler."""
+"""Advice: theory makes a shortlist, each scheme at its best learning rate; of equals the faster or simpler is taken."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_every_scheme_is_tried_or_left_out_with_a_reason(composer: Composer, net
     assert sorted(tried + left_out) == everything
     assert 2 <= len(tried) <= FEW
     assert "he" in tried
-    assert all(candidate.forecast.fate == "stable" for candidate in shortlist.tried)
+    assert all(candidate.forecast.stability.trainable for candidate in shortlist.tried)
 
 
 def test_numbers_are_set_to_what_the_activation_needs(composer: Composer) -> None:
@@ -110,8 +110,8 @@ def recorded(
     return frames(made)
 
 
-def labels(judged: Any, groups: Sequence[int]) -> list[str]:
-    return [judged.comparison.groups["label"][group] for group in groups]
+def labels(decision: Any, groups: Sequence[int]) -> list[str]:
+    return [decision.comparison.groups["label"][group] for group in groups]
 
 
 def test_learning_rates_are_chosen_on_validation_data(pair: advise.Shortlist) -> None:
@@ -119,62 +119,64 @@ def test_learning_rates_are_chosen_on_validation_data(pair: advise.Shortlist) ->
         ("he", 0.01): (0.9, 0.5, 30), ("he", 0.1): (0.8, 0.99, 30), ("xavier", 0.01): (0.5, 0.9, 30),
         ("xavier", 0.1): (0.7, 0.7, 30), ("orthogonal", 0.01): (0.6, 0.6, 30),
     })  # fmt: skip
-    judged = advise.judge(pair, *tables)
-    assert judged.rates == {"he": 0.01, "xavier": 0.1, "orthogonal": 0.01}
-    assert judged.comparison.groups.set_index("label")["test"]["he"] == pytest.approx(0.5, abs=0.02)
+    decision = advise.decide(pair, *tables)
+    assert decision.rates == {"he": 0.01, "xavier": 0.1, "orthogonal": 0.01}
+    assert decision.comparison.groups.set_index("label")["test"]["he"] == pytest.approx(0.5, abs=0.02)
 
 
 def test_a_diverged_learning_rate_is_the_worst(pair: advise.Shortlist) -> None:
     good = recorded({("he", 0.01): (0.5, 0.5, 30), ("xavier", 0.01): (0.4, 0.4, 30)})
     bad = recorded({("he", 0.1): (0.9, 0.9, 30)}, fate="diverged", step=3)
     tables = tuple(pd.concat(parts, ignore_index=True) for parts in zip(good, bad, strict=True))
-    assert advise.judge(pair, *tables).rates["he"] == 0.01
+    assert advise.decide(pair, *tables).rates["he"] == 0.01
 
 
 def test_the_better_one_is_taken_even_if_slower(pair: advise.Shortlist) -> None:
     tables = recorded({("he", 0.01): (0.8, 0.8, 10), ("xavier", 0.01): (0.9, 0.9, 90)})
-    judged = advise.judge(pair, *tables)
-    assert labels(judged, judged.tied) == labels(judged, [judged.chosen]) == ["xavier"]
-    text = advise.text(pair, judged)
+    decision = advise.decide(pair, *tables)
+    assert labels(decision, decision.leading) == labels(decision, [decision.chosen]) == ["xavier"]
+    text = advise.text(pair, decision)
     assert "its accuracy is better than that of each of the others" in text
     assert "advice     scheme xavier, learning rate .01" in text
 
 
-def test_of_tied_ones_the_faster_is_taken(pair: advise.Shortlist) -> None:
+def test_of_schemes_that_are_not_distinguished_the_faster_is_taken(pair: advise.Shortlist) -> None:
     tables = recorded(
         {("he", 0.01): (0.9, 0.9, 60), ("xavier", 0.01): (0.901, 0.9, 30), ("orthogonal", 0.01): (0.5, 0.5, 9)}
     )
-    judged = advise.judge(pair, *tables)
-    assert sorted(labels(judged, judged.tied)) == ["he", "xavier"]
-    assert labels(judged, [judged.chosen]) == ["xavier"]
-    text = " ".join(advise.text(pair, judged).split())
-    assert re.search(r"accuracy of xavier, he is tied: .* xavier is the fastest .*: 2\.\dx \[.*\] faster than he", text)
+    decision = advise.decide(pair, *tables)
+    assert sorted(labels(decision, decision.leading)) == ["he", "xavier"]
+    assert labels(decision, [decision.chosen]) == ["xavier"]
+    text = " ".join(advise.text(pair, decision).split())
+    assert re.search(
+        r"not distinguish xavier, he in accuracy\. xavier is the fastest .*: 2\.\dx \[.*\] faster than he", text
+    )
 
 
 def test_of_equally_fast_ones_the_simpler_is_taken(pair: advise.Shortlist) -> None:
     tables = recorded(
         {("orthogonal", 0.01): (0.91, 0.9, 30), ("xavier", 0.01): (0.9, 0.9, 30), ("he", 0.01): (0.9, 0.9, 30)}
     )
-    judged = advise.judge(pair, *tables)
-    assert len(judged.tied) == len(judged.alike) == 3
-    assert labels(judged, [judged.chosen]) == ["he"]  # the first of the shortlist
-    assert "he is the simplest" in " ".join(advise.text(pair, judged).split())
+    decision = advise.decide(pair, *tables)
+    assert len(decision.leading) == len(decision.as_fast) == 3
+    assert labels(decision, [decision.chosen]) == ["he"]  # the first of the shortlist
+    assert "he is the simplest" in " ".join(advise.text(pair, decision).split())
 
 
 def test_where_no_run_arrives_speed_says_nothing(pair: advise.Shortlist) -> None:
     tables = recorded({("xavier", 0.01): (0.91, 0.9, math.inf), ("he", 0.01): (0.9, 0.9, math.inf)})
-    judged = advise.judge(pair, *tables)
-    assert labels(judged, [judged.chosen]) == ["he"]
-    assert "None reaches loss .5" in " ".join(advise.text(pair, judged).split())
+    decision = advise.decide(pair, *tables)
+    assert labels(decision, [decision.chosen]) == ["he"]
+    assert "None reaches loss .5" in " ".join(advise.text(pair, decision).split())
 
 
 def test_a_best_rate_at_the_edge_is_told(pair: advise.Shortlist) -> None:
     table = {("he", rate): (0.8 + rate, 0.9, 30.0) for rate in (0.01, 0.03, 0.09)}
     table |= {("xavier", rate): (0.3, 0.3, 30.0) for rate in (0.01, 0.03, 0.09)}
-    text = advise.text(pair, advise.judge(pair, *recorded(table)))
+    text = advise.text(pair, advise.decide(pair, *recorded(table)))
     assert ".09 is the largest learning rate tried" in text
     table[("he", 0.03)] = (0.95, 0.9, 30.0)
-    assert "learning rate tried" not in advise.text(pair, advise.judge(pair, *recorded(table)))
+    assert "learning rate tried" not in advise.text(pair, advise.decide(pair, *recorded(table)))
 
 
 def test_lines_for_other_libraries_hold_the_tuned_number(composer: Composer) -> None:
@@ -183,7 +185,7 @@ def test_lines_for_other_libraries_hold_the_tuned_number(composer: Composer) -> 
             assert all(choice.facts[library].count("1.0") == 1 for library in LIBRARIES)
     _, shortlist = planned(composer, "activation=gelu", "architecture.depth=8")
     tables = recorded({("orthogonal", 0.01): (0.9, 0.9, 30), ("he", 0.01): (0.5, 0.5, 30)})
-    text = advise.text(shortlist, advise.judge(shortlist, *tables))
+    text = advise.text(shortlist, advise.decide(shortlist, *tables))
     assert "torch.nn.init.orthogonal_(layer.weight, gain=1.534)" in text
     assert "keras.initializers.Orthogonal(gain=1.534)" in text
     assert "jax.nn.initializers.orthogonal(scale=1.534)" in text
@@ -218,4 +220,4 @@ def test_advice_on_a_table_is_recorded_and_its_command_repeats_it(
 
 def test_a_forecast_survives_a_signal_too_small_to_square(composer: Composer) -> None:
     (configuration,) = composer.configurations([["scheme=siren", "activation=silu", "architecture.depth=50"]])
-    assert forecast(*configuration).fate == "vanishes"
+    assert forecast(*configuration).stability.label == "vanishes"

@@ -20,8 +20,8 @@ from runner.training.loop import train
 from weightinit import audit
 from weightinit.__main__ import main
 from weightinit.auditing import read_arrays
-from weightinit.auditing.expected import NAMED, rule
-from weightinit.auditing.sample import largest_z
+from weightinit.auditing.named_laws import NAMED, rule
+from weightinit.auditing.tests_of_law import largest_z
 from weightinit.fans import Fans, compute_fans
 from weightinit.laws import UNKNOWN, Law
 from weightinit.nn import mlp

@@ -14,7 +14,8 @@ from scipy import stats
 
 from runner.analysis.comparison import compare, swept
 from runner.analysis.intervals import RESAMPLES, holm, intervals, p_values
-from runner.analysis.signal import signal_text
+from runner.analysis.signal import measured_signal
+from runner.report.signals import signal_or_fate
 from runner.tracking.frames import frames
 from tests.recorded import run, seeds
 
@@ -214,7 +215,7 @@ def test_holm():
 
 def test_equal_groups_tie():
     comparison = compared([*seeds(10, "he", 0.9), *seeds(10, "xavier", 0.9)])
-    assert sorted(comparison.groups["verdict"]) == ["best", "tied"]
+    assert sorted(comparison.groups["verdict"]) == ["best", "not distinguished"]
 
 
 def test_a_difference_is_found_within_seeds_that_scatter_more():
@@ -302,7 +303,7 @@ def test_a_diverged_run_counts_as_worst():
     comparison = compared(risky + steady)
     assert group(comparison, "steady")["verdict"] == "best"
     assert group(comparison, "risky")["verdict"] == "diverged"
-    assert group(comparison, "risky")["fate"] == "2 of 4 diverged"
+    assert signal_or_fate(group(comparison, "risky")) == "2 of 4 diverged"
     assert group(comparison, "risky")["place"] == 1
 
 
@@ -329,7 +330,7 @@ def test_schemes_compete_within_one_network_and_one_data_set():
     ]
     comparison = compared(recorded)
     assert comparison.context == ("activation",)
-    assert list(comparison.groups["verdict"]) == ["best", "tied"] * 2
+    assert list(comparison.groups["verdict"]) == ["best", "not distinguished"] * 2
     depths = [
         run(seed=s, depth=d, config={"architecture.depth": d}, test_accuracy=0.9) for d in (2, 10) for s in range(3)
     ]
@@ -358,7 +359,7 @@ def test_groups_are_described_by_geometric_means():
 
 
 @pytest.mark.parametrize(
-    ("runs", "fate"),
+    ("runs", "words"),
     [
         ([run(factor=1.0)], "stable"),
         ([run(factor=0.5)], "halves at each layer"),
@@ -385,8 +386,9 @@ def test_groups_are_described_by_geometric_means():
         ([run(fate="failed", error="ValueError: no")], "failed"),
     ],
 )  # fmt: skip
-def test_fate(runs, fate):
-    assert compared(runs).groups["fate"].tolist() == [fate]
+def test_signal_or_fate_in_words(runs, words):
+    (group,) = compared(runs).groups.to_dict("records")
+    assert signal_or_fate(group) == words
 
 
 @pytest.mark.parametrize("seeds_each", [1, 25])
@@ -397,5 +399,5 @@ def test_networks_whose_mean_square_theory_keeps_level_are_called_stable(seeds_e
         pd.DataFrame({"log_growth": draws, "rms": np.exp(draws), "hidden": 50, "scatter": s, "log_gradient": 0.0})
         for draws in rng.normal(-(s**2), s, (300, seeds_each))
     ]
-    alarms = sum(signal_text(table) != "stable" for table in tables)
+    alarms = sum(measured_signal(table).label != "stable" for table in tables)
     assert alarms <= stats.binom.ppf(0.9999, 300, 2 * stats.norm.sf(3))

@@ -39,10 +39,10 @@ def words(forecast: Forecast) -> str:
 
 def test_he_on_relu_is_stable_at_any_depth() -> None:
     he = of("scheme=he", "architecture.depth=100")
-    assert he.fate == "stable"
-    assert he.signal.step == pytest.approx(1, abs=1e-9)
-    assert he.gradient.step == pytest.approx(1, abs=1e-9)
-    assert he.left == pytest.approx(1, abs=1e-9)
+    assert he.stability.label == "stable"
+    assert he.signal.per_layer == pytest.approx(1, abs=1e-9)
+    assert he.gradient.per_layer == pytest.approx(1, abs=1e-9)
+    assert he.transmitted == pytest.approx(1, abs=1e-9)
     assert he.scales is not None
     assert he.scales.phase == "critical"
     text = words(he)
@@ -55,28 +55,30 @@ def test_he_on_relu_is_stable_at_any_depth() -> None:
 
 def test_xavier_on_relu_vanishes_by_a_half_at_each_layer() -> None:
     xavier = of("scheme=xavier", "architecture.depth=100")
-    assert xavier.fate == "vanishes"
-    assert xavier.left == pytest.approx(2.0**-100)
-    assert xavier.signal.whole == pytest.approx(2.0**-99)
-    assert xavier.gradient.whole == pytest.approx(2.0**-99)
+    assert xavier.stability.label == "vanishes"
+    assert xavier.transmitted == pytest.approx(2.0**-100)
+    assert xavier.signal.total == pytest.approx(2.0**-99)
+    assert xavier.gradient.total == pytest.approx(2.0**-99)
     text = words(xavier)
     assert "each layer halves the mean square of activations" in text
     assert "the last of 100 hidden layers has 7.9e-31 (= 2^-100) times the input's" in text
     assert "each layer halves the mean square of gradients on their way back" in text
     assert "about 8.66 layers can be trained" in text
-    assert "Don't train it so: the signal vanishes over 100 layers. Stable is scheme=critical" in text
+    assert (
+        "Not trainable as configured: the signal vanishes over 100 layers. A stable scheme is scheme=critical" in text
+    )
 
 
 def test_selu_keeps_its_signal_and_lets_gradients_grow() -> None:
     selu = of("scheme=lecun_normal", "activation=selu", "architecture.depth=50")
-    assert selu.signal.step == pytest.approx(1, abs=1e-6)
-    assert selu.gradient.step == pytest.approx(1.071575, abs=1e-6)
+    assert selu.signal.per_layer == pytest.approx(1, abs=1e-6)
+    assert selu.gradient.per_layer == pytest.approx(1.071575, abs=1e-6)
     text = words(selu)
     assert "each layer keeps the mean square of activations" in text
     assert "each layer multiplies by 1.0716 the mean square of gradients" in text
     assert "gets 29.6 times the last one's" in text
     assert "gradients explode, by a factor e in 14.5 layers (chi 1.0716)" in text
-    assert of("scheme=lecun_normal", "activation=selu", "architecture.depth=100").fate == "gradient explodes"
+    assert of("scheme=lecun_normal", "activation=selu", "architecture.depth=100").stability.label == "gradient explodes"
 
 
 def test_glorot_on_tanh_is_critical_and_fades_like_a_power_of_depth() -> None:
@@ -85,7 +87,7 @@ def test_glorot_on_tanh_is_critical_and_fades_like_a_power_of_depth() -> None:
     )
     assert glorot.scales is not None
     assert glorot.scales.phase == "critical"
-    assert glorot.fate == "stable"
+    assert glorot.stability.label == "decays"
     # The layers are square: q' = q - 2 q² + ..., so that q ~ 1 / (2 l) in the end.
     assert [p.moments.second_moment for p in glorot.layers[1:]] == pytest.approx(
         [p.moments.second_moment for p in same.layers[1:]], rel=0.5
@@ -94,41 +96,43 @@ def test_glorot_on_tanh_is_critical_and_fades_like_a_power_of_depth() -> None:
     text = words(glorot)
     assert "on average, a layer multiplies by .90" in text
     assert "these weights are at the critical point of tanh: sigma_w2 = 1, sigma_b2 = 0" in text
-    assert "fades like a power of depth at most" in text
+    assert "differences between inputs fade no faster than a power of depth" in text
 
 
 def test_what_has_no_stable_critical_point_is_told_so() -> None:
     """Gelu's critical points at zero bias are ones that signals drift off; softplus has none."""
     gelu = of("scheme=he", "activation=gelu", "architecture.depth=50")
-    assert gelu.fate == "vanishes"
+    assert gelu.stability.label == "vanishes"
     assert gelu.critical is None
     text = words(gelu)
     assert "for gelu with other biases only: sigma_w2 = 1.98306, sigma_b2 = 0.172922: scheme=critical" in text
-    assert text.endswith("Stable is scheme=critical")
+    assert text.endswith("A stable scheme is scheme=critical")
     followed = of("scheme=critical", "activation=gelu", "architecture.depth=50")
-    assert followed.fate == "stable"
+    assert followed.stability.label == "stable"
     assert "these weights are at the critical point of gelu" in words(followed)
-    assert "softplus has no critical point that signals would stay at" in words(of("activation=softplus"))
+    assert "softplus has no critical point at which signals stay" in words(of("activation=softplus"))
 
 
 @pytest.mark.parametrize(
-    ("scheme", "activation", "depth"), [("he", "tanh", 60), ("pytorch", "tanh", 50), ("xavier", "silu", 40)]
+    ("scheme", "activation", "depth"), [("he", "tanh", 100), ("pytorch", "tanh", 50), ("xavier", "silu", 40)]
 )
 def test_advice_that_is_followed_works(scheme: str, activation: str, depth: int) -> None:
     network = (f"activation={activation}", f"architecture.depth={depth}")
     before = of(f"scheme={scheme}", *network)
-    assert before.fate != "stable"
+    assert before.stability.label != "stable"
     text = words(before)
     assert before.better is not None
-    assert text.endswith(f"Stable is {before.better}")
-    assert of(*before.better.split(), *network).fate == "stable"
+    assert before.better.overrides in text
+    followed = of(*before.better.overrides.split(), *network).stability
+    assert followed.label == before.better.stability.label
+    assert followed.trainable
 
 
 def test_where_no_scheme_is_stable_none_is_advised() -> None:
     sigmoid = of("scheme=xavier", "activation=sigmoid", "architecture.depth=60")
-    assert sigmoid.fate == "gradient vanishes"
+    assert sigmoid.stability.label == "gradient vanishes"
     assert sigmoid.better is None
-    assert "Nor are critical and autoinit stable here: add normalization" in words(sigmoid)
+    assert "`critical` and `autoinit` do not help either: add normalization" in words(sigmoid)
 
 
 def test_a_scheme_that_cannot_initialize_the_network_is_refused() -> None:
@@ -139,14 +143,14 @@ def test_a_scheme_that_cannot_initialize_the_network_is_refused() -> None:
 def test_shallow_networks_have_forecasts_too() -> None:
     one, none = of("architecture.depth=1"), of("architecture.depth=0")
     assert "the mean square of the hidden layer's activations is 1.00 times the input's" in words(one)
-    assert one.fate == "stable"
+    assert one.stability.label == "stable"
     assert "no hidden layers" in run_text(none)
     assert "unknown" in sweep_text([one, none])
 
 
 def test_no_theory_is_said_to_be_none() -> None:
     constant = of("scheme=constant")
-    assert math.isnan(constant.signal.whole)
+    assert math.isnan(constant.signal.total)
     assert "no theory" in run_text(constant)
     assert "unknown" in sweep_text([constant])
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from runner.optimizers import SGD, Adam, AdamW, Optimizer, Updater
-from runner.optimizers.rules import BLOCK
 from runner.optimizers.schedules import Schedule
+from runner.optimizers.updater import BLOCK
 from weightinit.arrays import Array
 
 STEPS = 12

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from runner.tracking import Recorder, files, mlflow_tables, read, sessions, sqlite
-from runner.tracking import _undisturbed as undisturbed
+from runner.tracking.signals import undisturbed
 from tests.commands import ROOT, assert_same_records, directories, mlflow_runs, started, typed
 from tests.test_tracking import outcome, put, session, tracking, trial
 

@@ -1,7 +1,7 @@
 import importlib
 import inspect
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -336,6 +336,37 @@ def test_merge_fills_each_place_once(places):
     he = instantiate("he")
     with pytest.raises(ValueError, match="each of 2 places once"):
         merge([(own, he(SMALL, range(len(own)))) for own in places], 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({}, None),
+        ({"learning_rate_scale": {"output/bias": np.ones(2)}}, None),
+        (
+            {"constants": {"output_multiplier": np.ones(2)}},
+            "constant .output_multiplier., and this network",
+        ),
+        ({"learning_rate_scale": {"output": np.ones(2)}}, "learning_rate_scale must name weights"),
+        ({"learning_rate_scale": {"output/bias": np.ones(1)}}, r"output/bias must have the shape \(2,\)"),
+        ({"laws": {}}, "a law for each of 2 runs; got 0"),
+        ({"params": {}}, r"the shape \(2, .* got nothing"),
+        ({"notes": ()}, "notes for each of 2 runs; got 0"),
+    ],
+)
+def test_check_of_an_initial_state(change, message):
+    initialized = replace(instantiate("he")(SMALL, [0, 1]), **change)
+    if message is None:
+        initialized.check(SMALL, 2)
+    else:
+        with pytest.raises(ValueError, match=message):
+            initialized.check(SMALL, 2)
+
+
+@pytest.mark.parametrize("name", sorted(set(FILES) - {"custom"}))
+def test_every_scheme_passes_its_check(name):
+    rng = np.random.default_rng(0)
+    instantiate(name)(SMALL, [0, 1], rng.normal(size=(1, 8, SMALL.inputs)).astype(np.float32)).check(SMALL, 2)
 
 
 # Files and errors

@@ -25,7 +25,7 @@ import yaml
 from runner.records import Outcome, Rows, Session, Tracking
 from runner.tracking import Recorder, files, metric_name, mlflow_tables, read
 from runner.tracking.address import locate, silence, viewer, without_password
-from runner.tracking.entries import entry
+from runner.tracking.entries import entry_of
 from runner.tracking.facts import _source
 from runner.tracking.frames import frames
 from runner.tracking.metrics import BUDGET, points, thin
@@ -166,14 +166,14 @@ def test_what_theory_expects_goes_beside_what_was_measured_with_the_scatter_of_i
 
 
 def test_what_is_said_of_a_run_comes_back_from_its_files(tmp_path: Path) -> None:
-    words = {"audit": "follows", "measured_fate": "stable", "predicted_fate": "x.95 at each layer"}
-    runs = [(trial(seed=0), outcome(trial(seed=0), words=words)), (trial(seed=1), outcome(trial(seed=1)))]
+    labels = {"audit": "follows", "measured_fate": "stable", "predicted_fate": "decays"}
+    runs = [(trial(seed=0), outcome(trial(seed=0), labels=labels)), (trial(seed=1), outcome(trial(seed=1)))]
     table, points_table = frames(runs)
     files.write(tmp_path, [one for _, one in runs], table, points_table)
     back = files.outcomes(tmp_path)
-    assert [back[one.key].words for _, one in runs] == [words, {}]
+    assert [back[one.key].labels for _, one in runs] == [labels, {}]
     assert back[runs[0][1].key].summary["test_accuracy"] == 0.96
-    assert entry(*runs[0], session(tmp_path), {}).tags.items() >= words.items()
+    assert entry_of(*runs[0], session(tmp_path), {}).tags.items() >= labels.items()
 
 
 def test_thinning_keeps_the_ends_and_never_repeats() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,7 +19,8 @@ from runner.records import Outcome
 from runner.training import stacks
 from runner.training.blas import single_blas_thread
 from runner.training.evaluation import evaluate
-from runner.training.loop import initialize, train
+from runner.training.initialization import initialize
+from runner.training.loop import train
 from weightinit.nn import LOSSES, mlp
 
 SMALL = [
@@ -166,6 +168,24 @@ def test_a_scheme_that_gives_the_wrong_shape_fails_with_its_name() -> None:
     (outcome,) = train([run])
     assert outcome.fate == "failed"
     assert "hidden/1/weight" in str(outcome.error)
+
+
+@pytest.mark.parametrize(
+    ("field", "name", "message"),
+    [
+        ("constants", "branch_scale", "constant 'branch_scale', and this network declares none"),
+        ("learning_rate_scale", "hidden/1/wieght", "got 'hidden/1/wieght'. The nearest of its .* 'hidden/1/weight'"),
+        ("laws", "hidden/9/weight", "laws must name weights of the network; got 'hidden/9/weight'"),
+    ],
+)
+def test_a_scheme_that_names_what_the_network_lacks_fails_alone(field: str, name: str, message: str) -> None:
+    extra = ["scheme=custom", "scheme._target_=tests.schemes_for_tests.Extra"]
+    broken = [*extra, f"+scheme.field={field}", f"+scheme.name={name}"]
+    first, second = train(trials(each=[["scheme=he"], broken]))
+    assert first.fate == "finished"
+    assert second.fate == "failed"
+    assert second.error is not None
+    assert re.search(message, second.error)
 
 
 def test_what_breaks_a_whole_stack_fails_run_by_run() -> None:

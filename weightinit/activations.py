@@ -18,9 +18,8 @@ from typing import Any
 
 import numpy as np
 from numpy.polynomial import legendre
-from scipy import special
 
-from weightinit.arrays import Array, array_module
+from weightinit.arrays import Array, array_module, special_module
 
 INF = math.inf
 
@@ -66,9 +65,9 @@ class Activation:
 
 
 def get(activation: str | Activation | Callable[..., Any], **parameters: Any) -> Activation:
-    """The activation of a name, of any function of arrays, or as it is.
+    """Return the activation of a name or of any function of arrays; an Activation as it is.
 
-    ``parameters`` are those of the named factory. A function takes only ``derivative``; without it, its derivative is
+    ``parameters`` are those of the named factory. A function takes only ``derivative``; without it, the derivative is
     taken numerically (relative error near 1e-12 where the function is smooth on a scale of 0.03 and more) and costs
     six evaluations. Its kinks are found by ``find_kinks``.
 
@@ -461,7 +460,7 @@ def _bell(z: Array, rate: float, out: Array) -> None:
 
 
 def _gelu(z: Array, out: Array) -> None:
-    np.multiply(z, special.ndtr(z, out=_apart(out, z)), out=out)
+    np.multiply(z, special_module(z).ndtr(z, out=_apart(out, z)), out=out)
 
 
 def _gelu_slope(z: Array, a: Array, out: Array) -> None:
@@ -551,7 +550,7 @@ def _hardtanh_slope(z: Array, a: Array, out: Array) -> None:
 
 
 def _erf(z: Array, out: Array) -> None:
-    special.erf(z, out=out)
+    special_module(z).erf(z, out=out)
 
 
 def _erf_slope(z: Array, a: Array, out: Array) -> None:
@@ -581,11 +580,11 @@ def _given_slope(derivative: Callable[..., Any], z: Array, a: Array, out: Array)
 def _numerical_slope(function: Callable[..., Any], kinks: tuple[float, ...], z: Array, a: Array, out: Array) -> None:
     """phi' by central differences of sixth order in float64, with steps that don't reach across a kink."""
     z = z.astype(np.float64)
-    step = np.full(z.shape, 2.0**-10)
+    step = np.full_like(z, 2.0**-10)
     for kink in kinks:
         np.minimum(step, np.abs(z - kink) / 4, out=step)
     np.maximum(step, 1e-9, out=step)
-    total = np.zeros(z.shape)
+    total = np.zeros_like(z)
     for reach, weight in ((1, 3 / 4), (2, -3 / 20), (3, 1 / 60)):
         total += weight * (function(z + reach * step) - function(z - reach * step))
     np.divide(total, step, out=out, casting="same_kind")

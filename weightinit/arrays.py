@@ -1,14 +1,16 @@
-"""Array types, the array module of an input, and named streams of random numbers."""
+"""Array types, the array module of an input, named streams of random numbers."""
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from types import ModuleType
 from typing import Any, TypeAlias
 from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
+from scipy import special
 
 Array: TypeAlias = npt.NDArray[Any]
 RandomSource: TypeAlias = np.random.Generator | np.random.RandomState
@@ -16,14 +18,28 @@ RandomLike: TypeAlias = RandomSource | int | np.integer[Any] | None
 
 
 def array_module(x: Any) -> ModuleType:
-    """The module whose functions work on ``x``: CuPy for a CuPy array, NumPy for everything else."""
-    root = type(x).__module__.partition(".")[0]
-    return sys.modules[root] if root == "cupy" else np
+    """Return the module that makes arrays like ``x``: CuPy for a CuPy array, NumPy for everything else.
+
+    NumPy's functions of a CuPy array call CuPy by themselves (NEP 13, NEP 18), but not those that make an array from a
+    shape.
+    """
+    return sys.modules["cupy"] if _on_cupy(x) else np
+
+
+def special_module(x: Any) -> ModuleType:
+    """Return the module whose special functions work on ``x``: that of CuPy for a CuPy array, else SciPy's."""
+    return import_module("cupyx.scipy.special") if _on_cupy(x) else special
+
+
+def _on_cupy(x: Any) -> bool:
+    return type(x).__module__.partition(".")[0] == "cupy"
 
 
 def random_source(rng: RandomLike = None) -> RandomSource:
-    """What draws random numbers for ``rng``: a Generator or a legacy RandomState as it is, an int as a seed,
-    None for fresh entropy. No global generator is read or seeded.
+    """Return the source of random numbers for ``rng``.
+
+    A Generator or a legacy RandomState is returned as it is; an int is a seed; None takes fresh entropy. No global
+    generator is read or seeded.
 
     Raises TypeError for anything else, ValueError for a negative seed.
     """
@@ -40,9 +56,9 @@ def random_source(rng: RandomLike = None) -> RandomSource:
 
 
 def stream(seed: int, name: str) -> np.random.Generator:
-    """The random stream called ``name`` below ``seed``.
+    """Return the random stream called ``name`` below ``seed``.
 
-    Streams of different names are independent, and a name's stream does not depend on which others exist:
-    adding a layer to a network moves no other layer's weights.
+    Streams of different names are independent. A stream does not depend on which others exist: adding a layer to a
+    network changes no other layer's weights.
     """
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(crc32(name.encode()),))))

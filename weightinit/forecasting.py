@@ -1,4 +1,4 @@
-"""Forecasts: what theory says of a network before any training, how far signals reach, and what would be better."""
+"""Forecasts: theory of a network before any training, how far its signals reach, and which scheme suits it better."""
 
 from __future__ import annotations
 
@@ -11,54 +11,67 @@ from itertools import pairwise
 from weightinit.activations import Activation
 from weightinit.arrays import stream
 from weightinit.laws import Law
-from weightinit.meanfield import CriticalPoint, DepthScales, critical_point, depth_scales
+from weightinit.meanfield import (
+    CriticalPoint,
+    DepthScales,
+    Stability,
+    critical_point,
+    depth_scales,
+    signal_stability,
+)
 from weightinit.nn import Moments, Network, Prediction
 from weightinit.schemes import AutoInit, Critical, Ruled, Scheme
 
-# A signal that keeps its rms within this factor through the network is called stable, as is its gradient.
-STABLE = 10.0
 SAMPLES = 64
 
 
 @dataclass(frozen=True)
 class Growth:
-    """How a mean square goes through the hidden layers: ``whole``, its last value over its first on its way, and
-    ``step``, the factor of one layer (geometric mean); ``level``: every layer has the same factor. NaN: unknown."""
+    """Change of a mean square on its way through the hidden layers; NaN where it is unknown.
 
-    whole: float
-    step: float
-    level: bool
+    ``total``: the last value over the first; ``per_layer``: the factor of one layer (geometric mean); ``uniform``:
+    whether every layer has the same factor.
+    """
+
+    total: float
+    per_layer: float
+    uniform: bool
 
     @classmethod
     def of(cls, squares: Sequence[float]) -> Growth:
-        """That of mean squares in the order in which they are passed."""
+        """Return the growth of mean squares, given in the order in which the layers are passed."""
         factors = [after / before if before else 0.0 for before, after in pairwise(squares)]
-        whole = math.prod(factors) if squares else math.nan
-        level = all(abs(one - other) <= 1e-3 * one for one, other in pairwise(factors))
-        return cls(whole, whole ** (1 / max(len(factors), 1)), level)
+        total = math.prod(factors) if squares else math.nan
+        uniform = all(abs(factor - following) <= 1e-3 * factor for factor, following in pairwise(factors))
+        return cls(total, total ** (1 / max(len(factors), 1)), uniform)
 
     @property
-    def fate(self) -> str:
-        """One word: stable, vanishes, explodes, unknown; of the root of the mean square."""
-        if math.isnan(self.whole):
-            return "unknown"
-        if 1 / STABLE <= math.sqrt(self.whole) <= STABLE:
-            return "stable"
-        return "vanishes" if self.whole < 1 else "explodes"
+    def log_rms(self) -> float:
+        """Change of the logarithm of the root of the mean square."""
+        return math.log(self.total) / 2 if self.total != 0 else -math.inf
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """A scheme that suits a network better: the ``overrides`` that choose it, and the ``stability`` it has there."""
+
+    overrides: str
+    stability: Stability
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What theory expects of one network at initialization.
+    """Theory of one network at initialization.
 
     ``names``: the choices by group; ``shape``: of the network; ``activation``: its first; ``layers``: the predictions
-    for its hidden layers, of their pre-activations; ``signal``: of the activations, from the first hidden layer to the
-    last; ``left``: their mean square in the last over that of the inputs; ``gradient``: at pre-activations, from the
-    last hidden layer back to the first. In the last hidden layer: ``family`` of the weights' law; ``sigma_w2``, fan_in
-    times the variance of a weight; ``sigma_b2``, variance of a bias; ``scales``: where layers of these settle;
-    ``critical``: the point between order and chaos for this activation and sigma_b2, where there is one that signals
-    stay at. NaN and None where no theory applies. ``better``: what to type for a scheme that is stable at this depth,
-    where this one is not.
+    of the pre-activations in its hidden layers; ``signal``: growth of the activations from the first hidden layer to
+    the last; ``transmitted``: their mean square in the last over that of the inputs; ``gradient``: growth at
+    pre-activations from the last hidden layer back to the first; ``stability``: what these two amount to. In the last
+    hidden layer: ``family`` of the weights' law; ``sigma_w2``, fan_in times the variance of a weight; ``sigma_b2``,
+    variance of a bias; ``scales``: where layers of these settle; ``critical``: the point between order and chaos for
+    this activation and sigma_b2, if there is one that signals stay at. NaN and None where no theory applies.
+    ``better``: a scheme with more stability at this depth, if this one is not stable and another is, or is at least
+    trainable where this one is not.
     """
 
     names: Mapping[str, str]
@@ -66,24 +79,20 @@ class Forecast:
     activation: Activation | None
     layers: tuple[Prediction, ...] = field(repr=False)
     signal: Growth
-    left: float
+    transmitted: float
     gradient: Growth
+    stability: Stability
     family: str
     sigma_w2: float
     sigma_b2: float
     scales: DepthScales | None
     critical: CriticalPoint | None
-    better: str | None
+    better: Alternative | None
 
     @property
     def depth(self) -> int:
         """Number of hidden layers."""
         return len(self.layers)
-
-    @property
-    def fate(self) -> str:
-        """One word or two: stable, vanishes, explodes; of the signal first, else of the gradient."""
-        return _fate(self.signal, self.gradient)
 
 
 def forecast(network: Network, scheme: Scheme, inputs: Moments, names: Mapping[str, str], *, seed: int = 0) -> Forecast:
@@ -93,8 +102,8 @@ def forecast(network: Network, scheme: Scheme, inputs: Moments, names: Mapping[s
     Raises ValueError for a network that the scheme can't initialize.
     """
     laws = _laws(scheme, network, seed, inputs.second_moment)
-    activations, layers = _hidden(network.expect(inputs, laws))
-    signal, gradient = _growths(activations, layers)
+    expected = _course(network, inputs, laws)
+    layers = expected.layers
     last = layers[-1].layer if layers else "output"
     sigma_w2, sigma_b2 = _variances(network, laws, last)
     phi = next(iter(network.activations), None)
@@ -104,47 +113,53 @@ def forecast(network: Network, scheme: Scheme, inputs: Moments, names: Mapping[s
         shape=network.shape,
         activation=phi,
         layers=layers,
-        signal=signal,
-        left=activations[-1].moments.second_moment / inputs.second_moment if activations else math.nan,
-        gradient=gradient,
+        signal=expected.signal,
+        transmitted=expected.transmitted,
+        gradient=expected.gradient,
+        stability=expected.stability,
         family=laws[f"{last}/weight"].family,
         sigma_w2=sigma_w2,
         sigma_b2=sigma_b2,
         scales=_scales(phi, sigma_w2, sigma_b2, layers[0].moments.second_moment) if theory else None,
         critical=_critical(phi, sigma_b2) if theory else None,
-        better=_better(network, inputs, sigma_b2) if _fate(signal, gradient) not in ("stable", "unknown") else None,
+        better=_better(network, inputs, sigma_b2, expected.stability),
     )
 
 
-def _hidden(predictions: Sequence[Prediction]) -> tuple[tuple[Prediction, ...], tuple[Prediction, ...]]:
-    """Of the hidden layers the predictions of activations, and those of pre-activations."""
-    activations = tuple(p for p in predictions if p.quantity == "activation")
-    names = {p.layer for p in activations}
-    return activations, tuple(p for p in predictions if p.quantity == "preactivation" and p.layer in names)
+@dataclass(frozen=True)
+class _Course:
+    """The part of a forecast that its network and the laws of its weights decide."""
+
+    layers: tuple[Prediction, ...]
+    signal: Growth
+    transmitted: float
+    gradient: Growth
+    stability: Stability
 
 
-def _growths(activations: Sequence[Prediction], layers: Sequence[Prediction]) -> tuple[Growth, Growth]:
-    """Of the signal forward, and of the gradient backward."""
+def _course(network: Network, inputs: Moments, laws: Mapping[str, Law]) -> _Course:
+    predictions = network.expect(inputs, laws)
+    activations = [p for p in predictions if p.quantity == "activation"]
+    hidden = {p.layer for p in activations}
+    layers = tuple(p for p in predictions if p.quantity == "preactivation" and p.layer in hidden)
     signal = Growth.of([p.moments.second_moment for p in activations])
-    return signal, Growth.of([p.gradient.second_moment for p in layers[::-1]])
-
-
-def _fate(signal: Growth, gradient: Growth) -> str:
-    if signal.fate == "stable" and gradient.fate in ("vanishes", "explodes"):
-        return f"gradient {gradient.fate}"
-    return signal.fate
+    gradient = Growth.of([p.gradient.second_moment for p in layers[::-1]])
+    last = activations[-1].moments.second_moment if activations else math.nan
+    stability = signal_stability(math.sqrt(last), signal.log_rms, gradient.log_rms, max(len(layers) - 1, 0))
+    return _Course(layers, signal, last / inputs.second_moment, gradient, stability)
 
 
 def _laws(scheme: Scheme, network: Network, seed: int, second_moment: float) -> Mapping[str, Law]:
-    """The laws of the weights: of a scheme without a rule only a draw tells. One that looks at data sees noise."""
+    """Return the laws of the weights. A scheme without a rule tells them by a draw; one that needs data gets noise."""
     if isinstance(scheme, Ruled):
         return scheme.rule_for(network, second_moment).laws(network)
     noise = stream(seed, "forecast").standard_normal((1, SAMPLES, network.inputs)) * math.sqrt(second_moment)
-    return {name: own[0] for name, own in scheme(network, [seed], noise.astype(network.dtype)).laws.items()}
+    drawn = scheme(network, [seed], noise.astype(network.dtype))
+    return {name: laws[0] for name, laws in drawn.laws.items()}
 
 
 def _variances(network: Network, laws: Mapping[str, Law], layer: str) -> tuple[float, float]:
-    """sigma_w2 and sigma_b2 of a layer, NaN where its laws say nothing."""
+    """Return sigma_w2 and sigma_b2 of a layer, NaN where its laws are unknown."""
     weight, bias = (laws.get(f"{layer}/{role}", Law("constant", 0.0, 0.0)) for role in ("weight", "bias"))
     if not (weight.known and bias.known) or weight.mean != 0.0:
         return math.nan, math.nan
@@ -162,7 +177,7 @@ def _scales(activation: Activation, sigma_w2: float, sigma_b2: float, start: flo
 
 @lru_cache(maxsize=64)
 def _critical(activation: Activation, sigma_b2: float) -> CriticalPoint | None:
-    """The critical point, unless signals drift off it: such a one is critical on paper only."""
+    """Return the critical point, if there is one that signals stay at."""
     try:
         point = critical_point(activation, sigma_b2=sigma_b2)
     except ValueError:
@@ -171,16 +186,20 @@ def _critical(activation: Activation, sigma_b2: float) -> CriticalPoint | None:
 
 
 @lru_cache(maxsize=64)
-def _better(network: Network, inputs: Moments, sigma_b2: float) -> str | None:
-    """A scheme for this network with which signal and gradient are stable, as it is typed; None where there is none."""
+def _better(network: Network, inputs: Moments, sigma_b2: float, stability: Stability) -> Alternative | None:
+    """Return a scheme that is stable on this network or, where none is and the present one is lost, trainable."""
+    if stability.label in ("stable", "unknown"):
+        return None
     schemes: dict[str, Ruled] = {"scheme=critical": Critical(), "scheme=autoinit": AutoInit()}
     if sigma_b2 > 0:
         schemes = {f"scheme=critical scheme.sigma_b2={sigma_b2:.6g}": Critical(sigma_b2=sigma_b2)} | schemes
-    for words, scheme in schemes.items():
+    found = []
+    for overrides, scheme in schemes.items():
         try:
             laws = scheme.rule_for(network, inputs.second_moment).laws(network)
         except ValueError:  # this network has no such point
             continue
-        if _fate(*_growths(*_hidden(network.expect(inputs, laws)))) == "stable":
-            return words
-    return None
+        found.append(Alternative(overrides, _course(network, inputs, laws).stability))
+    stable = [candidate for candidate in found if candidate.stability.label == "stable"]
+    trainable = [candidate for candidate in found if candidate.stability.trainable and not stability.trainable]
+    return next(iter(stable + trainable), None)

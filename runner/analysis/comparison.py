@@ -5,28 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from runner.analysis.audits import audited_std
 from runner.analysis.intervals import holm, intervals, log, mean, p_values
-from runner.analysis.signal import fate_text, initial_state, theory_text
-from runner.records import WORDS
+from runner.analysis.signal import initial_state, measured_signal, predicted_signal
+from runner.records import LABELS
 from runner.text import label
 from weightinit.arrays import Array
 
-if TYPE_CHECKING:
-    pass
-
 REPLICATES = ("seed", "training.seed")
-# What a network is, not how it is initialized and trained: groups compete within one network and one data set.
+# Groups of settings that make a network and its data: schemes and training compete within one of each.
 NETWORK = ("data", "architecture", "activation")
 WITHOUT_EFFECT = ("tracking", "mode", "report", "experiment", "outputs", "resume")
-# The test number that counts, the first that a context has; its least and largest value.
-METRICS = {"test_accuracy": (0.0, 1.0), "test_r2": (-math.inf, 1.0), "test_loss": (0.0, math.inf)}
+# Test numbers that can decide, best first, with their least and largest value; the first that a context has decides.
+RANGES = {"test_accuracy": (0.0, 1.0), "test_r2": (-math.inf, 1.0), "test_loss": (0.0, math.inf)}
 STEPS = "steps_to_loss_"
 SIGNIFICANCE = 0.05
+NOT_DISTINGUISHED = "not distinguished"  # the verdict on a difference whose p is not below that
+AHEAD = ("best", NOT_DISTINGUISHED, "better")
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,16 +35,19 @@ class Comparison:
     ``by``: the swept columns; ``context``: those of them within which groups compete (other data, another network);
     ``threshold``: the training loss that steps are counted to, None where runs have several or none.
 
-    ``runs``: the runs compared, each with its ``group`` (index into ``groups``) and what its initial state showed.
+    ``runs``: the runs compared, each with its ``group`` (index into ``groups``) and the signal of its initial state.
     ``groups``: one row a group, its values of ``by`` and ``label context seeds`` (runs that did not fail) ``diverged
-    failed``; ``metric`` (the test number that counts here) and of it ``test test_low test_high median``; ``validation``
-    (its mean on validation data, more is better, a diverged run has the worst there is); ``steps`` to the threshold
-    (median, infinite where half the runs never reach it) and ``never`` (how many don't); ``layer``, the last hidden
-    one, with ``rms`` and ``rms_predicted`` there, ``gradient`` (std at the first layer), ``growth growth_predicted``
-    (factor of the mean square from one layer to the next), ``kept`` (share of the mean square that the activation lets
-    pass), all geometric means; ``predicted_fate``, that of the signal by theory, and ``fate``; ``verdict`` (best, tied,
-    worse, better or diverged, empty without ranking) and ``place`` (order from 0: contexts as they came, tied groups by
-    their steps); and the mean of each summary number by its name.
+    failed``; ``diverged_from diverged_to``, the first and last step at which runs diverged; ``metric`` (the test number
+    that counts here) and of it ``test test_low test_high median``; ``validation`` (its mean on validation data, more is
+    better, a diverged run has the worst there is); ``steps`` to the threshold (median, infinite where half the runs
+    never reach it) and ``never`` (how many don't); ``layer``, the last hidden one, with ``rms`` and ``rms_predicted``
+    there, ``gradient`` (std at the first layer), ``growth growth_predicted`` (factor of the mean square from one layer
+    to the next), ``kept`` (share of the mean square that the activation lets pass), all geometric means; ``signal`` and
+    ``signal_factor``, label and factor of the measured ``weightinit.meanfield.Stability``,
+    ``predicted_signal`` and ``predicted_signal_factor`` of that by theory; ``dead``, runs whose last layer is zero;
+    ``equal_units``, whether all runs have but one distinct unit; ``verdict`` (best, not distinguished, worse, better or
+    diverged, empty without ranking) and ``place`` (order from 0: contexts as they came, groups that are not
+    distinguished by their steps); and the mean of each summary number by its name.
     ``pairs``: each group against the ``best`` of its context (indices into ``groups``) over common seeds: ``pairs
     difference low high p`` (positive is better than the best; p after Holm), and from seeds where both reach the
     threshold ``speed_pairs ratio ratio_low ratio_high speed_p`` (steps over the best's).
@@ -84,7 +86,7 @@ def swept(runs: pd.DataFrame) -> list[str]:
 
 
 def compare(runs: pd.DataFrame, curves: pd.DataFrame, *, by: Sequence[str] | None = None) -> Comparison:
-    """The groups of a sweep, and how they differ; ``by``: the columns that tell them apart, where not what was swept.
+    """Return the groups of a sweep and how they differ; ``by``: the columns that define them, by default those swept.
 
     Differences are paired over common seeds; their p-values are corrected by Holm over all comparisons. The group that
     the others of its context are held against is the best on validation data, where a diverged run counts as worst.
@@ -100,7 +102,7 @@ def compare(runs: pd.DataFrame, curves: pd.DataFrame, *, by: Sequence[str] | Non
         context = [name for name in by if name.partition(".")[0] == "data"]
     _, summary = _columns(runs)
     reached, threshold = _steps(runs)
-    runs = runs.join(initial_state(curves), on="key")
+    runs = runs.join(initial_state(curves), on="key").join(audited_std(runs, curves), on="key")
     runs["group"] = _numbered(runs, by)
     replicate = _numbered(runs, [name for name in REPLICATES if name in runs])
     first = runs.drop_duplicates("group").reset_index(drop=True)
@@ -122,7 +124,7 @@ def compare(runs: pd.DataFrame, curves: pd.DataFrame, *, by: Sequence[str] | Non
     metric, test, validation = _metrics(groups["context"].to_numpy(), scores, matrix(diverged) == 1)
     groups["metric"] = metric
     groups["test"], low, high = intervals(test)
-    least, most = np.transpose([METRICS[name] for name in metric])
+    least, most = np.transpose([RANGES[name] for name in metric])
     groups["test_low"], groups["test_high"] = low.clip(least, most), high.clip(least, most)
     groups["median"] = pd.DataFrame(test).median(axis=1)
     groups["validation"] = mean(validation)
@@ -136,15 +138,27 @@ def compare(runs: pd.DataFrame, curves: pd.DataFrame, *, by: Sequence[str] | Non
         groups[name] = np.exp(mean(log(matrix(runs[name]))))
     for name in ("growth", "growth_predicted"):
         groups[name] = np.exp(2 * mean(matrix(runs[f"log_{name}"] / (runs["hidden"] - 1))))
-    members = dict(iter(runs[~failed].groupby("group")))
-    groups["predicted_fate"] = [theory_text(members[i]) if i in members else "unknown" for i in groups.index]
-    groups["fate"] = [fate_text(members[index]) if index in members else "failed" for index in groups.index]
+    by_group = dict(iter(runs[~failed].groupby("group")))
+    members = [by_group.get(group, runs.iloc[:0]) for group in groups.index]
+    for prefix, signal in (("", measured_signal), ("predicted_", predicted_signal)):
+        found = [signal(table) for table in members]
+        groups[f"{prefix}signal"] = [stability.label for stability in found]
+        groups[f"{prefix}signal_factor"] = [stability.factor for stability in found]
+    groups["dead"] = [int((table["rms"] == 0).sum()) for table in members]
+    groups["equal_units"] = [_equal_units(table) for table in members]
+    steps_lost = [table["diverged_at_step"].astype(float) for table in members]
+    groups["diverged_from"] = [lost.min() for lost in steps_lost]
+    groups["diverged_to"] = [lost.max() for lost in steps_lost]
     oriented = test * np.where(metric == "test_loss", -1.0, 1.0)[:, None]
     pairs = _pairs(groups, oriented, groups["validation"].to_numpy(), steps)
     groups["verdict"] = _verdicts(groups, pairs)
     groups["place"] = _places(groups, mean(oriented))
     means = pd.DataFrame({name: mean(matrix(runs[name])) for name in summary})
     return Comparison(tuple(by), tuple(context), threshold, runs, groups.join(means), pairs)
+
+
+def _equal_units(runs: pd.DataFrame) -> bool:
+    return "distinct_units" in runs and len(runs) > 0 and bool((runs["distinct_units"] == 1).all())
 
 
 def _columns(runs: pd.DataFrame) -> tuple[list[str], list[str]]:
@@ -156,7 +170,7 @@ def _columns(runs: pd.DataFrame) -> tuple[list[str], list[str]]:
     before = names[: names.index("fate")]
     known = {name.partition(".")[0] for name in before}
     described = before + [name for name in names[len(before) :] if name.partition(".")[0] in known]
-    results = {"key", "name", "network", "fate", "diverged_at_step", "start_time", "end_time", "error", *WORDS}
+    results = {"key", "name", "network", "fate", "diverged_at_step", "start_time", "end_time", "error", *LABELS}
     summary = [name for name in names if name not in results and name not in described]
     return [name for name in described if name not in results], summary
 
@@ -187,12 +201,12 @@ def _metrics(contexts: Array, scores: Mapping[str, Array], diverged: Array) -> t
     test, validation = np.full(diverged.shape, math.nan), np.full(diverged.shape, math.nan)
     for context in np.unique(contexts):
         rows = contexts == context
-        known = [name for name in METRICS if name in scores and not np.isnan(scores[name][rows]).all()]
+        known = [name for name in RANGES if name in scores and not np.isnan(scores[name][rows]).all()]
         if known:
             name, sign = known[0], -1 if known[0] == "test_loss" else 1
             metric[rows], test[rows] = name, scores[name][rows]
-            own = sign * scores.get(name.replace("test", "validation"), np.full_like(test, math.nan))
-            validation[rows] = np.where(diverged, 0.0 if name == "test_accuracy" else -math.inf, own)[rows]
+            score = sign * scores.get(name.replace("test", "validation"), np.full_like(test, math.nan))
+            validation[rows] = np.where(diverged, 0.0 if name == "test_accuracy" else -math.inf, score)[rows]
     return metric, test, validation
 
 
@@ -218,7 +232,7 @@ def _pairs(groups: pd.DataFrame, test: Array, validation: Array, steps: Array) -
 
 
 def _verdicts(groups: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
-    """By group: best, tied, worse, better, diverged (runs of it did, none of the best's), or nothing to rank it by."""
+    """Return each group's verdict; diverged: of runs that did where none of the best did; empty without ranking."""
     verdicts = [""] * len(groups)
     seeds, diverged = groups["seeds"].to_numpy(), groups["diverged"].to_numpy()
     for pair in pairs.to_dict("records"):
@@ -227,15 +241,15 @@ def _verdicts(groups: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
             verdicts[group] = "diverged"
         elif pair["pairs"] > 1:
             sign = "better" if pair["difference"] > 0 else "worse"
-            verdicts[group] = sign if pair["p"] < SIGNIFICANCE else "tied"
+            verdicts[group] = sign if pair["p"] < SIGNIFICANCE else NOT_DISTINGUISHED
         if verdicts[group]:
             verdicts[best] = "best"
     return verdicts
 
 
 def _places(groups: pd.DataFrame, test: Array) -> Array:
-    """Order of the groups (n,), from 0: contexts as they came, in each what ties with the best first, by steps."""
-    rank = groups["verdict"].map({"better": 0, "best": 1, "tied": 1, "worse": 2, "diverged": 3, "": 4})
+    """Order of the groups (n,), from 0: contexts as they came, in each what leads first, by steps."""
+    rank = groups["verdict"].map({"better": 0, "best": 1, NOT_DISTINGUISHED: 1, "worse": 2, "diverged": 3, "": 4})
     keys = pd.DataFrame({"context": groups["context"], "rank": rank, "index": groups.index})
     keys["first"] = np.where(rank == 1, groups["steps"], np.where(rank == 4, 0.0, -test))
     return np.argsort(keys.sort_values(["context", "rank", "first", "index"]).index.to_numpy())

@@ -1,4 +1,4 @@
-"""Has anything changed between two recordings of the same trials: bit for bit, and if it has, what and how much."""
+"""Differences between two recordings of the same trials, bit for bit: which numbers, and by how much."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 from runner.analysis.comparison import WITHOUT_EFFECT
 from weightinit.arrays import Array
 
-# What is no result of a run: when it ran, what it is called.
+# Columns that are no result of a run: its time and its name.
 _OF_THE_OCCASION = ("key", "name", "start_time", "end_time", "trial")
 _BEFORE = ("init_", "predicted_")
 
@@ -41,7 +41,7 @@ class Changes:
 
 
 def changes(now: tuple[pd.DataFrame, pd.DataFrame], then: tuple[pd.DataFrame, pd.DataFrame]) -> Changes:
-    """What differs between the tables ``(runs, curves)`` of two recordings.
+    """Return the differences between the tables ``(runs, curves)`` of two recordings.
 
     Raises ValueError where they have no trial in common.
     """
@@ -53,23 +53,23 @@ def changes(now: tuple[pd.DataFrame, pd.DataFrame], then: tuple[pd.DataFrame, pd
             "Pass against=... with an earlier run of the same command."
         )
     by_key = sum(runs[0]["key"][i] == runs[1]["key"][j] for i, j in matched)
-    mine, theirs = (dict(zip(side, range(len(side)), strict=True)) for side in zip(*matched, strict=True))
+    rows_now, rows_then = (dict(zip(side, range(len(side)), strict=True)) for side in zip(*matched, strict=True))
     sides = []
-    for (_, curves), frame, places in zip((now, then), runs, (mine, theirs), strict=True):
+    for (_, curves), frame, places in zip((now, then), runs, (rows_now, rows_then), strict=True):
         trial = {frame["key"][row]: place for row, place in places.items()}
         sides.append(pd.concat([_summaries(frame, places), _points(curves, trial)], ignore_index=True))
     where = ["trial", "quantity", "step", "layer"]
     both = sides[0].merge(sides[1], on=where, how="outer", suffixes=("_now", "_then"), indicator="side")
-    one, other = both["value_now"].to_numpy(np.float64), both["value_then"].to_numpy(np.float64)
+    value, earlier = both["value_now"].to_numpy(np.float64), both["value_then"].to_numpy(np.float64)
     alone = (both["side"] != "both").to_numpy()
-    unequal = alone | ~_same_bits(one, other)
-    both = both.assign(difference=_relative(one, other, alone))[unequal]
+    unequal = alone | ~_same_bits(value, earlier)
+    both = both.assign(difference=_relative_change(value, earlier, alone))[unequal]
     names = [str(runs[0]["name"][i]) for i, _ in matched]
     return Changes(
         by_key=by_key,
         by_config=len(matched) - by_key,
-        lost=tuple(runs[1]["name"][j] for j in range(len(runs[1])) if j not in theirs),
-        new=tuple(runs[0]["name"][i] for i in range(len(runs[0])) if i not in mine),
+        lost=tuple(runs[1]["name"][j] for j in range(len(runs[1])) if j not in rows_then),
+        new=tuple(runs[0]["name"][i] for i in range(len(runs[0])) if i not in rows_now),
         changed=tuple(names[place] for place in sorted(both["trial"].unique())),
         quantities=_quantities(both, names),
     )
@@ -92,11 +92,11 @@ def _matched(now: pd.DataFrame, then: pd.DataFrame) -> list[tuple[int, int]]:
     found: dict[Hashable, list[int]] = {}
     for row, config in configs[1].items():
         found.setdefault(config, []).append(row)
-    mine = list(configs[0].values())
+    configs_now = list(configs[0].values())
     matched += [
         (row, found[config][0])
         for row, config in configs[0].items()
-        if len(found.get(config, ())) == 1 and mine.count(config) == 1
+        if len(found.get(config, ())) == 1 and configs_now.count(config) == 1
     ]
     return sorted(matched)
 
@@ -114,7 +114,7 @@ def _plain(value: object) -> str:
 
 
 def _summaries(runs: pd.DataFrame, places: dict[int, int]) -> pd.DataFrame:
-    """What became of each run as rows of curves; a text counts by its hash."""
+    """Return fate and summary of each run as rows of curves; texts do not count."""
     names = [str(name) for name in runs]
     results = [name for name in names[names.index("fate") :] if name not in (*_OF_THE_OCCASION, "error")]
     table = runs.loc[list(places), results].assign(trial=list(places.values()))
@@ -125,36 +125,36 @@ def _summaries(runs: pd.DataFrame, places: dict[int, int]) -> pd.DataFrame:
 
 
 def _points(curves: pd.DataFrame, trial: dict[str, int]) -> pd.DataFrame:
-    own = curves[curves["key"].isin(list(trial))]
-    own = own.assign(
-        trial=own["key"].astype(str).map(trial), quantity=own["quantity"].astype(str), layer=own["layer"].astype(str)
-    )
-    return own.drop_duplicates(["trial", "quantity", "step", "layer"])[["trial", "quantity", "step", "layer", "value"]]
+    points = curves[curves["key"].isin(list(trial))].astype(dict.fromkeys(("key", "quantity", "layer"), str))
+    points = points.assign(trial=points["key"].map(trial))
+    return points.drop_duplicates(["trial", "quantity", "step", "layer"])[
+        ["trial", "quantity", "step", "layer", "value"]
+    ]
 
 
-def _same_bits(one: Array, other: Array) -> Array:
-    """Whether numbers are equal to the last bit, zeros with their signs; one NaN is like another."""
-    equal: Array = (one.view(np.int64) == other.view(np.int64)) | (np.isnan(one) & np.isnan(other))
+def _same_bits(now: Array, then: Array) -> Array:
+    """Return whether numbers are equal to the last bit, zeros with their signs; all NaN are equal."""
+    equal: Array = (now.view(np.int64) == then.view(np.int64)) | (np.isnan(now) & np.isnan(then))
     return equal
 
 
-def _relative(one: Array, other: Array, alone: Array) -> Array:
+def _relative_change(now: Array, then: Array, alone: Array) -> Array:
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        change: Array = np.abs(one - other) / np.abs(other)
+        change: Array = np.abs(now - then) / np.abs(then)
     return np.where(
-        alone | ~np.isfinite(one) | ~np.isfinite(other) | np.isnan(change), np.where(one == other, 0.0, np.inf), change
+        alone | ~np.isfinite(now) | ~np.isfinite(then) | np.isnan(change), np.where(now == then, 0.0, np.inf), change
     )
 
 
 def _quantities(both: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-    """One row a quantity, those of initialization first."""
+    """Return one row a quantity, those of initialization first."""
     rows = []
-    for quantity, own in both.groupby("quantity"):
-        first = own.sort_values(["step", "layer"]).iloc[0]
-        largest = own.iloc[int(own["difference"].argmax())]
+    for quantity, points in both.groupby("quantity"):
+        first = points.sort_values(["step", "layer"]).iloc[0]
+        largest = points.iloc[int(points["difference"].argmax())]
         rows.append(
             {
-                "quantity": quantity, "trials": own["trial"].nunique(), "step": int(first["step"]),
+                "quantity": quantity, "trials": points["trial"].nunique(), "step": int(first["step"]),
                 "layer": first["layer"], "difference": float(largest["difference"]), "trial": names[largest["trial"]],
             }
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What became of a run: read off its initial state, and said in a few words."""
+"""Signals of recorded runs at initialization: how far they reach, as measured and by theory."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ import numpy as np
 import pandas as pd
 
 from runner.analysis.intervals import log
-from runner.training.initial_state import signal_fate
+from weightinit.meanfield import Stability, signal_stability
+
+UNKNOWN = Stability("unknown", math.nan)
 
 
 def initial_state(curves: pd.DataFrame) -> pd.DataFrame:
-    """By run's key, from the probe of the initial state and from theory: what is said of signal and gradient.
+    """Return signal and gradient by run's key, from the probe of the initial state and from theory.
 
     ``log_growth``: of the rms, from the first hidden layer to the last, and ``scatter``, its standard deviation over
     networks; ``log_gradient``: growth of the gradient from the last hidden layer back to the first; of both what is
-    ``_predicted``; ``kept``: share of the mean square that the activation lets pass; ``geometric``: in theory, every
-    layer does the same to it.
+    ``_predicted``; ``kept``: share of the mean square that the activation lets pass; ``geometric``: whether theory has
+    the same factor for every layer.
     """
     names = {
         "rms": "init_activation_rms",
@@ -55,40 +57,30 @@ def initial_state(curves: pd.DataFrame) -> pd.DataFrame:
     return state
 
 
-def fate_text(runs: pd.DataFrame) -> str:
-    """What became of a group's runs, or of the signal in their initial state, in a few words."""
-    diverged = runs["diverged_at_step"].dropna()
-    if len(diverged) == len(runs):
-        at = sorted({int(diverged.min()), int(diverged.max())})
-        return f"diverged {'at' if len(at) == 1 else 'by'} step {at[-1]}"
-    if len(diverged):
-        return f"{len(diverged)} of {len(runs)} diverged"
-    if "distinct_units" in runs and (runs["distinct_units"] == 1).all():
-        return "all units equal"
-    return signal_text(runs)
+def measured_signal(runs: pd.DataFrame) -> Stability:
+    """Return what becomes of the activations' mean square at initialization, over runs that did not fail.
 
-
-def signal_text(runs: pd.DataFrame) -> str:
-    """What becomes of the activations' mean square from the first hidden layer to the last, at initialization."""
-    dead = int((runs["rms"] == 0).sum())
-    if dead:
-        return "vanishes" if dead == len(runs) else f"{dead} of {len(runs)} born dead"
+    ``unknown`` without hidden layers. It vanishes where any network's last layer is zero.
+    """
+    if (runs["rms"] == 0).any():
+        return Stability("vanishes", 0.0)
     if np.isinf(runs["rms"]).any():
-        return "explodes"
+        return Stability("explodes", math.inf)
     runs = runs[runs["log_growth"].notna()]
     if runs.empty:
-        return "–"
+        return UNKNOWN
     scatter = runs["scatter"].mean()
     if math.isnan(scatter):
         scatter = runs["log_growth"].std() if len(runs) > 1 else 0.0
     growth, gradient = runs["log_growth"].mean(), runs["log_gradient"].mean()
-    return signal_fate(runs["rms"].max(), growth, runs["hidden"].max() - 1, gradient, scatter, len(runs))
+    rms, layers = runs["rms"].max(), int(runs["hidden"].max()) - 1
+    return signal_stability(rms, growth, gradient, layers, scatter=scatter, networks=len(runs))
 
 
-def theory_text(runs: pd.DataFrame) -> str:
-    """The same by theory; ``unknown`` where it says nothing of one of the runs."""
+def predicted_signal(runs: pd.DataFrame) -> Stability:
+    """Return the same by theory; ``unknown`` where theory has no number for one of the runs."""
     if runs["hidden"].isna().all():
-        return "–"
+        return UNKNOWN
     names = ["rms_predicted", "log_growth_predicted", "log_gradient_predicted"]
     rms, growth, gradient = runs[names].to_numpy(np.float64).mean(axis=0)
-    return signal_fate(rms, growth, runs["hidden"].max() - 1, gradient)
+    return signal_stability(rms, growth, gradient, int(runs["hidden"].max()) - 1)

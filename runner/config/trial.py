@@ -6,7 +6,7 @@ Configuration objects stop here.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ class Trial:
         shared["training"] = {key: value for key, value in shared["training"].items() if key not in ("seed", "epochs")}
         shared["training"] |= {name: getattr(self.plan, name) for name in ("steps", "measure_every", "save")}
         kind = f"{type(self.optimizer).__module__}.{type(self.optimizer).__qualname__}"
-        return canonical([shared, kind, self.optimizer.signature, self.dataset.digest])
+        return canonical([shared, kind, asdict(self.optimizer.signature), self.dataset.digest])
 
     @property
     def tracking(self) -> Tracking:

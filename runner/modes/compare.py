@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from runner.analysis import best_rates, comparison
@@ -13,7 +12,7 @@ from runner.records import Tracking
 from runner.report import figures, page, terminal
 from runner.report.diff import changes_lines
 from runner.report.ranking import FORMATS
-from runner.text import PAGE
+from runner.text import PAGE, relative
 from runner.tracking import files, recorded
 
 PICTURES = ("png", "svg", "pdf")
@@ -70,8 +69,8 @@ def review(config: Any, tracking: Tracking) -> int:
     tables = runs, curves = recorded.joined(sweeps)
     if other is not None:
         found = changes(tables, recorded.joined(other))
-        names = " and ".join(_shown(one.directory) for one in sweeps)
-        print("\n".join([f"{names} against {_shown(other[0].directory)}", *changes_lines(found)]))
+        names = " and ".join(str(relative(one.directory)) for one in sweeps)
+        print("\n".join([f"{names} against {relative(other[0].directory)}", *changes_lines(found)]))
         return 0 if found.same else CHANGED
     directory = recorded.beside(sweeps, tracking.outputs)
     files.check_writable(directory)
@@ -88,7 +87,7 @@ def review(config: Any, tracking: Tracking) -> int:
         settings = _settings(runs)
         color = sys.stdout.isatty()
         tuned = best_rates.tuned(compared, runs, curves)
-        print(terminal.sweep_text(compared, tuned=tuned, report=settings, directory=_relative(directory), color=color))
+        print(terminal.sweep_text(compared, tuned=tuned, report=settings, directory=relative(directory), color=color))
     else:
         ending, write = FORMATS[asked.format]
         text = write(compared)
@@ -103,11 +102,3 @@ def _settings(runs: Any) -> dict[str, Any]:
         name: runs[f"report.{name}"].dropna().unique() for name in ("title", "question") if f"report.{name}" in runs
     }
     return {name: str(values[0]) for name, values in found.items() if len(values) == 1}
-
-
-def _relative(path: Path) -> Path:
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def _shown(path: Path) -> str:
-    return str(_relative(path))

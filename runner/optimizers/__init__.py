@@ -1,5 +1,6 @@
-"""Optimizers: the hyperparameters of one run, and the update of a stack."""
+"""Optimizers: hyperparameters and rule of a run, and the updater of a stack."""
 
-from runner.optimizers.rules import SGD, Adam, AdamW, Block, Optimizer, Updater
+from runner.optimizers.rules import SGD, Adam, AdamW, Block, Optimizer
+from runner.optimizers.updater import Updater
 
 __all__ = ["SGD", "Adam", "AdamW", "Block", "Optimizer", "Updater"]

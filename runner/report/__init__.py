@@ -1,1 +1,1 @@
-"""Reports: everything that a person reads."""
+"""Reports: tables, figures, pages and sentences for people."""

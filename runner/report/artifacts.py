@@ -1,4 +1,4 @@
-"""What a command leaves for people beside its tables: figures, and a sweep's page."""
+"""Figures of a command, and a sweep's page, drawn beside its tables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from runner.tracking import files, sessions
 
 
 def draw(session: Session, runs: pd.DataFrame, curves: pd.DataFrame) -> Mapping[str, Path]:
-    """Draws what the command showed, and a sweep's page beside its tables; paths of the figures by file name."""
+    """Draw a command's figures, and a sweep's page; return the paths of the figures by file name."""
     arrays = partial(files.arrays, session.directory)
     if session.multirun:
         state = sessions.read(session.directory)

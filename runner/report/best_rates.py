@@ -1,4 +1,4 @@
-"""Each scheme at the learning rate that serves it best, beside one rate that all share, as people read it."""
+"""Tables of the groups at their best learning rates, beside one rate that all share."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from runner.text import Column, setting, short, table
 
 
 def tuned_columns(tuned: Tuned) -> list[Column]:
-    """Columns of a table of the groups, in their order: at their own best learning rate, and at the common one."""
-    own, common = tuned.own.groups.sort_values("place"), tuned.common.groups
-    columns = [Column(short(name), [setting(value) or "–" for value in own[name]], left=True) for name in tuned.own.by]
-    metric = " / ".join(HEADERS[name] for name in own["metric"].unique())
-    beside = own[list(tuned.own.by)].merge(common, on=list(tuned.own.by), how="left")
-    for which, groups in (("own best", own), ("common", beside)):
+    """Return columns of the groups in their order: at each one's best learning rate, and at the common one."""
+    best, common = tuned.best.groups.sort_values("place"), tuned.common.groups
+    columns = [
+        Column(short(name), [setting(value) or "–" for value in best[name]], left=True) for name in tuned.best.by
+    ]
+    metric = " / ".join(HEADERS[name] for name in best["metric"].unique())
+    shared = best[list(tuned.best.by)].merge(common, on=list(tuned.best.by), how="left")
+    for which, groups in (("best", best), ("common", shared)):
         rows = groups.to_dict("records")
         columns += [
             Column(f"{which}\nlearning rate", [setting(row[RATE]) or "–" for row in rows]),
@@ -21,12 +23,12 @@ def tuned_columns(tuned: Tuned) -> list[Column]:
                 f"at it\n{metric}",
                 [interval(row["test"], row["test_low"], row["test_high"], row["metric"]) for row in rows],
             ),
-            Column(f"steps to\n{threshold_text(tuned.own)}", [steps_text(row) for row in rows]),
+            Column(f"steps to\n{threshold_text(tuned.best)}", [steps_text(row) for row in rows]),
         ]
     return columns
 
 
 def tuned_lines(tuned: Tuned) -> list[str]:
-    """What the terminal says of the groups at their own best learning rates."""
-    lines = ["each at its own best learning rate, chosen on validation data, beside one that all share"]
-    return [*lines, *table(tuned_columns(tuned), broken=True), "", *verdict_lines(tuned.own)]
+    """Return lines on the groups at their best learning rates."""
+    lines = ["each at its best learning rate on validation data, beside one rate that all share"]
+    return [*lines, *table(tuned_columns(tuned), broken=True), "", *verdict_lines(tuned.best)]

@@ -1,4 +1,4 @@
-"""What has changed between two recordings of the same trials, as people read it."""
+"""Text on the differences between two recordings of the same trials."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ SHOWN = 30
 
 
 def changes_lines(found: Changes) -> list[str]:
-    """What a person is told of changes."""
+    """Return lines on the differences."""
     total = found.by_key + found.by_config
     how = f" ({found.by_config} by configuration, their keys differ)" if found.by_config else ""
     lines = [f"{_counted(total)} in both{how}"]
-    for names, side in ((found.lost, "in the other alone"), (found.new, "in this one alone")):
+    for names, side in ((found.lost, "in the other only"), (found.new, "in this one only")):
         if names:
             more = f" and {len(names) - 5} more" if len(names) > 5 else ""
             lines.append(f"{_counted(len(names))} {side}: {', '.join(names[:5])}{more}")

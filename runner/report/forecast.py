@@ -1,4 +1,4 @@
-"""What the terminal says of forecasts: one in words that a newcomer understands, several in a table."""
+"""Forecasts on the terminal: one in words that a newcomer understands, several in a table."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import math
 import textwrap
 from collections.abc import Sequence
 
+from runner.report.signals import signal_words
 from runner.text import Column, number, setting, table
-from runner.training.initial_state import EACH, signal_fate
-from weightinit.forecasting import STABLE, Forecast, Growth
+from weightinit.forecasting import Forecast, Growth
 from weightinit.meanfield import DepthScales, critical_point
 
 WIDTH = 100
 
 
 def run_text(forecast: Forecast) -> str:
-    """The forecast of one network, in words that a newcomer understands."""
+    """Return the forecast of one network in words."""
     if not forecast.layers:
         return f"{_title(forecast)}\nno hidden layers: nothing to forecast"
-    if forecast.signal.fate == "unknown":
+    if forecast.stability.label == "unknown":
         return f"{_title(forecast)}\nno theory covers this scheme: it depends on data, or its weights have a mean"
     lines = [_title(forecast), *_growth_lines(forecast)]
     if forecast.scales is not None:
@@ -29,26 +29,28 @@ def run_text(forecast: Forecast) -> str:
 
 
 def sweep_text(forecasts: Sequence[Forecast]) -> str:
-    """One table of several forecasts: a row each."""
+    """Return a table of several forecasts, a row each."""
     groups = ("scheme", "activation", "data", "architecture")
     varying = [name for name in groups if len({forecast.names[name] for forecast in forecasts}) > 1] or ["scheme"]
     columns = [Column(name, [forecast.names[name] for forecast in forecasts], left=True) for name in varying]
     columns.append(Column("network", [forecast.shape for forecast in forecasts], left=True))
     for header, values in (
-        ("forward\na layer", [forecast.signal.step for forecast in forecasts]),
-        ("rms last\n/ first", [math.sqrt(forecast.signal.whole) for forecast in forecasts]),
-        ("backward\na layer", [forecast.gradient.step for forecast in forecasts]),
-        ("gradient\nfirst/last", [math.sqrt(forecast.gradient.whole) for forecast in forecasts]),
+        ("forward\na layer", [forecast.signal.per_layer for forecast in forecasts]),
+        ("rms last\n/ first", [math.sqrt(forecast.signal.total) for forecast in forecasts]),
+        ("backward\na layer", [forecast.gradient.per_layer for forecast in forecasts]),
+        ("gradient\nfirst/last", [math.sqrt(forecast.gradient.total) for forecast in forecasts]),
         ("sigma_w2", [forecast.sigma_w2 for forecast in forecasts]),
         ("critical", [_critical_w2(forecast) for forecast in forecasts]),
         ("trainable\ndepth", [_trainable(forecast) for forecast in forecasts]),
     ):
         columns.append(Column(header, [_cell(value) for value in values]))
-    columns.append(Column("fate", [_fate(forecast) for forecast in forecasts], left=True))
+    columns.append(
+        Column("signal", [signal_words(forecast.stability, brief=True) for forecast in forecasts], left=True)
+    )
     notes = [
-        "forward, backward: factor of the mean square from layer to layer; critical: the sigma_w2 = fan_in Var[w] that",
-        "this activation needs at this sigma_b2; trainable depth: about 6 xi_c layers (Schoenholz et al. 2017);",
-        "fate: of the activations' mean square from layer to layer, or of the gradient where that is stable",
+        "forward, backward: factor of the mean square per layer; critical: the sigma_w2 = fan_in Var[w] at which this",
+        "activation is critical for this sigma_b2; trainable depth: about 6 xi_c layers (Schoenholz et al. 2017);",
+        "signal: change of the activations' mean square per layer, or of the gradient where it is lost",
     ]
     return "\n".join([*table(columns, broken=True), *notes])
 
@@ -61,27 +63,28 @@ def _title(forecast: Forecast) -> str:
 def _growth_lines(forecast: Forecast) -> list[str]:
     if forecast.depth == 1:
         return [
-            f"forward    the mean square of the hidden layer's activations is {_power(forecast.left)} times the input's"
+            "forward    the mean square of the hidden layer's activations is "
+            f"{_power(forecast.transmitted)} times the input's"
         ]
     return [
         f"forward    {_step(forecast.signal)} the mean square of activations: the last of {forecast.depth} hidden "
-        f"layers has {_power(forecast.left)} times the input's",
+        f"layers has {_power(forecast.transmitted)} times the input's",
         f"backward   {_step(forecast.gradient)} the mean square of gradients on their way back: the first hidden layer "
-        f"gets {_power(forecast.gradient.whole)} times the last one's",
+        f"gets {_power(forecast.gradient.total)} times the last one's",
     ]
 
 
 def _step(growth: Growth) -> str:
-    """What a layer does, as a verb."""
-    start = "each layer" if growth.level else "on average, a layer"
+    """Return the change at a layer as a subject and a verb."""
+    start = "each layer" if growth.uniform else "on average, a layer"
     for factor, verb in ((1.0, "keeps"), (0.5, "halves"), (2.0, "doubles")):
-        if abs(growth.step / factor - 1) < 1e-3:
+        if abs(growth.per_layer / factor - 1) < 1e-3:
             return f"{start} {verb}"
-    return f"{start} multiplies by {number(growth.step, 5)}"
+    return f"{start} multiplies by {number(growth.per_layer, 5)}"
 
 
 def _power(value: float) -> str:
-    """A share, and as which power of 2, where it is far from 1."""
+    """Return a share, also as a power of 2 where it is far from 1."""
     power = math.log2(value) if value > 0 else 0.0
     near = "= " if abs(power - round(power)) < 1e-3 else "about "
     return number(value) + (f" ({near}2^{power:.0f})" if abs(power) >= 10 else "")
@@ -91,17 +94,17 @@ def _scale_lines(forecast: Forecast, scales: DepthScales) -> list[str]:
     rate = abs(math.log(scales.chi)) if scales.chi > 0 else math.inf
     reach = f", by a factor e in {number(1 / rate)} layers" if 0 < rate < math.inf else ""
     phase = {
-        "ordered": f"ordered: inputs grow alike with depth, and gradients vanish{reach}",
+        "ordered": f"ordered: inputs become alike with depth, and gradients vanish{reach}",
         "critical": "critical, between order and chaos: signals and gradients reach farthest",
-        "chaotic": f"chaotic: inputs that are alike part with depth, and gradients explode{reach}",
+        "chaotic": f"chaotic: similar inputs separate with depth, and gradients explode{reach}",
     }[scales.phase]
     settles = "grow without bound" if math.isinf(scales.q) else f"settle at second moment {number(scales.q)}"
     if math.isinf(scales.xi_c):
-        trainable = "any depth can be trained: what tells inputs apart fades like a power of depth at most"
+        trainable = "any depth can be trained: differences between inputs fade no faster than a power of depth"
     else:
         trainable = (
-            f"about {number(scales.trainable_depth)} layers can be trained: 6 xi_c, where xi_c = {number(scales.xi_c)} "
-            "layers carry what tells inputs apart"
+            f"about {number(scales.trainable_depth)} layers can be trained: 6 xi_c, where differences between inputs "
+            f"change by a factor e in xi_c = {number(scales.xi_c)} layers"
         )
     return [
         f"phase      {phase} (chi {number(scales.chi, 5)}); sigma_w2 {number(forecast.sigma_w2, 5)}, "
@@ -113,7 +116,7 @@ def _scale_lines(forecast: Forecast, scales: DepthScales) -> list[str]:
 
 
 def _critical_lines(forecast: Forecast) -> list[str]:
-    """What would be critical for this activation, and how that is typed."""
+    """Return the critical point of this activation, and the overrides that choose it."""
     phi, sigma_b2 = forecast.activation, forecast.sigma_b2
     if phi is None or math.isnan(forecast.sigma_w2):
         return []
@@ -125,33 +128,32 @@ def _critical_lines(forecast: Forecast) -> list[str]:
         return [f"critical   for {phi.name}: {here}: scheme=critical scheme.sigma_b2={sigma_b2:.6g}"]
     point = critical_point(phi)
     if point is None:
-        return [f"critical   {phi.name} has no critical point that signals would stay at"]
-    there = f"sigma_w2 = {point.sigma_w2:.6g}, sigma_b2 = {point.sigma_b2:.6g}"
-    return [f"critical   for {phi.name} with other biases only: {there}: scheme=critical"]
+        return [f"critical   {phi.name} has no critical point at which signals stay"]
+    elsewhere = f"sigma_w2 = {point.sigma_w2:.6g}, sigma_b2 = {point.sigma_b2:.6g}"
+    return [f"critical   for {phi.name} with other biases only: {elsewhere}: scheme=critical"]
 
 
 def _advice(forecast: Forecast) -> list[str]:
-    """What to do, in a few sentences."""
-    trainable, depth = _trainable(forecast), forecast.depth
-    if forecast.fate == "stable":
+    """Return what to do, in a few sentences."""
+    trainable, depth, label = _trainable(forecast), forecast.depth, forecast.stability.label
+    if label == "stable":
         if math.isnan(trainable) or depth <= trainable:
-            return [f"Keep it: the rms of signal and gradient stays within a factor of {STABLE:g} over this depth."]
-        return [f"It may train, yet only about {_cell(trainable)} layers tell inputs apart, and it has {depth}."]
-    what, _, fate = forecast.fate.rpartition(" ")
-    said = f"Don't train it so: the {what or 'signal'} {fate} over {depth} layers."
-    if forecast.better is None:
-        return [said, "Nor are critical and autoinit stable here: add normalization, or take another activation."]
-    return [said, f"Stable is {forecast.better}"]
-
-
-def _fate(forecast: Forecast) -> str:
-    """In the words of a sweep's column of theory."""
-    if math.isnan(forecast.left):
-        return "unknown"
-    growth, back = (
-        math.log(one.whole) / 2 if one.whole > 0 else math.nan for one in (forecast.signal, forecast.gradient)
-    )
-    return signal_fate(math.sqrt(forecast.left), growth, forecast.depth - 1, back).replace(EACH, "")
+            return ["Keep it: signal and gradient are stable over this depth."]
+        return [f"May train: signal and gradient are stable, but inputs stay distinct for about {_cell(trainable)} of "
+                f"{depth} layers only."]  # fmt: skip
+    better = forecast.better
+    if forecast.stability.trainable:
+        advice = [f"May train, but more slowly: the signal {label} over {depth} layers."]
+    else:
+        lost = label if label.startswith("gradient") else f"signal {label}"
+        advice = [f"Not trainable as configured: the {lost} over {depth} layers."]
+    if better is None and forecast.stability.trainable:
+        return [*advice, "`critical` and `autoinit` are not stable either."]
+    if better is None:
+        return [*advice, "`critical` and `autoinit` do not help either: add normalization or use another activation."]
+    if better.stability.label == "stable":
+        return [*advice, f"A stable scheme is {better.overrides}"]
+    return [*advice, f"No scheme is stable here; with {better.overrides} the signal only {better.stability.label}"]
 
 
 def _critical_w2(forecast: Forecast) -> float:
@@ -163,5 +165,5 @@ def _trainable(forecast: Forecast) -> float:
 
 
 def _cell(value: float) -> str:
-    """A number for a table: infinity where a scale has no end."""
+    """Return a number for a table; ``any`` for an infinite depth."""
     return "any" if math.isinf(value) else number(value)

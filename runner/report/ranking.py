@@ -1,16 +1,22 @@
-"""The groups of a comparison, best first, as a table for a page, a paper or a program."""
+"""Ranking of a comparison's groups, best first: a table for a page, a paper or a program."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from runner.analysis.comparison import Comparison
-from runner.report.sentences import HEADERS, interval, score, steps_text, threshold_text
+from runner.analysis.comparison import NOT_DISTINGUISHED, Comparison
+from runner.report.sentences import (
+    HEADERS,
+    interval,
+    score,
+    steps_text,
+    threshold_text,
+)
+from runner.report.signals import rms_words, signal_header, signal_or_fate
 from runner.text import Column, number, setting, short
 
 MARKDOWN = re.compile(r"([|\\`*_<>\[\]])")
@@ -27,13 +33,13 @@ LATEX = {
 
 
 def ranked(comparison: Comparison) -> pd.DataFrame:
-    """One row a group in the order of the places: the numbers of ``groups``, and what ``pairs`` says of each."""
+    """Return one row a group in the order of the places: the columns of ``groups``, and of ``pairs``."""
     pairs = comparison.pairs.drop(columns="best").set_index("group")
     return comparison.groups.join(pairs).sort_values("place")
 
 
 def ranking(comparison: Comparison) -> list[Column]:
-    """The ranking as people read it: names, score with interval, median, steps, initial signal, fate, verdict."""
+    """Return the ranking for people: names, score with interval, median, steps, verdict, signal at initialization."""
     rows = ranked(comparison).to_dict("records")
     names = [
         Column(short(name), [setting(row[name]) or "–" for row in rows], left=True)
@@ -51,14 +57,14 @@ def ranking(comparison: Comparison) -> list[Column]:
         Column("against the best [95%]", [_difference(row) for row in rows]),
         Column("p (Holm)", [number(row["p"], 2) for row in rows]),
         Column("verdict", [row["verdict"] or "–" for row in rows], left=True),
-        Column("rms, last layer (theory)", [_rms(row) for row in rows]),
-        Column("fate", [row["fate"] for row in rows], left=True),
+        Column("rms, last layer (theory)", [rms_words(row) for row in rows]),
+        Column(signal_header(comparison.groups), [signal_or_fate(row) for row in rows], left=True),
     ]
     return [column for column in columns if column in names or set(column.cells) != {"–"}]
 
 
 def _difference(row: Mapping[Any, Any]) -> str:
-    if row["verdict"] not in ("better", "tied", "worse"):
+    if row["verdict"] not in ("better", NOT_DISTINGUISHED, "worse"):
         return "–"
     signed = (
         f"{'+' if row['difference'] > 0 else ''}{interval(row['difference'], row['low'], row['high'], row['metric'])}"
@@ -66,18 +72,13 @@ def _difference(row: Mapping[Any, Any]) -> str:
     return signed.replace("-", "−")
 
 
-def _rms(row: Mapping[Any, Any]) -> str:
-    theory = "" if math.isnan(row["rms_predicted"]) else f" ({number(row['rms_predicted'])})"
-    return number(row["rms"]) + theory
-
-
 def csv(comparison: Comparison) -> str:
-    """The ranking as numbers in full, for programs."""
+    """Return the ranking with its numbers in full, for programs."""
     return ranked(comparison).to_csv(index=False)
 
 
 def markdown(comparison: Comparison) -> str:
-    """The ranking as a table of GitHub's Markdown."""
+    """Return the ranking as a table of GitHub's Markdown."""
     columns = ranking(comparison)
     rules = [":--" if column.left else "--:" for column in columns]
     lines = [[column.header for column in columns], rules, *zip(*(column.cells for column in columns), strict=True)]
@@ -85,11 +86,11 @@ def markdown(comparison: Comparison) -> str:
 
 
 def latex(comparison: Comparison) -> str:
-    r"""The ranking as a LaTeX ``tabular`` in the style of booktabs; the best and what ties with it in bold."""
+    r"""Return the ranking as a LaTeX ``tabular`` in the style of booktabs; the best and its equals in bold."""
     columns = ranking(comparison)
     verdicts = ranked(comparison)["verdict"]
     lines = [
-        "% \\usepackage{booktabs}; bold: the best on validation data, and what these seeds can't tell from it",
+        "% \\usepackage{booktabs}; bold: the best on validation data, and those not distinguished from it",
         f"\\begin{{tabular}}{{{''.join('l' if column.left else 'r' for column in columns)}}}",
         "\\toprule",
         _row([column.header for column in columns]),
@@ -97,7 +98,7 @@ def latex(comparison: Comparison) -> str:
     ]
     bold = next(index for index, column in enumerate(columns) if column.header.endswith("[95%]"))
     for verdict, *cells in zip(verdicts, *(column.cells for column in columns), strict=True):
-        lines.append(_row(cells, bold=bold if verdict in ("best", "tied") else None))
+        lines.append(_row(cells, bold=bold if verdict in ("best", NOT_DISTINGUISHED) else None))
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
 
 

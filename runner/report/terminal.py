@@ -1,4 +1,4 @@
-"""What the terminal says of a run and of a sweep; text only, and printing is the caller's."""
+"""Text on a run and on a sweep for the terminal; printing is the caller's."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import shlex
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +15,24 @@ import pandas as pd
 
 from runner.analysis.best_rates import Tuned
 from runner.analysis.comparison import STEPS, Comparison, compare
-from runner.analysis.signal import signal_text
+from runner.analysis.signal import measured_signal
 from runner.config.trial import called
 from runner.records import Outcome, Rows
 from runner.report.best_rates import tuned_lines
-from runner.report.sentences import HEADERS, METRICS, interval, score, steps_text, threshold_text, verdict_lines
-from runner.text import Column, label, look_lines, number, plain, setting, short, table
+from runner.report.sentences import (
+    HEADERS,
+    METRICS,
+    audit_sentence,
+    interval,
+    score,
+    steps_text,
+    threshold_text,
+    verdict_lines,
+)
+from runner.report.signals import predicted_words, rms_words, signal_header, signal_or_fate, signal_words
+from runner.text import Column, bold, label, look_lines, number, plain, setting, short, table
 from runner.tracking.frames import frames
-from runner.training.initial_state import EACH, deviation
+from runner.training.initial_state import deviation
 
 if TYPE_CHECKING:
     from runner.config.trial import Trial
@@ -39,19 +50,19 @@ DEEP = 30  # layers that a footnote looks ahead to
 def run_text(
     trial: Trial, outcome: Outcome, *, directory: Path | None = None, viewer: str | None = None, color: bool = False
 ) -> str:
-    """What a person needs to know of one run; ``directory``: where its files are; ``viewer``: what opens MLflow."""
+    """Return the text on one run; ``directory``: where its files are; ``viewer``: what opens MLflow."""
     runs = compare(*frames([(trial, outcome)])).runs
     names = [called(trial, group) for group in ("scheme", "activation")]
     names += [trial.network.shape, called(trial, "data"), f"seed {trial.config['seed']}"]
     steps = int(max(outcome.rows.step, default=0)) if outcome.diverged_at_step is None else outcome.diverged_at_step
     took = f"{steps:,} step{'s' * (steps != 1)}, {outcome.end_time - outcome.start_time:.1f} s"
-    lines = [_bold(f"{' · '.join(names):<50} {took}", color)]
+    lines = [bold(f"{' · '.join(names):<50} {took}", color)]
     if outcome.fate == "failed":
         lines += textwrap.wrap(f"failed     {outcome.error}", WIDTH, subsequent_indent=" " * 11)
     else:
         lines += [*_initial_lines(outcome.rows, trial.network.shape, runs), _training_line(trial, outcome)]
     if outcome.summary.get("distinct_units") == 1:
-        lines.append("all units of a layer are equal, and stay so: equal weights get equal gradients")
+        lines.append("all units of a layer are equal and stay equal: equal weights get equal gradients")
     lines += audit_lines(runs)
     for note in outcome.notes:
         lines += textwrap.wrap(f"note:     {note}", WIDTH, subsequent_indent=" " * 10)
@@ -60,7 +71,7 @@ def run_text(
 
 
 def compare_line(trial: Trial) -> str:
-    """The command that repeats this run over seeds, against another scheme unless its own has settings here."""
+    """Return the command that repeats this run over seeds, against another scheme where it has no settings here."""
     kept = [text for text in trial.overrides if not re.match(r"[+~]*(seed|hydra\b[^=]*)(=|$)", text)]
     scheme = trial.choices["scheme"]
     if scheme != "custom" and not any(text.lstrip("+~").startswith("scheme.") for text in kept):
@@ -70,7 +81,7 @@ def compare_line(trial: Trial) -> str:
 
 
 def _initial_lines(rows: Rows, shape: str, runs: pd.DataFrame) -> list[str]:
-    """Activations by layer beside what theory expects of them, and a sentence that judges them."""
+    """Return activations by layer beside theory, and a line on the signal and its deviation."""
     measured = {layer: value for _, layer, value in rows.select("init_activation_rms")}
     theory = {layer: value for _, layer, value in rows.select("predicted_activation_rms")}
     scatter = {layer: value for _, layer, value in rows.select("predicted_scatter")}
@@ -86,17 +97,23 @@ def _initial_lines(rows: Rows, shape: str, runs: pd.DataFrame) -> list[str]:
     for name, layer in zip(names, layers, strict=True):
         cells = [number(measured[layer]), *[number(theory.get(layer, math.nan))] * bool(theory)]
         columns.append(Column(name, cells))
-    signal = signal_text(runs).replace("gradient", "stable, gradient")
-    judged = (
-        f"  signal {signal}{' (its mean square)' if 'layer' in signal or ', x' in signal else ''}; " if hidden else "  "
-    )
-    return [*table(columns), judged + _deviation(measured, theory, scatter, shape)]
+    deviates = _deviation(measured, theory, scatter, shape)
+    return [*table(columns), f"  {_signal_words(runs)}; {deviates}" if hidden else f"  {deviates}"]
+
+
+def _signal_words(runs: pd.DataFrame) -> str:
+    """Return the signal of a single run as the start of a sentence."""
+    signal = measured_signal(runs)
+    words = signal_words(signal)
+    if signal.label.startswith("gradient"):
+        return f"{words} on its way back"
+    return f"signal {words}{' (its mean square)' if words != signal.label else ''}"
 
 
 def _deviation(
     measured: Mapping[str, float], theory: Mapping[str, float], scatter: Mapping[str, float], shape: str
 ) -> str:
-    """Whether the scatter of one network at its width explains how the measurement deviates from theory."""
+    """Return whether the scatter of one network at its width explains how the measurement deviates from theory."""
     widths = shape.split("-")[1:-1]
     width = f"width {widths[0].rpartition('x')[2]}" if len(widths) == 1 else "these widths"
     worst, where = 0.0, ""
@@ -109,12 +126,12 @@ def _deviation(
     if worst <= 3:
         return f"deviations within the scatter of {width}"
     factor = number(measured[where] / theory[where])
-    return f"{_layer_name(where)} is {factor} times what theory expects, beyond the scatter of {width}"
+    return f"{_layer_name(where)} is {factor} times the theory, beyond the scatter of {width}"
 
 
 def _training_line(trial: Trial, outcome: Outcome) -> str:
     if outcome.diverged_at_step is not None:
-        return f"training   diverged at step {outcome.diverged_at_step}: the loss was no longer a finite number"
+        return f"training   diverged at step {outcome.diverged_at_step}: the loss was not a finite number"
     threshold = trial.config["training"]["threshold"]
     reached = outcome.summary.get(f"{STEPS}{threshold:g}")
     when = "never" if reached is None else f"at step {reached:.0f}"
@@ -139,7 +156,7 @@ def sweep_text(
     viewer: str | None = None,
     color: bool = False,
 ) -> str:
-    """The final table of a sweep, what it means, and what failed.
+    """Return the final table of a sweep, its meaning, and what failed.
 
     ``tuned``: the groups at chosen learning rates, where those were swept; ``report``: an experiment's ``title``,
     ``question`` and ``columns`` (summary numbers to show beside the usual); ``directory``: where its files are;
@@ -149,16 +166,16 @@ def sweep_text(
     asked = list(report.get("columns") or ())
     groups = comparison.groups.sort_values("place")
     shown, marked = groups.head(SHOWN), _footnotes(comparison, groups.head(SHOWN))
-    fates = [fate + "".join(mark for mark, rows, _ in marked if row in rows) for row, fate in enumerate(shown["fate"])]
+    marks = ["".join(note.mark for note in marked if row in note.rows) for row in range(len(shown))]
     blocks = [
-        [_bold(str(report[name]), color and name == "title") for name in ("title", "question") if report.get(name)]
+        [bold(str(report[name]), color and name == "title") for name in ("title", "question") if report.get(name)]
     ]
-    blocks.append(_sweep_table(comparison, shown, fates, asked, color))
+    blocks.append(_sweep_table(comparison, shown, marks, asked, color))
     if len(groups) > SHOWN:
         blocks[-1].append(f"... and {len(groups) - SHOWN} more groups, in runs.parquet")
-    notes = [f"{mark} {text}" for mark, _, text in marked]
-    if any("each layer" in fate or ", x" in fate for fate in fates):
-        notes.append("theory, fate: of the activations' mean square (rms²) at initialization, from layer to layer")
+    notes = [f"{note.mark} {note.text}" for note in marked]
+    if {*shown["signal"], *shown["predicted_signal"]} - {"stable", "unknown"}:
+        notes.append("theory, signal: the activations' mean square (rms²) from layer to layer, at initialization")
     blocks[-1] += [line for note in notes for line in textwrap.wrap(note, WIDTH, subsequent_indent="  ")]
     blocks += [
         tuned_lines(tuned) if tuned is not None else verdict_lines(comparison),
@@ -170,21 +187,21 @@ def sweep_text(
 
 
 def _sweep_table(
-    comparison: Comparison, groups: pd.DataFrame, fates: Sequence[str], asked: Sequence[str], color: bool
+    comparison: Comparison, groups: pd.DataFrame, marks: Sequence[str], asked: Sequence[str], color: bool
 ) -> list[str]:
-    """The table in the first of its layouts that fits, else in the narrowest."""
+    """Return the table in the first of its layouts that fits, else in the narrowest."""
     rows = groups.to_dict("records")
     sectioned = len(comparison.context) < len(comparison.by)
-    own = [name for name in comparison.by if not (sectioned and name in comparison.context)]
+    columns_by = [name for name in comparison.by if not (sectioned and name in comparison.context)]
     sections = {}
     for index, row in enumerate(rows):
         if sectioned and comparison.context and (index == 0 or row["context"] != rows[index - 1]["context"]):
-            sections[index] = _bold(label(row, comparison.context), color)
+            sections[index] = bold(label(row, comparison.context), color)
     names = [
-        Column(_header(name, own).replace(" ", "\n"), [setting(row[name]) or "–" for row in rows], left=True)
-        for name in own
+        Column(_header(name, columns_by).replace(" ", "\n"), [setting(row[name]) or "–" for row in rows], left=True)
+        for name in columns_by
     ]
-    if not own:
+    if not columns_by:
         names = [Column("scheme", [row["label"] for row in rows], left=True)]
     seeds = [Column("seeds", [str(row["seeds"]) for row in rows])]
     metrics = [HEADERS[name] for name in dict.fromkeys(row["metric"] for row in rows)]
@@ -199,88 +216,95 @@ def _sweep_table(
         Column(f"steps to\n{threshold_text(comparison)}", [steps_text(row) for row in rows]),
     ]
     if groups["rms"].notna().any():
-        numbers.append(Column(f"rms {layer}\n(theory)", [_rms(row) for row in rows]))
+        numbers.append(Column(f"rms {layer}\n(theory)", [rms_words(row) for row in rows]))
         gradient.append(Column("gradient\nW1", [number(row["gradient"]) for row in rows]))
     extra = [Column(name.replace("_", "\n"), [_mean(row.get(name, math.nan)) for row in rows]) for name in asked]
-    theory = [brief(text) for text in groups["predicted_fate"]]
+    theory = [predicted_words(row) for row in rows]
     expected = [Column("theory", theory, left=True)] * any(text != "–" for text in theory)
-    fate = [*expected, Column("fate", fates, left=True)]
-    terse = [text.replace(EACH, "").replace(" step", "") for text in fates]
-    short_fate = [*expected, Column("fate", terse, left=True)]
+    header = signal_header(groups)
+    state, brief_state = (
+        [*expected, Column(title, [signal_or_fate(r, brief=brief) + m for r, m in zip(rows, marks, strict=True)], True)]
+        for title, brief in ((header, False), (header.replace(" or ", "\nor "), True))
+    )
     alike = len({row["seeds"] for row in rows}) == 1
     fewer = names if alike else names + seeds
     layouts = [
-        (names + seeds + numbers + gradient + extra + fate, False, []),
-        (names + seeds + numbers + gradient + extra + fate, True, []),
-        (fewer + numbers + gradient + extra + fate, True, []),
-        (fewer + numbers + extra + fate, True, []),
-        (fewer + numbers + gradient + fate, True, extra),
-        (fewer + numbers + gradient + short_fate, True, extra),
-        (fewer + numbers + short_fate, True, extra),
+        (names + seeds + numbers + gradient + extra + state, False, []),
+        (names + seeds + numbers + gradient + extra + state, True, []),
+        (fewer + numbers + gradient + extra + state, True, []),
+        (fewer + numbers + extra + state, True, []),
+        (fewer + numbers + gradient + state, True, extra),
+        (fewer + numbers + gradient + brief_state, True, extra),
+        (fewer + numbers + brief_state, True, extra),
     ]
     drawn = [table(columns, broken=broken, sections=sections) for columns, broken, _ in layouts]
     chosen = next((index for index, lines in enumerate(drawn) if max(map(len, lines)) <= WIDTH), len(drawn) - 1)
     lines, (columns, broken, below) = drawn[chosen], layouts[chosen]
     tall = 1 + max(column.header.count("\n") for column in columns) * broken
-    lines[:tall] = [_bold(line, color) for line in lines[:tall]]
+    lines[:tall] = [bold(line, color) for line in lines[:tall]]
     if columns[len(names)] is not seeds[0]:
         lines.append("one seed each" if rows[0]["seeds"] == 1 else f"{rows[0]['seeds']} seeds each")
     return lines + (["", *table(names + below, broken=True, sections=sections)] if below else [])
 
 
-def _footnotes(comparison: Comparison, groups: pd.DataFrame) -> list[tuple[str, list[int], str]]:
-    """(mark, rows, sentence) that say from theory why the signal of these groups shrinks or grows."""
+@dataclass(frozen=True)
+class _Footnote:
+    """Sentence on the table's ``rows`` that bear ``mark``."""
+
+    mark: str
+    rows: list[int]
+    text: str
+
+
+def _footnotes(comparison: Comparison, groups: pd.DataFrame) -> list[_Footnote]:
+    """Return from theory why the signals of these groups shrink or grow."""
     found: dict[str, tuple[list[int], dict[int, str]]] = {}
     runs = comparison.runs.drop_duplicates("group").set_index("group").loc[groups.index]
     for row, (group, run) in enumerate(zip(groups.to_dict("records"), runs.to_dict("records"), strict=True)):
         factor, kept = group["growth_predicted"], group["kept"]
-        judged = "each layer" in group["fate"] or group["fate"].startswith(("vanishes", "explodes"))
-        if not judged or not (0 < factor < math.inf and kept > 0) or abs(math.log(factor)) < 0.1:
+        if not _changes(group) or not (0 < factor < math.inf and kept > 0) or abs(math.log(factor)) < 0.1:
             continue
-        share = {"0.50": "drops half", "1.00": "keeps all"}.get(f"{kept:.2f}", f"keeps {number(kept, 2)}")
-        cause = f"{run['activation']} {share} of the second moment and "
-        weights = number(factor / kept, 2).removesuffix(".0")
+        share = {"0.50": "halves", "1.00": "keeps"}.get(f"{kept:.2f}", f"keeps {number(kept, 2)} of")
+        cause = f"{run['activation']} {share} the mean square; "
+        variance = number(factor / kept, 2).removesuffix(".0")
         if run["geometric"]:
-            back = "don't give it back" if factor < 1 else "give back more"
-            cause += f"weights of variance {weights}/fan_in {back}: "
+            verb = "does not compensate" if factor < 1 else "overcompensates"
+            cause += f"a variance of {variance}/fan_in {verb}."
         else:
-            does = "keep the rest" if weights == "1" else f"multiply it by {weights}"
-            cause += f"weights and biases {does}, on average over the layers: "
-        rows, left = found.setdefault(cause, ([], {}))
+            verb = "keep the rest" if variance == "1" else f"multiply it by {variance}"
+            cause += f"weights and biases {verb} on average over the layers."
+        rows, after = found.setdefault(cause, ([], {}))
         rows.append(row)
         depth, rms = int(run["hidden"]), group["rms_predicted"]
-        left[depth] = f"{depth} layers leave an rms of {number(rms)}"
+        after[depth] = f"after {depth} layers rms = {number(rms)}"
         if run["geometric"] and depth < DEEP:
-            left.setdefault(DEEP, f"{DEEP} would leave {number(rms * factor ** ((DEEP - depth) / 2))}")
+            after.setdefault(DEEP, f"after {DEEP} it would be {number(rms * factor ** ((DEEP - depth) / 2))}")
     notes = []
-    for mark, (cause, (rows, left)) in zip(MARKS, found.items(), strict=False):
-        notes.append((mark, rows, cause + ", ".join(text for _, text in sorted(left.items()))))
+    for mark, (cause, (rows, after)) in zip(MARKS, found.items(), strict=False):
+        text = ", ".join(part for _, part in sorted(after.items()))
+        notes.append(_Footnote(mark, rows, f"{cause} {text[:1].upper()}{text[1:]}"))
     return notes
 
 
-def brief(fate: str) -> str:
-    """A fate in one word: ``halves`` of ``halves at each layer``, ``explodes`` of ``explodes, x64``."""
-    return fate.replace(EACH, "").removeprefix("gradient ").partition(",")[0]
+def _changes(group: Mapping[Any, Any]) -> bool:
+    """Return whether a group's cell shows a signal that shrinks or grows."""
+    hidden_by = group["diverged"] or group["equal_units"] or 0 < group["dead"] < group["seeds"]
+    return not hidden_by and group["signal"] in ("decays", "grows", "vanishes", "explodes")
 
 
 def audit_lines(runs: pd.DataFrame) -> list[str]:
-    """Which runs' weights don't follow the law that their scheme declares; nothing where all do."""
-    wrong = runs[runs["audit"].fillna("").str.startswith("differs")]
-    if wrong.empty:
-        return []
-    name, said = wrong[["name", "audit"]].iloc[0]
-    whose = f"in {len(wrong)} of {len(runs)} runs, first in {name}, " if len(runs) > 1 else ""
-    text = f"audit:    {whose}weights don't follow the law that the scheme declares ({said.removeprefix('differs: ')})"
-    return textwrap.wrap(text, WIDTH, subsequent_indent=" " * 10)
+    """Return lines on the runs whose weights differ from their declared law; none where all follow it."""
+    sentence = audit_sentence(runs)
+    return textwrap.wrap(f"audit:    {sentence}", WIDTH, subsequent_indent=" " * 10) if sentence else []
 
 
 def _failures(runs: pd.DataFrame, color: bool) -> list[str]:
-    """A table of the runs that failed, each with its cause."""
+    """Return a table of the runs that failed, each with its cause."""
     failed = runs[runs["fate"] == "failed"]
     if failed.empty:
         return []
     width = max(map(len, failed["name"]))
-    lines = [_bold(f"{len(failed)} of {len(runs)} runs failed", color)]
+    lines = [bold(f"{len(failed)} of {len(runs)} runs failed", color)]
     for name, error in zip(failed["name"], failed["error"], strict=True):
         cause = " ".join(str(error).split())
         lines += textwrap.wrap(f"{name:<{width}}  {cause}", WIDTH, subsequent_indent=" " * (width + 2))
@@ -288,7 +312,7 @@ def _failures(runs: pd.DataFrame, color: bool) -> list[str]:
 
 
 def _header(name: str, among: Sequence[str]) -> str:
-    """The short name of a swept column where only one has it."""
+    """Return the short name of a swept column, or the whole where several share it."""
     return short(name) if sum(short(other) == short(name) for other in among) == 1 else name
 
 
@@ -296,14 +320,5 @@ def _layer_name(layer: str) -> str:
     return f"layer {layer.removeprefix('hidden/')}" if layer.startswith("hidden/") else layer
 
 
-def _rms(row: Mapping[Any, Any]) -> str:
-    theory = "" if math.isnan(row["rms_predicted"]) else f" ({number(row['rms_predicted'])})"
-    return number(row["rms"]) + theory
-
-
 def _mean(value: float) -> str:
     return f"{value:g}" if math.isfinite(value) and value == round(value) and abs(value) < 1e5 else number(value)
-
-
-def _bold(text: str, color: bool) -> str:
-    return f"\033[1m{text}\033[0m" if color else text

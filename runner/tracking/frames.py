@@ -1,4 +1,4 @@
-"""The two tables of recorded runs: the format of everything that is recorded."""
+"""Format of the records: a table of runs and a table of curves."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import numpy as np
 import pandas as pd
 
 from runner.config.trial import Trial, called
-from runner.records import WORDS, Outcome
+from runner.records import LABELS, Outcome
 from weightinit.arrays import Array
 
 
 def frames(recorded: Iterable[tuple[Trial, Outcome]]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Tables of runs (one row a run) and curves (one row a point).
+    """Return the tables of runs (a row per run) and curves (a row per point).
 
     Columns of runs: key, name, the choice in each group, network, the flattened config; then, from ``fate`` on, what
-    happened, what is said of the initial state (``WORDS``) and the summary. Lists are JSON text; a column of mixed
+    happened, labels of the initial state (``LABELS``) and the summary. Lists are JSON text; a column of mixed
     types is text. Columns of curves: key, step, quantity, layer, value.
     """
     recorded = list(recorded)
     described = [describe(trial) for trial, _ in recorded]
     happened = [_happened(outcome) for _, outcome in recorded]
     columns = list(dict.fromkeys(["key", "name", *(name for row in described for name in row)]))
-    results = ["fate", "diverged_at_step", "start_time", "end_time", *WORDS, "error"]
+    results = ["fate", "diverged_at_step", "start_time", "end_time", *LABELS, "error"]
     results = list(dict.fromkeys([*results, *(name for row in happened for name in row)]))
     runs = pd.concat([pd.DataFrame(described, columns=columns), pd.DataFrame(happened, columns=results)], axis=1)
     for name in columns:
@@ -44,7 +44,7 @@ def frames(recorded: Iterable[tuple[Trial, Outcome]]) -> tuple[pd.DataFrame, pd.
 
 
 def describe(trial: Trial) -> dict[str, Any]:
-    """What a trial is, by the columns of the table of runs: key, name, choices, network, flattened config."""
+    """Return the columns of a trial in the table of runs: key, name, choices, network, flattened config."""
     described = {"key": trial.key, "name": trial.name} | {group: called(trial, group) for group in trial.choices}
     return described | {"network": trial.network.shape} | dict(_flatten(trial.config))
 
@@ -61,11 +61,11 @@ def _happened(outcome: Outcome) -> dict[str, Any]:
     step = math.nan if outcome.diverged_at_step is None else float(outcome.diverged_at_step)
     times = {"start_time": outcome.start_time, "end_time": outcome.end_time}
     happened = {"fate": outcome.fate, "diverged_at_step": step, **times, "error": outcome.error}
-    return happened | {name: outcome.words.get(name) for name in WORDS} | dict(outcome.summary)
+    return happened | {name: outcome.labels.get(name) for name in LABELS} | dict(outcome.summary)
 
 
 def _encode(columns: Sequence[tuple[str, ...]]) -> pd.Categorical[str]:
-    """All columns end to end. Runs measured alike have equal columns; each distinct one is looked up once."""
+    """Join columns end to end. Similar runs have equal columns, and each distinct column is encoded once."""
     codes: dict[str, int] = {}
     encoded: dict[tuple[str, ...], Array] = {}
     for column in columns:

@@ -1,12 +1,9 @@
-"""How well the networks of a stack do on a part of the data."""
+"""Loss and score of the networks of a stack on a part of the data."""
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 
-from runner.data import Dataset
 from weightinit.arrays import Array
 from weightinit.nn import Loss, Network
 
@@ -14,9 +11,9 @@ from weightinit.nn import Loss, Network
 def evaluate(
     network: Network, flat: Array, x: Array, y: Array, loss: Loss, batch_size: int, rows: int, regression: bool
 ) -> tuple[Array, Array]:
-    """(loss, score) of each run (runs,) on samples ``x`` (n, inputs), ``y`` (n, outputs), float64.
+    """Return (loss, score) of each run (runs,) on samples ``x`` (n, inputs), ``y`` (n, outputs), float64.
 
-    The score is the accuracy, or in a regression R², one minus the squared error over that of the mean.
+    The score is the accuracy, for a regression R²: 1 minus the squared error over the squared error of the mean.
     """
     losses, scores = [], []
     for start in range(0, len(flat), rows):
@@ -39,12 +36,3 @@ def evaluate(
         spread = np.square(y - y.mean(axis=0), dtype=np.float64).sum()
         scores.append(1.0 - right / spread if regression else right / len(x))
     return np.concatenate(losses), np.concatenate(scores)
-
-
-@lru_cache(maxsize=32)
-def samples_of(dataset: Dataset, part: str, dtype: str) -> tuple[Array, Array]:
-    """Inputs (n, inputs) and targets (n, outputs) of a part as the dtype named; classes become one-hot rows."""
-    x, y = getattr(dataset, f"x_{part}"), getattr(dataset, f"y_{part}")
-    if y.ndim == 1:
-        y = np.eye(dataset.outputs)[y]
-    return np.ascontiguousarray(x, dtype), np.ascontiguousarray(y, dtype)

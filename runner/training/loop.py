@@ -1,84 +1,38 @@
-"""Training: from the trials of one stack to the outcome of each.
+"""Training loop of a stack.
 
-Everything here goes through the stack at once. What a run computes does not depend on which others share its stack.
+All runs of a stack take a step together. The numbers of a run do not depend on the other runs of its stack.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from runner.config.plan import Plan
 from runner.config.trial import Trial
-from runner.data import Dataset
 from runner.optimizers import Updater
 from runner.records import Outcome, Rows
 from runner.training import initial_state
 from runner.training.blas import single_blas_thread
-from runner.training.evaluation import evaluate, samples_of
-from runner.training.measurement import Log, Samples, layer_statistics, predict, probe
-from weightinit.arrays import Array, stream
+from runner.training.evaluation import evaluate
+from runner.training.initialization import initialize, learning_rate_scale
+from runner.training.measurement import Log, layer_statistics, probe
+from runner.training.prediction import predict
+from runner.training.samples import epoch_orders, part_arrays, probe_samples
+from runner.training.summary import summary
+from weightinit.arrays import Array
 from weightinit.laws import Law
-from weightinit.nn import Network
-from weightinit.schemes import Initialized, merge
+from weightinit.schemes import Initialized
 
-# Batches over which the training loss is averaged before it is held against the threshold.
-WINDOW = 5
 Progress = Callable[[int], None]
 
 
-def initialize(trials: Sequence[Trial]) -> tuple[Initialized | None, list[int], dict[int, Exception]]:
-    """Initial weights of a stack: those of the runs that have some, the indices of these runs, what the others raised.
-
-    Each scheme sees its own runs only. Where one raises, its runs are tried one by one: none takes others with it.
-    """
-    network = trials[0].network
-    groups: dict[str, list[int]] = {}
-    for index, trial in enumerate(trials):
-        groups.setdefault(repr(trial.config["scheme"]), []).append(index)
-    parts: list[tuple[list[int], Initialized]] = []
-    failures: dict[int, Exception] = {}
-    with single_blas_thread(), np.errstate(all="ignore"):
-        for indices in groups.values():
-            try:
-                parts.append((indices, _apply(network, [trials[index] for index in indices])))
-            except Exception:
-                for index in indices:
-                    try:
-                        parts.append(([index], _apply(network, [trials[index]])))
-                    except Exception as error:  # a scheme may be anybody's code
-                        failures[index] = error
-    alive = sorted(index for indices, _ in parts for index in indices)
-    place = {index: position for position, index in enumerate(alive)}
-    if not alive:
-        return None, alive, failures
-    return merge([([place[i] for i in indices], part) for indices, part in parts], len(alive)), alive, failures
-
-
-def _apply(network: Network, trials: Sequence[Trial]) -> Initialized:
-    """The scheme of these trials, with the first training batch of each."""
-    x, _ = samples_of(trials[0].dataset, "train", network.dtype.name)
-    orders = np.stack([next(_order(trial.plan, len(x))) for trial in trials])
-    batch = x[orders[:, : trials[0].plan.batch_size]]
-    initialized = trials[0].scheme(network, [trial.seed for trial in trials], batch)
-    if not isinstance(initialized, Initialized):
-        raise TypeError(f"a scheme must return weightinit.schemes.Initialized; got {type(initialized).__name__}")
-    for spec in network.weights:
-        shape = (len(trials), *spec.shape)
-        got = initialized.params[spec.name].shape if spec.name in initialized.params else "nothing"
-        if got != shape:
-            raise ValueError(f"the scheme must give {spec.name} the shape {shape} (runs first); got {got}")
-    return initialized
-
-
 def train(trials: Sequence[Trial], *, progress: Progress = lambda steps: None) -> list[Outcome]:
-    """The outcome of each trial, in order. The trials must share a signature.
+    """Return the outcome of each trial, in order. The trials must share a signature.
 
-    ``progress`` is told how many steps (summed over runs) have passed since it was last called. A run whose loss is not
-    finite leaves the stack and is a result; a run whose scheme raises has failed.
+    ``progress`` receives the number of steps, summed over runs, since its last call. A run whose loss is not finite has
+    diverged, which is a result, and leaves the stack. A run whose scheme raises has failed.
     """
     start = time.time()
     initialized, alive, failures = initialize(trials)
@@ -98,13 +52,13 @@ def _describe(error: Exception) -> str:
 
 
 class _Run:
-    """One stack from its first step to its last."""
+    """Training of a stack from its first step to its last."""
 
     def __init__(self, trials: Sequence[Trial], initialized: Initialized, progress: Progress) -> None:
         first = trials[0]
         self.trials, self.initialized, self.progress = trials, initialized, progress
         self.network, self.loss, self.plan = first.network, first.loss, first.plan
-        self.x, self.y = samples_of(first.dataset, "train", self.network.dtype.name)
+        self.x, self.y = part_arrays(first.dataset, "train", self.network.dtype.name)
         self.log = Log(len(trials))
         self.alive = np.arange(len(trials))
         self.flat = self.network.flatten(initialized.params)
@@ -113,8 +67,8 @@ class _Run:
         self.saved: list[dict[str, Array]] = [{} for _ in trials]
         self.final: list[dict[str, float]] = [{} for _ in trials]
         self.initial: list[tuple[dict[str, float], dict[str, str]]] = []
-        self.orders = [_order(trial.plan, len(self.x)) for trial in trials]
-        scale = _learning_rate_scale(self.network, initialized)
+        self.orders = [epoch_orders(trial.plan, len(self.x)) for trial in trials]
+        scale = learning_rate_scale(self.network, initialized)
         self.tape = self.network.tape(len(trials), self.plan.batch_size)
         self.updater = Updater(
             [trial.optimizer for trial in trials],
@@ -139,14 +93,14 @@ class _Run:
                 key=trial.key,
                 fate="diverged" if run in self.diverged else "finished",
                 rows=rows,
-                summary=_summary(rows, self.losses[:, run], self.plan, self.network)
+                summary=summary(rows, self.losses[:, run], self.plan, self.network)
                 | self.initial[run][0]
                 | self.final[run],
                 start_time=start,
                 end_time=end,
                 diverged_at_step=self.diverged.get(run),
                 arrays=self.saved[run],
-                words=self.initial[run][1],
+                labels=self.initial[run][1],
                 notes=(*trial.notes, *self.initialized.notes[run]),
             )
             for run, (trial, rows) in enumerate(zip(self.trials, self.log.rows(), strict=True))
@@ -161,7 +115,7 @@ class _Run:
             if position == 0:
                 order = np.stack([next(self.orders[run]) for run in self.alive])
             chosen = order[:, position * batch : (position + 1) * batch]
-            # mode="clip" spares a copy: with "raise" NumPy buffers what it writes to `out`.
+            # mode="clip" saves a copy: with "raise", NumPy buffers the output.
             np.take(self.x, chosen, axis=0, out=x, mode="clip")
             np.take(self.y, chosen, axis=0, out=y, mode="clip")
             network.forward(params, {}, x, self.tape)
@@ -183,7 +137,7 @@ class _Run:
                 self.updater.step(step)
             if (step + 1) % plan.evaluate_every == 0 or step + 1 == plan.steps:
                 self._evaluate(step + 1)
-            self.progress(len(self.alive))  # at each step, since it may stop the stack
+            self.progress(len(self.alive))  # at each step, because it may stop the stack
 
     def _allocate(self) -> tuple[Mapping[str, Array], Array, Array]:
         runs, batch, dtype = len(self.alive), self.plan.batch_size, self.network.dtype
@@ -191,19 +145,19 @@ class _Run:
         return self.network.views(self.flat), x, y
 
     def _leave(self, stay: Array) -> None:
-        """Goes on with the runs that ``stay`` (mask over those alive), whose step is at hand on a smaller tape."""
+        """Keep the runs of the mask ``stay`` over those alive, and copy their current step to a smaller tape."""
         old, keep = self.tape, np.flatnonzero(stay)
         self.alive, self.flat = self.alive[keep], self.flat[keep]
         self.tape = self.network.tape(len(keep), self.plan.batch_size)
         self.tape.flat_gradient[...] = old.flat_gradient[keep]
         for name in ("input", "preactivation", "activation", "d_preactivation"):
-            mine, theirs = getattr(self.tape, name), getattr(old, name)
-            for layer, array in theirs.items():
-                mine[layer] = array[keep]
+            smaller, larger = getattr(self.tape, name), getattr(old, name)
+            for layer, array in larger.items():
+                smaller[layer] = array[keep]
         self.updater.keep(keep, self.flat, self.tape.flat_gradient)
 
     def _measured_step(self, step: int) -> None:
-        """One update, with the statistics of the state before it and of the update itself."""
+        """Update once, and log statistics of the state before and of the update."""
         before, gradient = self.flat.copy(), self.tape.flat_gradient.copy()
         self.updater.step(step)
         self.tape.flat_gradient[...] = gradient  # the update works in the gradient's memory
@@ -213,7 +167,7 @@ class _Run:
 
     def _measure_end(self, prefix: str, step: int) -> None:
         first = self.trials[0]
-        samples = _probe_samples(first.dataset, self.plan.probe, self.plan.probe_source, self.network.dtype.name)
+        samples = probe_samples(first.dataset, self.plan.probe, self.plan.probe_source, self.network.dtype.name)
         initial = prefix == "init"
         laws: Mapping[str, Sequence[Law]] | None = self.initialized.laws if initial else None
         rows = self._rows_for(samples.x.shape[1])
@@ -232,7 +186,7 @@ class _Run:
                 self.saved[run] |= kept
 
     def _rows_for(self, samples: int) -> int:
-        """Runs that go through ``samples`` samples at a time in about the memory of a training step."""
+        """Number of runs whose ``samples`` samples take about the memory of a training step."""
         return max(1, len(self.trials) * self.plan.batch_size // samples)
 
     def _evaluate(self, step: int) -> None:
@@ -250,7 +204,7 @@ class _Run:
                 }  # fmt: skip
 
     def _score(self, part: str) -> tuple[Array, Array, str]:
-        x, y = samples_of(self.trials[0].dataset, part, self.network.dtype.name)
+        x, y = part_arrays(self.trials[0].dataset, part, self.network.dtype.name)
         regression = self.trials[0].dataset.task == "regression"
         size = min(self.plan.evaluation_batch_size, len(x))
         loss, score = evaluate(self.network, self.flat, x, y, self.loss, size, self._rows_for(size), regression)
@@ -260,62 +214,3 @@ class _Run:
         everyone = np.arange(len(self.trials))
         for step, losses in enumerate(self.losses):
             self.log.add(step, "train_loss", "", losses, everyone)
-
-
-@lru_cache(maxsize=8)
-def _probe_samples(dataset: Dataset, count: int, source: str, dtype: str) -> Samples:
-    """The first samples of a part, which the split has shuffled, or Gaussian inputs with targets of the first part."""
-    x, y = samples_of(dataset, "validation" if source == "validation" else "train", dtype)
-    if source == "gaussian":
-        noise = stream(0, "probe").standard_normal((count, x.shape[1]))
-        return Samples(noise.astype(x.dtype)[None], np.resize(y, (count, y.shape[1]))[None])
-    return Samples(x[None, :count], y[None, :count])
-
-
-def _order(plan: Plan, samples: int) -> Iterator[Array]:
-    """A new order of the samples at each epoch."""
-    rng = stream(plan.seed, "batches")
-    while True:
-        yield rng.permutation(samples)
-
-
-def _learning_rate_scale(network: Network, initialized: Initialized) -> Array | None:
-    """What multiplies the learning rate of each parameter (runs, parameters); None where that is one everywhere."""
-    if not initialized.learning_rate_scale:
-        return None
-    scale = np.ones_like(network.flatten(initialized.params))
-    views = network.views(scale)
-    for name, factor in initialized.learning_rate_scale.items():
-        views[name][...] = np.asarray(factor).reshape(-1, *[1] * (views[name].ndim - 1))
-    return scale
-
-
-def _summary(rows: Rows, losses: Array, plan: Plan, network: Network) -> dict[str, float]:
-    """One number per name, of what the rows hold; a number that doesn't exist is absent."""
-    summary: dict[str, float] = {}
-    hidden = [layer.name for layer in network.layers if layer.name != "output"]
-    if hidden:
-        first, last = hidden[0], hidden[-1]
-        for name, quantity, (over, under) in (
-            ("init_activation_ratio", "init_activation_rms", (last, first)),
-            ("init_gradient_ratio", "init_gradient_std", (first, last)),
-        ):
-            values = {layer: value for _, layer, value in rows.select(quantity)}
-            if values.get(under) and over in values:
-                summary[name] = values[over] / values[under]
-        distinct = rows.select("final_weight_distinct_units") or rows.select("init_weight_distinct_units")
-        units = [value for _, layer, value in distinct if layer in hidden]
-        if units:
-            summary["distinct_units"] = min(units)
-    reached = np.flatnonzero(_trailing_mean(losses, WINDOW) < plan.threshold)
-    if len(reached):
-        summary[f"steps_to_loss_{plan.threshold:g}"] = float(reached[0])
-    return summary
-
-
-def _trailing_mean(values: Array, window: int) -> Array:
-    """Mean of each value and up to ``window - 1`` before it."""
-    total = np.cumsum(values)
-    count = np.minimum(np.arange(1, len(values) + 1), window)
-    total[window:] -= total[:-window].copy()
-    return total / count

@@ -1,30 +1,27 @@
-"""What is measured of a stack, and the log that it is written to."""
+"""Measurement of a stack: statistics of its layers, and the log that keeps them."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from runner.records import Rows
+from runner.training.samples import ProbeSamples
 from weightinit.arrays import Array
 from weightinit.laws import Law
-from weightinit.meanfield import SingularValues
-from weightinit.nn import Loss, Moments, Network, Params, Prediction, Tape
-from weightinit.schemes import Initialized
+from weightinit.nn import Loss, Network, Params, Tape
 from weightinit.statistics import Reading, histogram, measure
 
-# Of the Jacobian: how many samples at most, how many rows of it at most unless one sample has more, and the largest.
+# Jacobian: largest number of samples, of rows (unless a single sample has more), and of elements per sample.
 JACOBIANS, JACOBIAN_ROWS, JACOBIAN_SIZE = 4, 64, 1 << 18
 
 
 @dataclass(eq=False)
 class Log:
-    """Measurements of a stack of ``runs``, each a row of values (runs,); NaN where a run has none."""
+    """Measurements of a stack of ``runs``: rows of values (runs,), NaN where a run has none."""
 
     runs: int
     steps: list[int] = field(default_factory=list)
@@ -33,7 +30,7 @@ class Log:
     values: list[Array] = field(default_factory=list)
 
     def add(self, step: int, quantity: str, layer: str, values: Array, runs: Array) -> None:
-        """Takes one number of each of ``runs`` (indices in the whole stack)."""
+        """Add a number for each of ``runs`` (indices in the whole stack)."""
         row = np.full(self.runs, np.nan)
         row[runs] = values
         self.steps.append(step)
@@ -42,7 +39,7 @@ class Log:
         self.values.append(row)
 
     def rows(self) -> list[Rows]:
-        """The rows of each run, without those where it has no number."""
+        """Return the rows of each run that have a number."""
         table = np.array(self.values).reshape(len(self.values), self.runs)
         steps = np.array(self.steps, np.int64)
         quantities, layers = tuple(self.quantities), tuple(self.layers)
@@ -66,9 +63,9 @@ def layer_statistics(
     update: Params | None = None,
     laws: Mapping[str, Sequence[Law]] | None = None,
 ) -> Iterable[tuple[str, str, Array]]:
-    """(quantity, layer, values (runs,)) of every layer with weights, off a tape that has gone forward and backward.
+    """Yield (quantity, layer, values (runs,)) of every layer with weights, after a forward and a backward pass.
 
-    The output's activation is the output itself. ``laws``: of each run, by weight's name.
+    The activation of the output layer is the output itself. ``laws``: of each run, by weight's name.
     """
     activations = {layer.name: layer.activation for layer in network.layers if hasattr(layer, "activation")}
     for spec in network.weights:
@@ -92,21 +89,6 @@ def layer_statistics(
             yield quantity, spec.layer, values
 
 
-@dataclass(frozen=True, eq=False)
-class Samples:
-    """What a network is probed with: ``x`` (1, samples, inputs) and targets ``y`` (1, samples, outputs)."""
-
-    x: Array
-    y: Array
-
-    @cached_property
-    def moments(self) -> Moments:
-        """Second moment of the inputs, and E[x x'] / E[x²] of every pair of samples (samples, samples)."""
-        x = self.x[0].astype(np.float64)
-        second_moment = float(np.mean(x**2))
-        return Moments(second_moment, correlation=x @ x.T / (x.shape[1] * second_moment))
-
-
 def probe(
     log: Log,
     prefix: str,
@@ -114,17 +96,17 @@ def probe(
     network: Network,
     flat: Array,
     runs: Array,
-    samples: Samples,
+    samples: ProbeSamples,
     loss: Loss,
     *,
     rows: int,
     laws: Mapping[str, Sequence[Law]] | None = None,
 ) -> tuple[list[dict[str, Array]], Array]:
-    """Measures the stack on fixed samples: every statistic goes into ``log`` under ``prefix``.
+    """Measure the stack on fixed samples, and add every statistic to ``log`` under ``prefix``.
 
     Returns arrays by run (histograms, singular values of the Jacobian), and the gradient of the loss at the output
-    (runs, samples, outputs). ``flat``: parameter vectors (n, parameters) of ``runs``; ``rows`` runs go through at a
-    time, which bounds memory and changes nothing.
+    (runs, samples, outputs). ``flat``: parameter vectors (n, parameters) of ``runs``. ``rows``: runs that are measured
+    at a time; it bounds the memory and changes no number.
     """
     found: dict[tuple[str, str], list[Array]] = {}
     arrays: list[dict[str, Array]] = []
@@ -136,17 +118,17 @@ def probe(
         output = network.forward(params, {}, samples.x, tape)
         loss(output, samples.y, tape.d_output)
         network.backward(params, tape.d_output, tape)
-        own = None if laws is None else {name: law[part] for name, law in laws.items()}
-        for quantity, layer, values in layer_statistics(network, params, tape, ends=True, laws=own):
+        part_laws = None if laws is None else {name: law[part] for name, law in laws.items()}
+        for quantity, layer, values in layer_statistics(network, params, tape, ends=True, laws=part_laws):
             found.setdefault((quantity, layer), []).append(values)
-        shown = _histograms(network, params, tape)
+        part_arrays = _histograms(network, params, tape)
         if network.outputs * network.inputs <= JACOBIAN_SIZE:
             spectra = singular_values(network, params, samples.x)
             for quantity, values in measure({"singular_values": spectra}, ends=True).items():
                 found.setdefault((quantity, ""), []).append(values)
-            for kept, values in zip(shown, spectra, strict=True):
+            for kept, values in zip(part_arrays, spectra, strict=True):
                 kept["singular_values"] = values
-        arrays += shown
+        arrays += part_arrays
         gradients.append(tape.d_output)
     for (quantity, layer), parts in found.items():
         log.add(step, f"{prefix}_{quantity}", layer, np.concatenate(parts), runs)
@@ -154,9 +136,9 @@ def probe(
 
 
 def singular_values(network: Network, params: Params, x: Array) -> Array:
-    """Of the network's Jacobian at the first few samples of ``x``: (runs, samples, values), float64; NaN if not finite.
+    """Singular values (runs, samples, values), float64, of the network's Jacobian at the first few samples of ``x``.
 
-    ``values``: as many as there are outputs or inputs, whichever is fewer.
+    Their number is that of the outputs or of the inputs, whichever is smaller. NaN where the Jacobian is not finite.
     """
     count = max(1, min(JACOBIANS, JACOBIAN_ROWS // network.outputs))
     jacobian = network.jacobian(params, {}, x[:, :count])
@@ -165,7 +147,7 @@ def singular_values(network: Network, params: Params, x: Array) -> Array:
 
 
 def _histograms(network: Network, params: Params, tape: Tape) -> list[dict[str, Array]]:
-    """By run: ``histogram/QUANTITY/LAYER`` -> (2, bins)."""
+    """Histograms of each run by name: ``histogram/QUANTITY/LAYER`` -> (2, bins)."""
     result: list[dict[str, Array]] = [{} for _ in range(tape.runs)]
     for spec in network.weights:
         if spec.role != "weight":
@@ -179,91 +161,3 @@ def _histograms(network: Network, params: Params, tape: Tape) -> list[dict[str, 
             for run, counts in enumerate(histogram(array)):
                 result[run][f"histogram/{quantity}/{spec.layer}"] = counts
     return result
-
-
-def predict(log: Log, network: Network, initialized: Initialized, samples: Samples, d_output: Array) -> None:
-    """Writes what theory expects of each run at initialization on these samples, where its scheme's laws are known.
-
-    By layer: ``predicted_preactivation_rms``, ``predicted_activation_rms``, ``_mean`` and ``_correlation``;
-    ``predicted_scatter``, the standard deviation of log rms over networks of this width. From the gradient measured at
-    the output (runs, samples, outputs) back: ``predicted_backward_rms``, and ``predicted_gradient_std`` of the weights
-    with ``predicted_gradient_scatter``. Of the network: ``predicted_jacobian_mean_s2`` and ``_spread``.
-    """
-    names = tuple(initialized.laws)
-    laws = [tuple(initialized.laws[name][run] for name in names) for run in range(log.runs)]
-    expected = [_expected(network, samples, names, own) for own in laws]
-    d_output = d_output.astype(np.float64)
-    everyone = np.arange(log.runs)
-    table: dict[tuple[str, str], Array] = {}
-    for run, (layers, jacobian, gram) in enumerate(expected):
-        # Sum over pairs of samples of (input . input') (gradient . gradient'): the square of their outer products' sum.
-        squares = gram @ (d_output[run] @ d_output[run].T).ravel() / network.outputs
-        rms = np.sqrt(np.mean(d_output[run] ** 2))
-        for facts, square in zip(layers, squares, strict=True):
-            row = facts.numbers | {
-                "backward_rms": facts.backward * rms,
-                "gradient_std": math.sqrt(max(square, 0.0)) if square == square else math.nan,
-            }
-            for name, value in row.items():
-                table.setdefault((f"predicted_{name}", facts.layer), np.full(log.runs, np.nan))[run] = value
-        for name, value in (("mean_s2", jacobian.mean), ("spread", jacobian.relative_variance)):
-            table.setdefault((f"predicted_jacobian_{name}", ""), np.full(log.runs, np.nan))[run] = value
-    for (quantity, layer), values in table.items():
-        log.add(0, quantity, layer, values, everyone)
-
-
-@dataclass(frozen=True)
-class _Facts:
-    """What theory expects of one layer: numbers by name, and its gradient's rms over that at the output."""
-
-    layer: str
-    numbers: dict[str, float]
-    backward: float
-
-
-@lru_cache(maxsize=8)
-def _expected(
-    network: Network, samples: Samples, names: tuple[str, ...], laws: tuple[Law, ...]
-) -> tuple[list[_Facts], SingularValues, Array]:
-    """The layers with weights, the Jacobian's singular values, and an array (layers, samples²).
-
-    That is what an output gradient's Gram matrix is to be multiplied with.
-
-    Kept, since the seeds of a scheme share it.
-    """
-    before: dict[str, Prediction] = {}
-    after: dict[str, Moments] = {}
-    by_name = dict(zip(names, laws, strict=True))
-    predictions = network.expect(samples.moments, by_name)
-    for prediction in predictions:
-        if prediction.quantity == "preactivation":
-            before[prediction.layer] = prediction
-        after[prediction.layer] = prediction.moments
-    units = {spec.layer: spec.shape[-1] for spec in network.weights}
-    pairs = samples.x.shape[1] ** 2
-    facts, gram = [], np.empty((len(before), pairs), np.float32)
-    for index, (layer, flow) in enumerate(before.items()):
-        last = after[layer]
-        if last is flow.moments:
-            # A layer without activation shows its own units, Gaussian given the layers before: their square scatters.
-            last = replace(last, relative_variance=last.relative_variance + 2.0 / units[layer])
-        numbers = {
-            "preactivation_rms": flow.moments.rms,
-            "activation_rms": last.rms,
-            "activation_mean": last.mean,
-            "activation_correlation": _off_diagonal_mean(last.correlation),
-            "scatter": last.scatter,
-            "gradient_scatter": 0.5 * math.sqrt(flow.input.relative_variance + flow.gradient.relative_variance),
-        }
-        facts.append(_Facts(layer, numbers, math.sqrt(flow.gradient.second_moment)))
-        alike = flow.input.correlation * flow.gradient.correlation
-        gram[index] = np.ravel(flow.input.second_moment * flow.gradient.second_moment * alike)
-    return facts, network.expect_jacobian(predictions, by_name), gram
-
-
-def _off_diagonal_mean(correlation: float | Array) -> float:
-    """Mean over pairs of different samples."""
-    matrix = np.asarray(correlation)
-    if matrix.ndim == 0:
-        return float(matrix)
-    return float((matrix.sum() - np.trace(matrix)) / (matrix.size - len(matrix)))

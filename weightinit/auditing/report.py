@@ -1,4 +1,4 @@
-"""What an audit found, as frozen records and as a text to read."""
+"""Findings of an audit, as frozen records and as a text to read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from weightinit.fans import Fans
 from weightinit.laws import Law
 
 Kind: TypeAlias = Literal[
-    "not_finite", "zeros", "constant", "copy", "noise", "units", "law", "scale", "dependent", "trained"
+    "not_finite", "zeros", "constant", "copy", "noise", "units", "inputs", "law", "scale", "dependent", "trained"
 ]
 Verdict: TypeAlias = Literal["follows", "differs", "trained", "unjudged"]
 WIDTH = 100
@@ -22,9 +22,10 @@ class Finding:
     """One fault: its kind, what was measured, and what that means and how to mend it.
 
     Kinds: ``not_finite``: NaN or infinity; ``zeros`` where none belong; ``constant``: one value; ``copy`` of another
-    tensor; ``noise``: another tensor's random numbers; ``units`` that are equal; ``law``: another known law; ``scale``:
-    a known family at a mean and std of its own; ``dependent``: elements that aren't independent, or not as the law has
-    it; ``trained``: nothing that is drawn at random.
+    tensor; ``noise``: another tensor's random numbers; ``units`` or ``inputs`` that are equal, or the negative of one
+    another; ``law``: another known law, or a kernel that isn't drawn; ``scale``: a known family at a mean and std of
+    its own; ``dependent``: elements that aren't independent, or not as the law has it; ``trained``: nothing that is
+    drawn at random.
     """
 
     kind: Kind
@@ -39,14 +40,16 @@ class Finding:
 
 @dataclass(frozen=True)
 class TensorReport:
-    """What was expected of one tensor, what was measured, and what follows from it.
+    """One tensor: the law expected of it, what was measured, and what follows from it.
 
     ``fans`` is None where it can't be told, ``law`` where none was given. ``mean`` and ``std`` are those of the finite
-    elements; ``mean_z`` and ``std_z`` their distance from the law in standard errors, NaN where elements aren't
-    independent draws. ``outside`` counts elements beyond the support, ``not_finite`` NaN and infinities,
-    ``repeated_units`` units equal to an earlier one. ``same_as`` names the tensor that this one copies, wholly or in
-    its random numbers. ``looks_like``: laws that explain the elements where their own doesn't, likeliest first; those
-    without words in them can be given as ``law``.
+    elements; ``mean_z`` and ``std_z`` their distance from the law in standard errors (of the elements' normal scores,
+    so that both are normal deviates under any law), NaN where elements aren't independent draws. ``outside`` counts
+    elements beyond the support, ``not_finite`` NaN and infinities, ``repeated_units`` units equal to an earlier one,
+    ``negated_units`` those that are the negative of one; ``repeated_inputs`` and ``negated_inputs`` the same of inputs.
+    ``same_as`` names the tensor that this one copies, wholly or in its random numbers. ``looks_like``: laws that
+    explain the elements where their own doesn't, likeliest first; those without words in them can be given as ``law``.
+    ``remark``: what is no fault, such as half precision or padding; without a law the description.
     """
 
     name: str
@@ -62,22 +65,34 @@ class TensorReport:
     zeros: int
     not_finite: int
     repeated_units: int
+    negated_units: int
+    repeated_inputs: int
+    negated_inputs: int
     same_as: str | None
     looks_like: tuple[str, ...]
     verdict: Verdict
     findings: tuple[Finding, ...]
+    remark: str
+
+    @property
+    def shape_text(self) -> str:
+        """The shape as ``48x128``; of a scalar empty."""
+        return "x".join(map(str, self.shape))
 
     @property
     def sentence(self) -> str:
         """The verdict in words."""
-        if self.findings:
-            return " ".join(finding.sentence for finding in self.findings)
-        return "Follows its law." if self.verdict == "follows" else "Not judged: no law is known for it."
+        said = [finding.sentence for finding in self.findings]
+        if not said and self.verdict == "follows":
+            said = ["Follows its law."]
+        if not said and not self.remark:
+            said = ["Not judged: no law is known for it."]
+        return " ".join([*said, *([self.remark] if self.remark else [])])
 
 
 @dataclass(frozen=True)
 class Report:
-    """The verdict on named arrays: each by itself, and all together.
+    """Verdict on named arrays: each by itself, and all together.
 
     ``verdict``: ``follows`` if every array that has a law follows it, ``differs`` if not, ``trained`` if the weights
     look trained, so that the audit of initial weights refuses one, ``unjudged`` without any law. ``level``: the chance
@@ -110,44 +125,56 @@ class Report:
         return plain
 
     def __str__(self) -> str:
-        lines = [_row("tensor", "shape", "mean", "of law", "z", "std", "of law", "z", "verdict")]
-        lines += [
-            _row(
-                _fit(tensor.name, 24),
-                _fit("x".join(map(str, tensor.shape)), 12),
-                *(_number(value) for value in (tensor.mean, _of(tensor.law, "mean"))),
-                _score(tensor.mean_z),
-                *(_number(value) for value in (tensor.std, _of(tensor.law, "std"))),
-                _score(tensor.std_z),
-                tensor.verdict,
-            )
-            for tensor in self.tensors
-        ]
-        for said in self._alike().values():
-            names = ", ".join(name for name, _ in said[:8]) + (f" and {len(said) - 8} more" if len(said) > 8 else "")
-            first = said[0][1]
-            alike = (
-                first.sentence if len(said) == 1 else f"{first.measured} (the first; the others alike). {first.advice}"
-            )
-            lines += ["", fill(f"{names}: {alike}", WIDTH, subsequent_indent="  ")]
+        judged = any(tensor.law is not None for tensor in self.tensors)
+        lines = self._table() if judged else self._table_of_descriptions()
+        for finding, names in self._findings_alike():
+            more = finding.sentence
+            if len(names) > 1:
+                more = f"{finding.measured} (the first; the others alike). {finding.advice}"
+            lines += ["", fill(f"{_names(names)}: {more}", WIDTH, subsequent_indent="  ")]
+        remarks: dict[str, list[str]] = {}
+        for tensor in self.tensors:
+            if tensor.remark:
+                remarks.setdefault(tensor.remark, []).append(tensor.name)
+        for remark, names in remarks.items():
+            lines += ["", fill(f"{_names(names)}: {remark}", WIDTH, subsequent_indent="  ")]
         lines += ["", fill(self.sentence, WIDTH)]
         return "\n".join(lines)
 
-    def _alike(self) -> dict[tuple[Kind, str], list[tuple[str, Finding]]]:
-        """The findings of one kind and one advice, each with the tensor's name."""
-        result: dict[tuple[Kind, str], list[tuple[str, Finding]]] = {}
+    def _table(self) -> list[str]:
+        rows = [_row("tensor", "shape", "mean", "of law", "z", "std", "of law", "z", "verdict")]
+        for tensor in self.tensors:
+            mean, std = (math.nan, math.nan) if tensor.law is None else (tensor.law.mean, tensor.law.std)
+            means = _number(tensor.mean), _number(mean), _score(tensor.mean_z)
+            stds = _number(tensor.std), _number(std), _score(tensor.std_z)
+            rows.append(_row(tensor.name, tensor.shape_text, *means, *stds, tensor.verdict))
+        return rows
+
+    def _table_of_descriptions(self) -> list[str]:
+        rows = [_row("tensor", "shape", "mean", "std", "looks like")]
+        for tensor in self.tensors:
+            name = _fit(tensor.looks_like[0], 42) if tensor.looks_like else "-"
+            rows.append(_row(tensor.name, tensor.shape_text, _number(tensor.mean), _number(tensor.std), name))
+        return rows
+
+    def _findings_alike(self) -> list[tuple[Finding, list[str]]]:
+        """The first finding of each kind and advice, with the names of the tensors that have such a one."""
+        alike: dict[tuple[Kind, str], tuple[Finding, list[str]]] = {}
         for tensor in self.tensors:
             for finding in tensor.findings:
-                result.setdefault((finding.kind, finding.advice), []).append((tensor.name, finding))
-        return result
+                alike.setdefault((finding.kind, finding.advice), (finding, []))[1].append(tensor.name)
+        return list(alike.values())
+
+
+def _names(names: list[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def _row(name: str, shape: str, *cells: str) -> str:
-    *numbers, verdict = cells
-    widths = (9, 9, 6, 9, 9, 6)
-    return (
-        f"{name:24} {shape:12} " + " ".join(f"{n:>{w}}" for n, w in zip(numbers, widths, strict=True)) + f" {verdict}"
-    )
+    """A line of a table: name, shape, numbers (the z-scores, third and sixth, are narrow), and words at the end."""
+    *numbers, words = cells
+    padded = [f"{number:>{6 if place % 3 == 2 else 9}}" for place, number in enumerate(numbers)]
+    return f"{_fit(name, 24):24} {_fit(shape, 12):12} {' '.join(padded)} {words}"
 
 
 def _fit(text: str, width: int) -> str:
@@ -163,10 +190,6 @@ def _score(value: float) -> str:
     if not math.isfinite(value):
         return "-"
     return f"{value:+.1f}" if abs(value) < 999 else f"{value:+.0e}".replace("e+0", "e").replace("e+", "e")
-
-
-def _of(law: Law | None, moment: Literal["mean", "std"]) -> float:
-    return math.nan if law is None else float(getattr(law, moment))
 
 
 def _plain(value: Any) -> Any:

@@ -15,6 +15,7 @@ from weightinit.meanfield.maps import (
     slope_covariance,
     slope_second_moment,
 )
+from weightinit.meanfield.stability import Stability, signal_stability
 
 __all__ = [
     "CriticalPoint",
@@ -23,6 +24,7 @@ __all__ = [
     "LogNorm",
     "Phase",
     "SingularValues",
+    "Stability",
     "c_map",
     "c_slope",
     "c_star",
@@ -37,6 +39,7 @@ __all__ = [
     "q_slope",
     "q_star",
     "second_moment",
+    "signal_stability",
     "slope_covariance",
     "slope_second_moment",
 ]

@@ -4,7 +4,8 @@ from weightinit.nn.architectures import mlp
 from weightinit.nn.layers import Dense, Nonlinearity
 from weightinit.nn.losses import LOSSES, CrossEntropy, Loss, MeanSquaredError
 from weightinit.nn.moments import Gradient, Moments, Prediction
-from weightinit.nn.network import Network, Params, State, Tape
+from weightinit.nn.network import Network
+from weightinit.nn.tape import Params, State, Tape
 from weightinit.nn.weights import WeightSpec
 
 __all__ = [

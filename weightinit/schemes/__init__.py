@@ -1,7 +1,8 @@
 """Schemes: a network and seeds -> the initial weights of a stack of runs, with the laws that they follow."""
 
 from weightinit.schemes.adaptive import AutoInit, Critical
-from weightinit.schemes.base import Initialized, Rule, Ruled, Scheme, merge
+from weightinit.schemes.base import Rule, Ruled, Scheme
+from weightinit.schemes.initialized import Initialized, merge
 from weightinit.schemes.lsuv import LSUV
 from weightinit.schemes.rules import (
     Constant,

@@ -1,10 +1,10 @@
-"""Schemes: what gives a stack of networks its initial weights, and the base of those that draw weight by weight."""
+"""Schemes initialize stacks of networks; rules are the schemes that draw each weight by itself."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import Protocol, runtime_checkable
@@ -16,45 +16,29 @@ from weightinit.initializers import normal, ones, zeros
 from weightinit.laws import Law
 from weightinit.nn.network import Network
 from weightinit.nn.weights import WeightSpec
+from weightinit.schemes.initialized import Initialized
 
 ZERO = Law("constant", 0.0, 0.0, (0.0, 0.0))
 ONE = Law("constant", 1.0, 0.0, (1.0, 1.0))
 
 
-@dataclass(frozen=True, eq=False)
-class Initialized:
-    """The initial state of a stack of runs.
-
-    ``params``: by weight, ``(runs, *shape)`` in the network's dtype; ``laws``: by weight, what each run's was drawn
-    from; ``constants``: by name, multipliers ``(runs,)`` that are not trained (a branch's scale, the output's), and
-    ``learning_rate_scale``: by weight, what multiplies the learning rate ``(runs,)``, both float64; a name that is
-    absent stands for 1. ``notes``: for each run, sentences that a person should read.
-    """
-
-    params: Mapping[str, Array]
-    laws: Mapping[str, tuple[Law, ...]]
-    constants: Mapping[str, Array]
-    learning_rate_scale: Mapping[str, Array]
-    notes: tuple[tuple[str, ...], ...]
-
-
 class Scheme(Protocol):
-    """A rule that initializes networks."""
+    """A function that initializes networks."""
 
     def __call__(self, network: Network, seeds: Sequence[int], batch: Array | None = None) -> Initialized:
-        """The initial state of one run for each of ``seeds``.
+        """Return the initial state of one run for each of ``seeds``.
 
-        ``batch`` ``(runs | 1, samples, inputs)`` is what a scheme that looks at data may look at. A run's state
-        depends on the network, its own seed and its own part of the batch, never on the other runs.
+        ``batch``: samples ``(runs | 1, samples, inputs)`` for schemes that use data. The state of a run depends on the
+        network, its seed and its part of the batch, never on other runs.
         """
 
 
 @runtime_checkable
 class Ruled(Scheme, Protocol):
-    """A scheme that can say by which rule it draws, and so from which laws, before it draws anything."""
+    """A scheme that knows its rule, and so the laws of the weights, before it draws."""
 
     def rule_for(self, network: Network, second_moment: float = 1.0) -> Rule:
-        """The rule that draws this network's weights, for inputs of this second moment.
+        """Return the rule that draws this network's weights, for inputs of this second moment.
 
         Raises ValueError for a network that the scheme can't initialize.
         """
@@ -62,10 +46,10 @@ class Ruled(Scheme, Protocol):
 
 @dataclass(frozen=True)
 class Rule(ABC):
-    """A scheme that draws every weight by itself, from the stream that its name has below the run's seed.
+    """A scheme that draws each weight by itself, from the stream of the weight's name below the run's seed.
 
-    A subclass says how a weight is drawn, in float64, and from which law. Biases are zeros, or N(0, ``bias_std``²),
-    the sigma_b of mean-field theory (Poole et al. 2016); weights of role gain and scale are 1.
+    A subclass defines the draw, in float64, and its law. Biases are zeros, or N(0, ``bias_std``²), where ``bias_std``
+    is the sigma_b of mean-field theory (Poole et al. 2016). Weights of role gain and scale are 1.
     """
 
     bias_std: float = field(default=0.0, kw_only=True)
@@ -78,34 +62,34 @@ class Rule(ABC):
 
     @abstractmethod
     def draw(self, spec: WeightSpec, rng: np.random.Generator) -> Array:
-        """Float64 values of ``spec.shape`` for a weight of role ``weight``."""
+        """Draw float64 values of ``spec.shape`` for a weight of role ``weight``."""
 
     @abstractmethod
     def law(self, spec: WeightSpec) -> Law:
-        """The law that :meth:`draw` draws from."""
+        """Return the law of :meth:`draw`."""
 
     def draw_bias(self, spec: WeightSpec, rng: np.random.Generator) -> Array:
-        """Float64 values of ``spec.shape`` for a bias; ``spec.fans`` are those of the weight beside it."""
+        """Draw float64 values of ``spec.shape`` for a bias; ``spec.fans`` are those of the weight beside it."""
         if self.bias_std == 0:
             return zeros(rng, spec.shape, dtype=np.float64)
         return normal(rng, spec.shape, std=self.bias_std, dtype=np.float64)
 
     def bias_law(self, spec: WeightSpec) -> Law:
-        """The law that :meth:`draw_bias` draws from."""
+        """Return the law of :meth:`draw_bias`."""
         return ZERO if self.bias_std == 0 else Law("normal", 0.0, float(self.bias_std))
 
     def rule_for(self, network: Network, second_moment: float = 1.0) -> Rule:
-        """This rule, or another of its kind that the network as a whole asks for."""
+        """Return this rule, or a variant fitted to the network as a whole."""
         return self
 
     def laws(self, network: Network) -> dict[str, Law]:
-        """The law of each of the network's weights, by name."""
+        """Return the law of each of the network's weights, by name."""
         rule = self.rule_for(network)
         by_role = {"weight": rule.law, "bias": rule.bias_law}
         return {spec.name: by_role.get(spec.role, _law_of_ones)(spec) for spec in network.weights}
 
     def __call__(self, network: Network, seeds: Sequence[int], batch: Array | None = None) -> Initialized:
-        """The initial state of one run for each of ``seeds``; looks at no ``batch``."""
+        """Return the initial state of one run for each of ``seeds``; ``batch`` has no effect."""
         rule = self.rule_for(network)
         by_role = {"weight": rule.draw, "bias": rule.draw_bias}
         params: dict[str, Array] = {}
@@ -116,38 +100,6 @@ class Rule(ABC):
                 params[spec.name][run] = draw(spec, stream(seed, spec.name))  # the one cast
         laws = {name: (law,) * len(seeds) for name, law in self.laws(network).items()}
         return Initialized(params, laws, {}, {}, ((),) * len(seeds))
-
-
-def merge(parts: Sequence[tuple[Sequence[int], Initialized]], runs: int) -> Initialized:
-    """One stack of ``runs`` networks from schemes that each initialized some of them.
-
-    Each part is the places of its runs in the stack, and those runs. Raises ValueError unless the places are 0 to
-    ``runs`` - 1, each once.
-    """
-    if sorted(place for places, _ in parts for place in places) != list(range(runs)):
-        raise ValueError(f"the parts must fill each of {runs} places once; got {[list(places) for places, _ in parts]}")
-    first = parts[0][1]
-    params = {name: np.empty((runs, *array.shape[1:]), array.dtype) for name, array in first.params.items()}
-    laws: dict[str, list[Law]] = {name: [ZERO] * runs for name in first.laws}
-    constants = {name: np.ones(runs) for _, part in parts for name in part.constants}
-    learning_rate_scale = {name: np.ones(runs) for _, part in parts for name in part.learning_rate_scale}
-    notes: list[tuple[str, ...]] = [()] * runs
-    for places, part in parts:
-        index = list(places)
-        for whole, own in (
-            (params, part.params),
-            (constants, part.constants),
-            (learning_rate_scale, part.learning_rate_scale),
-        ):
-            for name, array in own.items():
-                whole[name][index] = array
-        for run, place in enumerate(index):
-            notes[place] = part.notes[run]
-            for name, own_laws in part.laws.items():
-                laws[name][place] = own_laws[run]
-    return Initialized(
-        params, {name: tuple(each) for name, each in laws.items()}, constants, learning_rate_scale, tuple(notes)
-    )
 
 
 def _draw_ones(spec: WeightSpec, rng: np.random.Generator) -> Array:

@@ -1,7 +1,7 @@
-"""Advice: which scheme a network should have. Theory names the few that could suit, a short paired trial decides."""
+"""Advice on a network's scheme: theory makes a shortlist, a short paired trial decides."""
 
-from runner.modes.advise.decision import judge
+from runner.modes.advise.decision import decide
 from runner.modes.advise.shortlist import Shortlist, plan
 from runner.modes.advise.wording import command, text
 
-__all__ = ["Shortlist", "command", "judge", "plan", "text"]
+__all__ = ["Shortlist", "command", "decide", "plan", "text"]

@@ -1,4 +1,4 @@
-"""What a trial of several schemes says: each at its own best learning rate, ties told as such, one of them chosen."""
+"""Decision between schemes after a trial: each at its best learning rate, the fastest or simplest of equals."""
 
 from __future__ import annotations
 
@@ -8,55 +8,65 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from runner.analysis.comparison import SIGNIFICANCE, STEPS, Comparison, compare
+from runner.analysis.comparison import AHEAD, SIGNIFICANCE, STEPS, Comparison, compare
 from runner.analysis.intervals import holm, log, p_values
 from runner.modes.advise.shortlist import RATE, Shortlist
 
 
 @dataclass(frozen=True, eq=False)
-class Judgement:
-    """What the trial showed: ``comparison`` of the schemes, each at its own best learning rate; ``rates``, these, by
-    scheme; ``tried``: all learning rates; ``tied``: the schemes that accuracy can't tell from the best (indices into
-    the comparison's groups); ``alike``: those of them that are as fast as the ``fastest``; ``chosen``: the simplest."""
+class Decision:
+    """Result of the trial.
+
+    ``comparison``: of the schemes, each at its best learning rate; ``rates``: these, by scheme; ``tried``: all learning
+    rates. Of the comparison's groups: ``leading``, the best and those whose score is not distinguished from it;
+    ``fastest`` of these; ``as_fast``, it and those not distinguished from it in speed; ``chosen``, the simplest.
+    """
 
     comparison: Comparison
     rates: Mapping[str, float]
     tried: Sequence[float]
-    tied: Sequence[int]
+    leading: Sequence[int]
     fastest: int
-    alike: Sequence[int]
+    as_fast: Sequence[int]
     chosen: int
 
 
-def judge(shortlist: Shortlist, runs: pd.DataFrame, curves: pd.DataFrame) -> Judgement:
-    """What the recorded runs of a plan say.
+def decide(shortlist: Shortlist, runs: pd.DataFrame, curves: pd.DataFrame) -> Decision:
+    """Return the decision that the recorded runs of a plan lead to.
 
     Learning rates are chosen on validation data, where a diverged or failed run counts as worst. Of the schemes that
-    test data can't tell from the best on validation data, the fastest to the threshold is chosen; of those that are not
-    told from it either (paired over seeds, corrected by Holm), the simplest.
+    are not distinguished on test data from the best on validation data, the fastest to the threshold is chosen; of
+    those not distinguished from it in speed (paired over seeds, corrected by Holm), the simplest.
     """
-    chosen = _own_best(runs)
-    at_best = runs[runs[RATE] == runs["scheme"].map(chosen)]
+    rates = _best_rates(runs)
+    at_best = runs[runs[RATE] == runs["scheme"].map(rates)]
     comparison = compare(at_best.drop(columns=RATE), curves)
     groups = comparison.groups
     names = comparison.runs.drop_duplicates("group").set_index("group")["scheme"]
-    tied = groups.index[groups["verdict"].isin(["best", "tied", "better"])].tolist() or groups.index.tolist()
+    leading = groups.index[groups["verdict"].isin(AHEAD)].tolist() or groups.index.tolist()
     steps = steps_by_seed(comparison)
     order = [candidate.name for candidate in shortlist.tried]
-    ranked = sorted(tied, key=lambda group: (groups["steps"].fillna(math.inf)[group], order.index(names[group])))
+    ranked = sorted(leading, key=lambda group: (groups["steps"].fillna(math.inf)[group], order.index(names[group])))
     fastest = ranked[0]
     others = [group for group in ranked[1:] if math.isfinite(groups["steps"][group])]
     slower = log(steps.loc[others].to_numpy()) - log(steps.loc[fastest].to_numpy())
     p = holm(p_values(slower))
-    alike = [fastest, *(group for group, value in zip(others, p, strict=True) if not value < SIGNIFICANCE)]
+    as_fast = [fastest, *(group for group, value in zip(others, p, strict=True) if not value < SIGNIFICANCE)]
     if math.isinf(groups["steps"][fastest]):
-        alike = ranked
-    choice = min(alike, key=lambda group: order.index(names[group]))
-    return Judgement(comparison, chosen, sorted(set(runs[RATE])), ranked, fastest, alike, choice)
+        as_fast = ranked
+    return Decision(
+        comparison=comparison,
+        rates=rates,
+        tried=sorted(set(runs[RATE])),
+        leading=ranked,
+        fastest=fastest,
+        as_fast=as_fast,
+        chosen=min(as_fast, key=lambda group: order.index(names[group])),
+    )
 
 
-def _own_best(runs: pd.DataFrame) -> dict[str, float]:
-    """The learning rate at which each scheme did best on validation data; ties are broken by the validation loss."""
+def _best_rates(runs: pd.DataFrame) -> dict[str, float]:
+    """Return the learning rate at which each scheme did best on validation data, by score and then by loss."""
     metric = next((name for name in ("validation_accuracy", "validation_r2") if name in runs), None)
     finished = runs["fate"] == "finished"
     scored = pd.DataFrame({"scheme": runs["scheme"], "rate": runs[RATE]})
@@ -70,7 +80,7 @@ def _own_best(runs: pd.DataFrame) -> dict[str, float]:
 
 
 def steps_by_seed(comparison: Comparison) -> pd.DataFrame:
-    """Steps to the threshold (groups, seeds), NaN where it was never reached."""
+    """Return steps to the threshold (groups, seeds), NaN where it was never reached."""
     runs, name = comparison.runs, f"{STEPS}{comparison.threshold:g}"
     values = runs[name] if name in runs else pd.Series(math.nan, runs.index)
     return runs.assign(steps=values.clip(lower=1)).pivot(index="group", columns="seed", values="steps")

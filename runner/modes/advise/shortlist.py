@@ -1,4 +1,4 @@
-"""The schemes that are worth a trial on a network, by theory, and the sweep that tries them."""
+"""Shortlist of schemes that theory expects to suit a network, and the sweep that tries them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ SEEDS = 5
 RATES = (1 / 3, 1.0, 3.0)  # of the configured learning rate, and of what depth leaves of it
 DEPTH = 6  # up to which the configured one is good; a deeper network takes one that is smaller by its depth
 RATE = "optimizer.learning_rate"
-_OWN = ("mode", "scheme", "seed", RATE)  # keys whose values this mode chooses
-# Schemes with a number of their own that is set to what the activation needs.
+_CHOSEN = ("mode", "scheme", "seed", RATE)  # keys whose values this mode chooses
+# Schemes with a number that is set to the value that the activation needs.
 _TUNED = {"variance_scaling": ("scheme.scale", 1.0), "orthogonal": ("scheme.gain", 0.5)}
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A scheme with what theory expects of it. ``value``: of its tuned number, empty where it has none."""
+    """Scheme with its forecast. ``value``: of its tuned number, empty without one."""
 
     choice: catalogue.Choice
     forecast: Forecast
@@ -34,29 +34,29 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """The name of its file."""
+        """Name of the scheme's file."""
         return self.choice.name
 
     @property
     def label(self) -> str:
-        """It, for people: ``he``, ``orthogonal gain 1.53``."""
+        """Name for people: ``he``, ``orthogonal gain 1.53``."""
         return f"{self.name} {_TUNED[self.name][0].partition('.')[2]} {self.value}" if self.value else self.name
 
     @property
     def overrides(self) -> tuple[str, ...]:
-        """What chooses it on the command line."""
+        """Overrides that choose the scheme on the command line."""
         return (f"scheme={self.name}", *([f"{_TUNED[self.name][0]}={self.value}"] if self.value else []))
 
     @property
     def unevenness(self) -> float:
-        """How far signal and gradient stray from level through the network: 0 where they don't, infinite if unknown."""
+        """Distance of signal and gradient from level through the network: 0 if both are level, infinite if unknown."""
         with np.errstate(divide="ignore"):
-            strays = float(np.abs(np.log([self.forecast.signal.whole, self.forecast.gradient.whole])).sum())
+            strays = float(np.abs(np.log([self.forecast.signal.total, self.forecast.gradient.total])).sum())
         return math.inf if math.isnan(strays) else strays
 
     @property
     def simplicity(self) -> tuple[bool, bool, int, int]:
-        """Smaller is simpler: a line in another library, no number to set, early at a first reading, a short name."""
+        """Order by simplicity: a line in another library, no number to set, early at a first reading, a short name."""
         kind, kinds = self.choice.facts.get("group", ""), catalogue.KINDS
         place = kinds.index(kind) if kind in kinds else len(kinds)
         return ("pytorch" not in self.choice.facts, bool(self.value), place, len(self.name))
@@ -64,7 +64,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Shortlist:
-    """The schemes to try, simplest first; why others are not, by reason; ``kept``: overrides that all runs share."""
+    """Schemes to try, simplest first; those ``left_out`` by reason; ``kept``: overrides that all runs share."""
 
     tried: tuple[Candidate, ...]
     left_out: Mapping[str, Sequence[str]]
@@ -72,13 +72,13 @@ class Shortlist:
 
 
 def plan(composer: Composer, command: Command) -> tuple[Command, Shortlist]:
-    """The command as an ordinary sweep of the schemes that theory names, of learning rates and of seeds.
+    """Return the command as an ordinary sweep of the shortlist's schemes, of learning rates and of seeds.
 
     Values of ``scheme``, ``seed`` and the learning rate that the command lists are taken as they are. Raises ValueError
     for what can't be advised on.
     """
     given = _given(command)
-    kept = tuple(text for text in own(command.runs[0]) if _key(text) not in _OWN)
+    kept = tuple(text for text in own(command.runs[0]) if _key(text) not in _CHOSEN)
     (base,) = composer.trials([kept])  # raises what is wrong with the data and the network
     shortlist = _shortlist(composer, kept, given.get("scheme"))
     middle = base.config["optimizer"]["learning_rate"] * min(1.0, DEPTH / max(shortlist.tried[0].forecast.depth, 1))
@@ -94,7 +94,7 @@ def plan(composer: Composer, command: Command) -> tuple[Command, Shortlist]:
 
 
 def _given(command: Command) -> dict[str, list[str]]:
-    """The values that a command lists for the keys that this mode would choose; raises for others that it sweeps."""
+    """Return the values that a command lists for the keys that this mode chooses; raises for other swept keys."""
     if not command.runs:
         raise ValueError("mode=advise makes its own sweep; got an optimizing sweeper. Leave hydra/sweeper out.")
     values: dict[str, list[str]] = {}
@@ -103,7 +103,7 @@ def _given(command: Command) -> dict[str, list[str]]:
     for key, found in values.items():
         if key.startswith("scheme.") or key.startswith("+scheme."):
             raise ValueError(f"mode=advise chooses the scheme and its numbers; got {key}={found[0]}. Leave it out.")
-        if len(found) > 1 and key not in _OWN:
+        if len(found) > 1 and key not in _CHOSEN:
             raise ValueError(f"mode=advise advises on one network; got {key}={','.join(found)}. Pass one value.")
     for key, example in (("scheme", "scheme=he,orthogonal"), ("seed", "seed='range(0,5)'")):
         if len(values.get(key, "..")) < 2:
@@ -119,7 +119,7 @@ def _key(override: str) -> str:
 
 
 def _shortlist(composer: Composer, kept: Sequence[str], named: Sequence[str] | None) -> Shortlist:
-    """The schemes worth a trial; those ``named`` by the user, whatever theory says of them."""
+    """Return the schemes worth a trial; those ``named`` by the user regardless of theory."""
     choices = {choice.name: choice for choice in catalogue.choices("scheme", composer.folders)}
     if named is not None:
         found = [_candidate(composer, kept, choices.get(name) or catalogue.Choice(name, "")) for name in named]
@@ -135,22 +135,26 @@ def _shortlist(composer: Composer, kept: Sequence[str], named: Sequence[str] | N
     for candidate in sorted(candidates, key=lambda candidate: candidate.simplicity):
         expected = candidate.forecast
         law = (expected.family == "orthogonal", round(expected.sigma_w2, 2), round(expected.sigma_b2, 2))
-        if expected.fate == "unknown":
-            reason = "no theory of them (they depend on data, or their weights have a mean)"
-        elif expected.fate != "stable":
-            reason = f"{expected.fate} over {expected.depth} layers"
+        signal = expected.stability.label
+        if signal == "unknown":
+            reason = "no theory (they depend on data, or their weights have a mean)"
+        elif not expected.stability.trainable:
+            lost = signal if signal.startswith("gradient") else f"signal {signal}"
+            reason = f"{lost} over {expected.depth} layers"
         elif law in suited:
-            reason = f"as {suited[law].label} in the hidden layers, to theory"
+            reason = f"same hidden layers in theory as {suited[law].label}"
         else:
             suited[law] = candidate
             continue
         left_out.setdefault(reason, []).append(candidate.name)
     best = sorted(suited.values(), key=lambda candidate: candidate.unevenness)
     for candidate in best[FEW:]:
-        left_out.setdefault(f"less level than the {FEW} that are tried", []).append(candidate.label)
+        left_out.setdefault(f"less stable than the {FEW} that are tried", []).append(candidate.label)
     if len(best) < 2:  # something has to be held against it
         rest = sorted(candidates, key=lambda candidate: candidate.unevenness)
-        best += [one for one in rest if one not in best and one.forecast.fate != "unknown"][: 2 - len(best)]
+        best += [
+            candidate for candidate in rest if candidate not in best and candidate.forecast.stability.label != "unknown"
+        ][: 2 - len(best)]
         back = {candidate.name for candidate in best}
         left_out = {reason: [name for name in names if name not in back] for reason, names in left_out.items()}
     tried = sorted(best[:FEW], key=lambda candidate: candidate.simplicity)
@@ -158,16 +162,16 @@ def _shortlist(composer: Composer, kept: Sequence[str], named: Sequence[str] | N
 
 
 def _candidate(composer: Composer, kept: Sequence[str], choice: catalogue.Choice, *, tune: bool = False) -> Candidate:
-    """The scheme with its forecast; ``tune``: its number set to the critical point, or to hold the second moment."""
+    """Return the scheme with its forecast; ``tune``: its number set to the critical point, or kept mean square."""
 
     def expected(*overrides: str) -> Forecast:
         (configuration,) = composer.configurations([[*kept, *overrides]])
         return forecast(*configuration)
 
-    plain_one = Candidate(choice, expected(f"scheme={choice.name}"))
-    if not tune or plain_one.forecast.activation is None:
-        return plain_one
-    critical = plain_one.forecast.critical
-    sigma_w2 = critical.sigma_w2 if critical is not None else gain(plain_one.forecast.activation) ** 2
-    tuned = replace(plain_one, value=f"{sigma_w2 ** _TUNED[choice.name][1]:.4g}")
-    return plain_one if tuned.value == "1" else replace(tuned, forecast=expected(*tuned.overrides))
+    untuned = Candidate(choice, expected(f"scheme={choice.name}"))
+    if not tune or untuned.forecast.activation is None:
+        return untuned
+    critical = untuned.forecast.critical
+    sigma_w2 = critical.sigma_w2 if critical is not None else gain(untuned.forecast.activation) ** 2
+    tuned = replace(untuned, value=f"{sigma_w2 ** _TUNED[choice.name][1]:.4g}")
+    return untuned if tuned.value == "1" else replace(tuned, forecast=expected(*tuned.overrides))

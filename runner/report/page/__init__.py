@@ -74,7 +74,7 @@ def render(
 
     comparison = compare(runs, curves)
     at_best = tuned(comparison, runs, curves)
-    shown = comparison if at_best is None else at_best.own
+    shown = comparison if at_best is None else at_best.best
     whole = shown.runs[shown.runs["fate"] != "failed"]
     by = list(shown.by) or ["scheme"]
     groups, left_out = drawn_groups(whole, by) if len(whole) else ([], "")

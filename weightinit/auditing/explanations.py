@@ -1,4 +1,4 @@
-"""The laws that an array may follow in place of its own: mistakes that are often made, and defaults of libraries."""
+"""Laws that may explain an array: defaults of libraries, and mistakes that are often made in place of its own law."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from weightinit.auditing.expected import Expected, Stating, rule
-from weightinit.auditing.sample import DRAWN, Sample, before_truncation, largest_z
+from weightinit.auditing.distributions import DRAWN, before_truncation
+from weightinit.auditing.elements import Elements
+from weightinit.auditing.expected import Expected, LawStating
+from weightinit.auditing.named_laws import rule
+from weightinit.auditing.tests_of_law import fit, largest_z
 from weightinit.fans import Fans, compute_fans
 from weightinit.initializers import truncated_moments, truncation
 from weightinit.laws import Law
 
 CLOSE = 5.0
-"""Log-likelihood below the best up to which a candidate still counts: the data prefer the best by exp(5) at most."""
+"""Log-likelihood below the best up to which a law still counts: the data prefer the best by exp(5) at most."""
 
 DEFAULT: Final = "Was the initializer ever applied to this layer?"
 
@@ -44,6 +47,9 @@ KNOWN: Final[dict[str, str]] = {
 }
 """Laws by name that a weight may follow, each with what is to be said of it; the likeliest to be met first."""
 
+LIBRARY_DEFAULTS: Final = ("pytorch", "glorot_uniform", "lecun_normal(distribution='truncated_normal')")
+"""Names among ``KNOWN`` that a layer has if its initializer was never applied: the first to think of."""
+
 FACTORS: Final = {
     "sqrt(2)": math.sqrt(2),
     "1/sqrt(2)": math.sqrt(0.5),
@@ -55,95 +61,97 @@ FACTORS: Final = {
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A law that an array may follow in place of its own; ``remark`` says how that comes about, and how to mend it."""
+class Explanation:
+    """A law that an array may follow; ``remark`` says how that comes about, and how to mend it."""
 
     name: str
     law: Law
     remark: str
 
 
-def looks_like(sample: Sample, tensor: Expected, alpha: float) -> tuple[Candidate, ...]:
-    """The candidates that explain the sample, among those nearly as likely as the likeliest; the most usual first."""
-    if not sample.std > 0:
+def explanations(elements: Elements, tensor: Expected, alpha: float) -> tuple[Explanation, ...]:
+    """Return the known laws that explain the elements, those about as likely as the likeliest; the most usual first."""
+    if not elements.std > 0:
         return ()
-    laws = [c for c in _candidates(tensor) if c.law.family in DRAWN and c.law.std > 0]
-    scores = [sample.log_likelihood(c.law) for c in laws]
+    known = [each for each in _known(tensor) if each.law.family in DRAWN and each.law.std > 0]
+    scores = [elements.log_likelihood(each.law) for each in known]
     best = max(scores, default=-math.inf)
-    named: dict[str, Candidate] = {}
-    for candidate, score in zip(laws, scores, strict=True):
-        if math.isfinite(best) and score >= best - CLOSE and sample.fit(candidate.law).passes(alpha):
-            named.setdefault(candidate.name, candidate)
+    named: dict[str, Explanation] = {}
+    for each, score in zip(known, scores, strict=True):
+        if math.isfinite(best) and score >= best - CLOSE and fit(elements, each.law).passes(alpha):
+            named.setdefault(each.name, each)
     return tuple(named.values())
 
 
-def of_any_scale(sample: Sample, alpha: float) -> Candidate | None:
-    """The likeliest family whose shape the sample has, with the mean and std measured; None if it has none."""
-    centred = abs(sample.mean) <= largest_z(alpha) * sample.std / math.sqrt(sample.size)
-    mean = 0.0 if centred else sample.mean
-    std = math.hypot(sample.std, sample.mean - mean)
-    if not std > 0:
+def of_any_scale(elements: Elements, alpha: float) -> Explanation | None:
+    """Return the likeliest family whose shape the elements have, at the mean and std measured; None without one."""
+    centred = abs(elements.mean) <= largest_z(alpha) * elements.std / math.sqrt(elements.size)
+    mean = 0.0 if centred else elements.mean
+    std = math.hypot(elements.std, elements.mean - mean)
+    if not 0 < std < math.inf:
         return None
-    low, high = sample.range if mean else (-max(map(abs, sample.range)), max(map(abs, sample.range)))
+    low, high = elements.range if mean else (-max(map(abs, elements.range)), max(map(abs, elements.range)))
     sigma, below, above = truncation(std_after=std)
     location = f"mean={mean:.4g}, " if mean else ""
     free = [
-        Candidate(f"normal({location}std={std:.4g})", Law("normal", mean, std), ""),
-        Candidate(f"uniform(low={low:.4g}, high={high:.4g})", _uniform(low, high), ""),
-        Candidate(
+        Explanation(f"normal({location}std={std:.4g})", Law("normal", mean, std), ""),
+        Explanation(f"uniform(low={low:.4g}, high={high:.4g})", _uniform(low, high), ""),
+        Explanation(
             f"truncated_normal({location}std_after={std:.4g})",
             Law("truncated_normal", mean, std, (mean + sigma * below, mean + sigma * above)),
             "",
         ),
     ]
-    fitting = [c for c in free if not sample.outside(c.law) and sample.fit(c.law).has_shape(alpha)]
-    return max(fitting, key=lambda c: sample.log_likelihood(c.law), default=None)
+    shaped = [each for each in free if not elements.outside(each.law) and fit(elements, each.law).has_shape(alpha)]
+    return max(shaped, key=lambda each: elements.log_likelihood(each.law), default=None)
 
 
 def factor(ratio: float, error: float) -> str:
-    """The usual factor that a ratio of stds is, within three of its standard errors; empty if none."""
+    """Return the usual factor that a ratio of stds is, within three of its standard errors; empty if none."""
     return next((f", a factor {name}" for name, size in FACTORS.items() if abs(ratio / size - 1) < 3 * error), "")
 
 
-def _candidates(tensor: Expected) -> Iterator[Candidate]:
+def _known(tensor: Expected) -> Iterator[Explanation]:
     if tensor.spec.role != "weight":
-        yield from _bias_candidates(tensor)
+        yield from _known_of_biases(tensor)
         return
-    for name in ("pytorch", "glorot_uniform", "lecun_normal(distribution='truncated_normal')"):
-        yield Candidate(name, rule(name).law(tensor.spec), KNOWN[name])
+    for name in LIBRARY_DEFAULTS:
+        yield Explanation(name, rule(name).law(tensor.spec), KNOWN[name])
     if tensor.source is not None:
         yield from _other_fans(tensor, tensor.source)
     if tensor.law is not None:
         yield from _slips(tensor, tensor.law)
     for name, remark in KNOWN.items():
-        yield Candidate(name, rule(name).law(tensor.spec), remark)
-    if tensor.law is not None and tensor.law.family == "normal" and tensor.law.mean == 0:
+        yield Explanation(name, rule(name).law(tensor.spec), remark)
+    if tensor.law is None:
+        return
+    if tensor.law.family == "normal" and tensor.law.mean == 0:
         cut = _cut(tensor.law.std / truncated_moments(-2.0, 2.0)[1])
-        yield Candidate(f"{tensor.label}, cut at two sigma", cut, "the std is right, but the tails are missing.")
+        yield Explanation(f"{tensor.label}, cut at two sigma", cut, "the std is right, but the tails are missing.")
     for name in ("he", "xavier", "glorot_normal", "he_uniform", "lecun_uniform", "glorot_uniform"):
         if rule(name) != tensor.source:
             yield from _other_fans(replace(tensor, label=name), rule(name))
 
 
-def _bias_candidates(tensor: Expected) -> Iterator[Candidate]:
+def _known_of_biases(tensor: Expected) -> Iterator[Explanation]:
     if tensor.fans is not None:
         remark = f"the default of PyTorch's layers, U(±1/sqrt(fan_in)). {DEFAULT}"
-        yield Candidate("pytorch", rule("pytorch").bias_law(tensor.spec), remark)
-        yield Candidate("sklearn", rule("sklearn").bias_law(tensor.spec), "the default of scikit-learn's MLP.")
+        yield Explanation("pytorch", rule("pytorch").bias_law(tensor.spec), remark)
+        yield Explanation("sklearn", rule("sklearn").bias_law(tensor.spec), "the default of scikit-learn's MLP.")
 
 
-def _other_fans(tensor: Expected, source: Stating) -> Iterator[Candidate]:
+def _other_fans(tensor: Expected, source: LawStating) -> Iterator[Explanation]:
     """The same rule with fans miscounted."""
     spec = tensor.spec
     fan_in, fan_out = spec.fans
     if fan_in != fan_out:
-        yield Candidate(
+        yield Explanation(
             f"{tensor.label} with fan_out for fan_in",
             source.law(replace(spec, fans=Fans(fan_out, fan_in))),
             "this looks like fan_out. Swap the fans, or name the layout of the array: 'in_out' or 'out_in'.",
         )
     if len(spec.shape) > 2:
-        yield Candidate(
+        yield Explanation(
             f"{tensor.label} without the kernel in its fans",
             source.law(replace(spec, fans=Fans(*spec.shape[-2:]))),
             "fan_in is the product of the kernel's axes and the inputs, not the inputs alone.",
@@ -153,40 +161,40 @@ def _other_fans(tensor: Expected, source: Stating) -> Iterator[Candidate]:
             (compute_fans((outputs, inputs, *kernel)), "(out, in, *kernel) were read as (*kernel, in, out)"),
             (compute_fans(spec.shape, in_axis=1, out_axis=0), "(*kernel, in, out) were read as (out, in, *kernel)"),
         ):
-            yield Candidate(
+            yield Explanation(
                 f"{tensor.label} with its axes misread",
                 source.law(replace(spec, fans=fans)),
                 f"{mistake}. Say which axes are which.",
             )
 
 
-def _slips(tensor: Expected, law: Law) -> Iterator[Candidate]:
+def _slips(tensor: Expected, law: Law) -> Iterator[Explanation]:
     """The same law with a usual slip in its standard deviation, its truncation or its bounds."""
     if law.family not in DRAWN or law.mean != 0:
         return
     label, std = tensor.label, law.std
     if law.family == "truncated_normal":
         for uncut in (before_truncation(law)[1], std):
-            yield Candidate(
+            yield Explanation(
                 f"{label}, not cut",
                 Law("normal", 0.0, uncut),
                 "bounds that are meant in sigma may have been taken for absolute values; PyTorch's trunc_normal_ cuts "
                 "at ±2 whatever its std. Multiply the bounds by the std.",
             )
     if law.family != "uniform":
-        yield Candidate(
+        yield Explanation(
             f"{label} without the correction for truncation",
             _cut(std),
             "cutting at two sigma leaves 0.8796 of the std. Divide the std by 0.87962566 before cutting.",
         )
-    yield Candidate(
+    yield Explanation(
         f"{label} with its std for the bound of a uniform distribution",
         _uniform(-std, std),
         "a uniform distribution reaches to sqrt(3) times its std.",
     )
-    variance = std**2
+    variance = std * std
     for other in (Law("normal", 0.0, variance), _uniform(-math.sqrt(3) * variance, math.sqrt(3) * variance)):
-        yield Candidate(f"{label} with its variance for the std", other, "the square root is missing.")
+        yield Explanation(f"{label} with its variance for the std", other, "the square root is missing.")
 
 
 def _uniform(low: float, high: float) -> Law:

@@ -1,0 +1,55 @@
+"""Samples that a stack sees: parts of the data as arrays, their order in training, and the probe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+from runner.config.plan import Plan
+from runner.data import Dataset
+from weightinit.arrays import Array, stream
+from weightinit.nn import Moments
+
+
+@lru_cache(maxsize=32)
+def part_arrays(dataset: Dataset, part: str, dtype: str) -> tuple[Array, Array]:
+    """Return inputs (n, inputs) and targets (n, outputs) of a part as the dtype named; classes become one-hot rows."""
+    x, y = getattr(dataset, f"x_{part}"), getattr(dataset, f"y_{part}")
+    if y.ndim == 1:
+        y = np.eye(dataset.outputs)[y]
+    return np.ascontiguousarray(x, dtype), np.ascontiguousarray(y, dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeSamples:
+    """Fixed samples on which each run is measured: ``x`` (1, samples, inputs), targets ``y`` (1, samples, outputs)."""
+
+    x: Array
+    y: Array
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Return the second moment of the inputs, and E[x x'] / E[x²] of every pair of samples (samples, samples)."""
+        x = self.x[0].astype(np.float64)
+        second_moment = float(np.mean(x**2))
+        return Moments(second_moment, correlation=x @ x.T / (x.shape[1] * second_moment))
+
+
+@lru_cache(maxsize=8)
+def probe_samples(dataset: Dataset, count: int, source: str, dtype: str) -> ProbeSamples:
+    """Return the first samples of a part, which the split has shuffled, or Gaussian inputs with training targets."""
+    x, y = part_arrays(dataset, "validation" if source == "validation" else "train", dtype)
+    if source == "gaussian":
+        noise = stream(0, "probe").standard_normal((count, x.shape[1]))
+        return ProbeSamples(noise.astype(x.dtype)[None], np.resize(y, (count, y.shape[1]))[None])
+    return ProbeSamples(x[None, :count], y[None, :count])
+
+
+def epoch_orders(plan: Plan, samples: int) -> Iterator[Array]:
+    """Yield the order of the samples (samples,) in each epoch, from the stream ``batches`` of the plan's seed."""
+    rng = stream(plan.seed, "batches")
+    while True:
+        yield rng.permutation(samples)

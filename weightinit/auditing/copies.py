@@ -1,0 +1,45 @@
+"""Arrays that repeat an earlier one, wholly or in its random numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+
+from weightinit.arrays import Array
+
+PREFIX: Final = 64
+"""Elements at the start of two arrays that are compared: independent ones never correlate at ``SAME_NOISE``."""
+
+SAME_NOISE: Final = 0.999
+"""Correlation of these from which on two arrays share their random numbers."""
+
+
+def copies(arrays: Mapping[str, Array]) -> dict[str, tuple[str, bool]]:
+    """Return the copies by name: of which earlier array, and whether wholly (True) or only in their random numbers.
+
+    Random numbers are shared where the first ones are proportional: one seed gave two layers their noise. Arrays of
+    one repeated value, and those too small to tell, are never copies.
+    """
+    alike: dict[tuple[tuple[int, ...], bytes], list[str]] = {}
+    result: dict[str, tuple[str, bool]] = {}
+    names: list[str] = []
+    starts = np.empty((len(arrays), PREFIX))
+    for name, x in arrays.items():
+        if x.size < 8 or x.min() == x.max():
+            continue
+        earlier = alike.setdefault((x.shape, x.ravel()[:PREFIX].tobytes()), [])
+        original = next((other for other in earlier if np.array_equal(arrays[other], x)), None)
+        earlier.append(name)
+        if original is not None:
+            result[name] = (original, True)
+        elif x.size >= PREFIX and np.count_nonzero(start := x.ravel()[:PREFIX].astype(np.float64)) == PREFIX:
+            start /= np.abs(start).max()
+            start -= start.mean()
+            start /= np.linalg.norm(start) or 1.0
+            if (same := np.flatnonzero(abs(starts[: len(names)] @ start) > SAME_NOISE)).size:
+                result[name] = (names[same[0]], False)
+            starts[len(names)] = start
+            names.append(name)
+    return result
