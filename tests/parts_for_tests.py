@@ -93,6 +93,10 @@ def text() -> str:
     return "text"
 
 
+def anything(**arguments: Any) -> dict[str, Any]:
+    return arguments
+
+
 def sized(inputs: int, outputs: int, activation: Activation, *, dtype: str) -> tuple[int, int]:
     return inputs, outputs
 
