@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -62,14 +63,13 @@ def test_all_parts_may_be_ones_own_at_once(composer: Composer) -> None:
 
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
 def test_a_sweep_compares_ones_own_activation_with_the_labs(tmp_path: Path) -> None:
-    sweep = ("activation=relu,custom", f"activation._target_={HERE}.squareplus", "+activation.b=1,2", "seed=0,1")
-    assert typed("data=iris", *SMALL, *sweep, f"outputs={tmp_path}", "-m") == 0
+    sweep = ("activation=relu,custom", f"activation._target_={HERE}.squareplus", "+activation.b=2,3", "seed=0,1")
+    assert typed("data=iris", *SMALL, "architecture.widths=[6]", *sweep, f"outputs={tmp_path}", "-m") == 0
     (directory,) = directories(tmp_path)
     runs, _ = read(directory)
     counts = runs.groupby("activation").size().to_dict()
     assert counts == {"relu": 2, "squareplus": 4}  # relu has no b, and runs once a seed
-    assert sorted(runs["name"])[:3] == ["he relu s0", "he relu s1", "he squareplus s0 b=1"]
-    assert runs["activation._target_"].nunique() == 2
+    assert sorted(runs["name"])[:3] == ["he relu s0", "he relu s1", "he squareplus s0 b=2"]
     notes = [run.data.tags["mlflow.note.content"] for run in mlflow_runs(tmp_path) if "trial_key" in run.data.tags]
     assert sum("the derivative of squareplus is found numerically" in note for note in notes) == 4
 
@@ -113,6 +113,26 @@ def test_advice_is_given_on_ones_own_activation(tmp_path: Path, capsys: pytest.C
     assert "squareplus" in capsys.readouterr().out
     (directory,) = directories(tmp_path)
     assert set(read(directory)[0]["activation"]) == {"squareplus"}
+
+
+DOCUMENT = (ROOT / "docs/extending_parts.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"^```python\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)
+COMMANDS = re.findall(r"^    python -m runner (.*mine.*)$", DOCUMENT, re.MULTILINE)
+
+
+def test_the_examples_of_the_document_are_those_tested_here() -> None:
+    module = (ROOT / "tests/parts_for_tests.py").read_text(encoding="utf-8")
+    assert len(EXAMPLES) == 7
+    for example in EXAMPLES[1:]:
+        assert example in module
+    assert set(EXAMPLES[0].splitlines()) <= {*module.replace("Dataset, ", "").splitlines()}
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_the_commands_of_the_document_make_trials(composer: Composer, line: str) -> None:
+    typed_words = shlex.split(line.replace("=mine.", f"={HERE}."))
+    command = composer.command([word for word in typed_words if word != "-m"], multirun="-m" in typed_words)
+    assert composer.trials(command.runs[:6])
 
 
 # The derivative of an activation
