@@ -314,7 +314,7 @@ def test_no_composition_of_files_for_another_value(composer: Composer, monkeypat
     monkeypatch.setattr(Loader, "_compose_config_from_defaults_list", counting)
     fresh = Composer()
     fresh.trials(fresh.command(["scheme=xavier,he", "seed=range(0,30)"], multirun=True).runs)
-    assert count == 3  # the sweep's own, and one a scheme
+    assert count == 3 + 6  # the sweep's own, one a scheme, and each choice's file by itself, for its target
 
 
 def test_other_sweepers_know_their_runs_themselves(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ import yaml
 from runner.records import Outcome, Rows, Session, Tracking
 from runner.tracking import Recorder, files, metric_name, mlflow_tables, read
 from runner.tracking.address import locate, silence, viewer, without_password
-from runner.tracking.entries import entry
+from runner.tracking.entries import entry_of
 from runner.tracking.facts import _source
 from runner.tracking.frames import frames
 from runner.tracking.metrics import BUDGET, points, thin
@@ -173,7 +173,7 @@ def test_what_is_said_of_a_run_comes_back_from_its_files(tmp_path: Path) -> None
     back = files.outcomes(tmp_path)
     assert [back[one.key].labels for _, one in runs] == [labels, {}]
     assert back[runs[0][1].key].summary["test_accuracy"] == 0.96
-    assert entry(*runs[0], session(tmp_path), {}).tags.items() >= labels.items()
+    assert entry_of(*runs[0], session(tmp_path), {}).tags.items() >= labels.items()
 
 
 def test_thinning_keeps_the_ends_and_never_repeats() -> None:

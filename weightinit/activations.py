@@ -65,9 +65,9 @@ class Activation:
 
 
 def get(activation: str | Activation | Callable[..., Any], **parameters: Any) -> Activation:
-    """The activation of a name, of any function of arrays, or as it is.
+    """Return the activation of a name or of any function of arrays; an Activation as it is.
 
-    ``parameters`` are those of the named factory. A function takes only ``derivative``; without it, its derivative is
+    ``parameters`` are those of the named factory. A function takes only ``derivative``; without it, the derivative is
     taken numerically (relative error near 1e-12 where the function is smooth on a scale of 0.03 and more) and costs
     six evaluations. Its kinks are found by ``find_kinks``.
 

@@ -1,4 +1,4 @@
-"""Array types, the array module of an input, and named streams of random numbers."""
+"""Array types, the array module of an input, named streams of random numbers."""
 
 from __future__ import annotations
 
@@ -36,8 +36,10 @@ def _on_cupy(x: Any) -> bool:
 
 
 def random_source(rng: RandomLike = None) -> RandomSource:
-    """What draws random numbers for ``rng``: a Generator or a legacy RandomState as it is, an int as a seed,
-    None for fresh entropy. No global generator is read or seeded.
+    """Return the source of random numbers for ``rng``.
+
+    A Generator or a legacy RandomState is returned as it is; an int is a seed; None takes fresh entropy. No global
+    generator is read or seeded.
 
     Raises TypeError for anything else, ValueError for a negative seed.
     """
@@ -54,9 +56,9 @@ def random_source(rng: RandomLike = None) -> RandomSource:
 
 
 def stream(seed: int, name: str) -> np.random.Generator:
-    """The random stream called ``name`` below ``seed``.
+    """Return the random stream called ``name`` below ``seed``.
 
-    Streams of different names are independent, and a name's stream does not depend on which others exist:
-    adding a layer to a network moves no other layer's weights.
+    Streams of different names are independent. A stream does not depend on which others exist: adding a layer to a
+    network changes no other layer's weights.
     """
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(crc32(name.encode()),))))

@@ -47,7 +47,7 @@ def compute_fans(
 
 def _axes(axis: int | Sequence[int], shape: tuple[int, ...], name: str) -> set[int]:
     axes = (axis,) if isinstance(axis, int) else tuple(axis)
-    for one in axes:
-        if not -len(shape) <= one < len(shape):
-            raise ValueError(f"{name} must lie in the {len(shape)} axes of shape {shape}; got {one}")
-    return {one % len(shape) for one in axes}
+    for number in axes:
+        if not -len(shape) <= number < len(shape):
+            raise ValueError(f"{name} must lie in the {len(shape)} axes of shape {shape}; got {number}")
+    return {number % len(shape) for number in axes}

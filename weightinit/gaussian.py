@@ -134,7 +134,7 @@ def correlated_expectation(
         cases = np.flatnonzero(symmetric == even)
         for start in range(0, cases.size, CASES_AT_ONCE):
             part = cases[start : start + CASES_AT_ONCE]
-            mean[part], error[part] = _pair(f, g, kinks, kinks_other, *(one[part] for one in flat), even=even)
+            mean[part], error[part] = _pair(f, g, kinks, kinks_other, *(argument[part] for argument in flat), even=even)
     return _shaped(correlation.shape, (mean, error) if return_error else mean)
 
 
@@ -245,7 +245,7 @@ def _panels(f: Callable[[Array, Array], Any], case: Array, low: Array, high: Arr
 
 
 def _breaks(kinks: Sequence[float], scale: Array) -> Array:
-    """Where panels must end, in standard deviations (cases, points): for ``scale`` (cases,), which may be negative."""
+    """Ends that panels must have, in standard deviations (cases, points), for ``scale`` (cases,) of either sign."""
     return np.concatenate([_positions(kinks, scale), _ladder(scale)], 1)
 
 

@@ -1,4 +1,4 @@
-"""The law of a weight: the distribution that its elements were drawn from."""
+"""Law of a weight: the distribution of its elements."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Family = Literal["constant", "normal", "uniform", "truncated_normal", "orthogona
 class Law:
     """Distribution of one weight tensor's elements.
 
-    ``mean`` and ``std`` are those of the elements as drawn (after truncation, where there is one); ``support`` is
-    the closed interval that holds every element. ``family`` names the shape of the distribution; ``unknown`` is the
-    honest answer of a scheme that depends on data or iterates, and theory then says nothing.
+    ``mean`` and ``std`` describe the elements as drawn, so after any truncation. ``support``: the closed interval that
+    holds every element. ``family``: the shape of the distribution. A scheme that depends on data or iterates declares
+    ``unknown``, for which there is no theory.
     """
 
     family: Family
@@ -30,7 +30,7 @@ class Law:
 
     @property
     def known(self) -> bool:
-        """Whether theory can use this law."""
+        """True where theory can use this law."""
         return self.family != "unknown"
 
 

@@ -15,8 +15,9 @@ from weightinit.nn import Network
 
 @dataclass(frozen=True, eq=False)
 class Preparation:
-    """What is done to features (samples, features): ``(x - mean) / std``, where a std of 0 gives 0; then, with
-    ``scale_samples``, each sample is scaled to mean x² = 1 (one of zeros stays so)."""
+    """Preparation of features (samples, features): ``(x - mean) / std``, 0 where the std is 0.
+
+    With ``scale_samples``, each sample is then scaled to mean x² = 1; a sample of zeros stays zero."""
 
     mean: Array
     std: Array
@@ -60,7 +61,7 @@ class Predictor:
         return y * self.target_std + self.target_mean if self.target_mean.size else y
 
     def save(self, path: Path) -> None:
-        """Writes it to a file that ``load`` reads."""
+        """Write the predictor to a file for ``load``."""
         path.write_bytes(pickle.dumps(self))
 
 

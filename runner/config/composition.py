@@ -19,7 +19,7 @@ from runner.config import factories, listing, mistakes, schema
 from runner.config.catalogue import CONF, ROOT, check_conf
 from runner.config.internals import create_config_search_path
 from runner.config.loader import Loader
-from runner.config.schema import VARIANTS
+from runner.config.schema import CUSTOM, VARIANTS
 from runner.config.trial import Trial, check_fixed, chosen, from_values, names, plain_config
 
 CONFIG_NAME = "config"
@@ -111,10 +111,11 @@ class Composer:
         """Raises ValueError where a group's target isn't that of its choice: the choice's name would be recorded."""
         for group in choices.keys() & set(VARIANTS):
             target, choice = values[group].get("_target_"), choices[group]
-            if target != (file := self.loader.target(group, choice)) and file not in (None, "???"):
+            of_file = self.loader.target(group, choice)
+            if of_file not in (None, "???", target) and isinstance(target, str):
                 raise ValueError(
-                    f"{group}._target_ must be {file} with {group}={choice}, whose name is recorded; got {target!r}. "
-                    f"Pass {group}=custom {group}._target_={target}."
+                    f"{group}._target_ must be {of_file} with {group}={choice}, whose name is recorded; "
+                    f"got {target!r}. Pass {group}={CUSTOM} {group}._target_={target}."
                 )
 
     def _compose(self, load: Callable[..., T], overrides: Sequence[str], mode: RunMode, **options: Any) -> T:

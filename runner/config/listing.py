@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import HydraException
 
 from runner.config import internals
-from runner.config.schema import VARIANTS
-
-CUSTOM = "custom"
+from runner.config.schema import CUSTOM, VARIANTS
 
 
 def basic(overrides: Sequence[Override]) -> list[list[str]]:
@@ -27,30 +25,26 @@ def basic(overrides: Sequence[Override]) -> list[list[str]]:
 def combinations(overrides: Sequence[Override]) -> list[list[str]]:
     """Return the overrides of each run as the lab's sweeper lists them; raises as ``basic``.
 
-    They are Hydra's, with one exception: where ``custom`` is one of several choices of a group, as in
-    ``activation=relu,custom``, the keys ``activation._target_``, ``activation.derivative`` and those added by
-    ``+activation.`` belong to ``custom`` alone. The other choices run without them, and once.
+    They are Hydra's, but for ``custom`` beside other choices of a group, as in ``activation=relu,custom``: the
+    keys ``activation._target_``, ``activation.derivative`` and those added by ``+activation.`` belong to ``custom``
+    alone, so that the others run without them, and once. ``glob(*)`` takes ``custom`` only where a target is given.
     """
-    mixed = [group for group in VARIANTS if _mixes(overrides, group)]
-    runs = (tuple(_concerning(run, mixed)) for run in basic(overrides))
-    return [list(run) for run in dict.fromkeys(runs)] if mixed else list(map(list, runs))
+    runs = basic(overrides)
+    for group in VARIANTS:
+        chosen = [override for override in overrides if override.key_or_group == group][-1:]
+        if chosen and chosen[0].is_sweep_override() and any(f"{group}={CUSTOM}" in run for run in runs):
+            targeted = any(override.key_or_group == f"{group}._target_" for override in overrides)
+            if chosen[0].value_type is ValueType.GLOB_CHOICE_SWEEP and not targeted:
+                runs = [run for run in runs if f"{group}={CUSTOM}" not in run]
+            runs = _once(run if f"{group}={CUSTOM}" in run else _without_custom(run, group) for run in runs)
+    return runs
 
 
-def _mixes(overrides: Sequence[Override], group: str) -> bool:
-    """Whether the last override of a group lists ``custom`` beside other choices."""
-    chosen = [override for override in overrides if override.key_or_group == group]
-    if not chosen or not chosen[-1].is_sweep_override():
-        return False
-    names = {str(name) for name in chosen[-1].sweep_string_iterator()}
-    return CUSTOM in names and len(names) > 1
+def _without_custom(run: Sequence[str], group: str) -> list[str]:
+    """The overrides of a run without those that belong to the custom choice of a group."""
+    of_custom = (f"{group}._target_=", f"{group}.derivative=", f"+{group}.", f"++{group}.")
+    return [text for text in run if not text.startswith(of_custom)]
 
 
-def _concerning(run: Sequence[str], mixed: Sequence[str]) -> Iterator[str]:
-    """The overrides of a run without those that belong to a custom choice which the run didn't take."""
-    for text in run:
-        left_out = False
-        for group in mixed:
-            of_custom = text.startswith((f"{group}._target_=", f"{group}.derivative=", f"+{group}.", f"++{group}."))
-            left_out |= of_custom and f"{group}={CUSTOM}" not in run
-        if not left_out:
-            yield text
+def _once(runs: Iterable[list[str]]) -> list[list[str]]:
+    return list({tuple(run): run for run in runs}.values())

@@ -153,7 +153,8 @@ class Loader(ConfigLoaderImpl):
                 ConfigSourceInfo(path=source.path, schema=source.scheme(), provider=source.provider)
                 for source in repository.get_sources()
             ]
-            choices, whole = dict(config.hydra.runtime.choices), pickle.dumps(config)
+            choices: Any = OmegaConf.to_container(config.hydra.runtime.choices)
+            whole = pickle.dumps(config)
             with open_dict(config):
                 del config["hydra"]
             self._merged[key] = _Merged(whole, pickle.dumps(config), choices)

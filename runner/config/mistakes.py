@@ -14,6 +14,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from runner.config import schema
 from runner.config.loader import Loader
+from runner.config.schema import CUSTOM
 
 # The keys that a group's target takes, given the values of the group; None for any.
 Taken = Callable[[str, Mapping[str, Any]], Collection[str] | None]
@@ -71,7 +72,8 @@ def _wrong_form(override: Override, text: str, loader: Loader) -> str | None:
 
 
 def _options(loader: Loader, group: str) -> list[str]:
-    return [name for name in loader.get_group_options(group) if not name.startswith("_")]
+    names = [name for name in loader.get_group_options(group) if not name.startswith("_")]
+    return sorted(names, key=lambda name: name == CUSTOM)
 
 
 def _unknown_choice(loader: Loader, group: str, name: str) -> str:

@@ -11,6 +11,8 @@ from omegaconf import MISSING, OmegaConf
 
 # Groups whose keys depend on the choice; the others have shared keys.
 VARIANTS = ("architecture", "activation", "scheme", "data", "optimizer")
+# The choice of each of them whose target a person names.
+CUSTOM = "custom"
 
 
 @dataclass

@@ -17,7 +17,7 @@ from runner.config import factories, settings
 from runner.config.factories import Part
 from runner.config.key import canonical, trial_key
 from runner.config.plan import Plan, make_plan
-from runner.config.schema import VARIANTS
+from runner.config.schema import CUSTOM, VARIANTS
 from runner.data import Dataset
 from runner.optimizers import Optimizer
 from runner.records import Tracking
@@ -154,7 +154,7 @@ def called(trial: Trial, group: str) -> str:
 def names(config: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str, str]:
     """Return the name of the choice in each group, for people: a custom one by its target's."""
     return {
-        group: str(config[group]["_target_"]).rpartition(".")[2] if choice == "custom" else choice
+        group: str(config[group]["_target_"]).rpartition(".")[2] if choice == CUSTOM else choice
         for group, choice in choices.items()
     }
 

@@ -1,4 +1,4 @@
-"""Data sets. Each source is a function ``runner.data.NAME`` that returns a ``Dataset``: split, standardized, scaled.
+"""Data sets: a source is a function ``runner.data.NAME`` that returns a split and prepared ``Dataset``.
 
 The decorator ``source`` makes such a function of one that returns ``Samples``.
 """

@@ -1,4 +1,4 @@
-"""From the samples of a source to a data set: encoded labels, fixed splits, standardized and scaled inputs."""
+"""Data sets: encoded labels, fixed splits, standardized and scaled inputs."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Task = Literal["classification", "regression"]
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Samples ready for a network, in three parts; their order within a part is random and stratified.
+    """Samples ready for a network, in three parts. Their order within a part is random and stratified.
 
     ``x_*``: float64 (samples, features). ``y_*``: int64 (samples,) indices into ``classes``, or float64 (samples,
     outputs), standardized as ``(target - target_mean) / target_std``; those two are float64 (outputs,), empty for
     classification. ``image_shape``: (height, width[, channels]) of one sample's features, or None. ``digest``: sha256
-    of the samples before splitting, wherever they came from. ``source``: one line for people. ``preparation``: what
-    made ``x_*`` of the samples' features; ``examples``: a few of those, from the training part.
+    of the samples before the split, whatever their source. ``source``: a line for people. ``preparation``: the function
+    from raw features to ``x_*``; ``examples``: raw features of a few training samples.
     """
 
     name: str
@@ -60,8 +60,11 @@ class Dataset:
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """What a source holds: finite numbers ``x`` (samples, features) and ``y``, which is (samples,) labels of any type
-    for classification, (samples, outputs) numbers for regression. The other fields are those of ``Dataset``."""
+    """Raw samples of a source: finite numbers ``x`` (samples, features) and targets ``y``.
+
+    ``y``: labels of any type (samples,) for a classification, numbers (samples, outputs) for a regression. The other
+    fields are as in ``Dataset``.
+    """
 
     name: str
     task: Task
@@ -81,7 +84,7 @@ def prepare(
     standardize: bool = True,
     scale_samples: bool = True,
 ) -> Dataset:
-    """The data set of ``samples``.
+    """Return the data set of ``samples``.
 
     ``validation``, ``test``: fractions of all samples, stratified by class; ``split_seed`` draws them.
     ``standardize``: subtract the training part's mean from each feature and divide by its standard deviation (a
@@ -146,7 +149,7 @@ def prepare(
 
 
 def source(load: Callable[..., Samples]) -> Callable[..., Dataset]:
-    """The data set factory of a loader: its keyword parameters, and those of ``prepare`` beside them."""
+    """Return the data set factory of a loader, with the keyword parameters of the loader and of ``prepare``."""
     common = {p.name: p for p in inspect.signature(prepare, eval_str=True).parameters.values() if p.name != "samples"}
 
     @wraps(load)
@@ -154,9 +157,9 @@ def source(load: Callable[..., Samples]) -> Callable[..., Dataset]:
         preparation = {name: parameters.pop(name) for name in common if name in parameters}
         return prepare(load(**parameters), **preparation)
 
-    own = inspect.signature(load, eval_str=True)
-    signature = own.replace(parameters=[*own.parameters.values(), *common.values()], return_annotation=Dataset)
-    factory.__signature__ = signature  # type: ignore[attr-defined]
+    loading = inspect.signature(load, eval_str=True)
+    parameters = [*loading.parameters.values(), *common.values()]
+    factory.__signature__ = loading.replace(parameters=parameters, return_annotation=Dataset)  # type: ignore[attr-defined]
     return factory
 
 
@@ -207,17 +210,17 @@ def _image_shape(shape: Any, features: int) -> tuple[int, ...] | None:
 
 
 def _moments(train: Array) -> tuple[Array, Array]:
-    """Mean and standard deviation over the samples; the latter exactly 0 for a column that doesn't vary."""
+    """Mean and standard deviation over the samples; the deviation is exactly 0 for a constant column."""
     std = train.std(axis=0)
     std[np.ptp(train, axis=0) == 0] = 0
     return train.mean(axis=0), std
 
 
 def _split(y: Array, classes: tuple[str, ...], validation: float, test: float, seed: int) -> tuple[Array, Array, Array]:
-    """Row numbers of the training, validation and test part."""
+    """Return the row numbers of the training, validation and test part."""
     labels = y if classes else np.zeros(len(y), np.int64)
     n_validation, n_test = round(validation * len(y)), round(test * len(y))
-    # the test part is drawn first, so that it doesn't depend on the validation fraction
+    # The test part is drawn first, so it does not depend on the validation fraction.
     order = _stratified_order(labels, stream(seed, "split/test"))
     rest = order[n_test:]
     rest = rest[_stratified_order(labels[rest], stream(seed, "split/validation"))]
@@ -247,7 +250,7 @@ def _split(y: Array, classes: tuple[str, ...], validation: float, test: float, s
 
 
 def _stratified_order(labels: Array, rng: np.random.Generator) -> Array:
-    """A random order of the samples, of which every beginning holds the classes in their true proportions."""
+    """Return a random order of the samples in which every leading part has the classes in proportion."""
     shuffled = rng.permutation(len(labels))
     grouped = shuffled[np.argsort(labels[shuffled], kind="stable")]
     sizes = np.bincount(labels)

@@ -1,4 +1,4 @@
-"""A person's own data: CSV, Parquet and NPZ files."""
+"""Sources of files: CSV, Parquet and NPZ."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def csv(
     separator: str = ",",
     image_shape: Sequence[int] | None = None,
 ) -> Samples:
-    """The table in a CSV file whose first line names the columns.
+    """Read the table of a CSV file whose first line names the columns.
 
-    ``target``: the column to predict, or several for a regression with several outputs. Every other column not in
-    ``drop`` is a feature, and holds numbers or true and false. ``task``: auto, classification or regression; auto takes
-    text, true and false, and whole numbers with at most 20 different values for class labels. ``image_shape``: (height,
-    width[, channels]) if the features are the pixels of an image, row by row.
+    ``target``: the column to predict, or several for a regression with several outputs. Every other column
+    that is not in ``drop`` is a feature and holds numbers or true and false. ``task``: auto, classification or
+    regression. Auto takes text, true and false, and whole numbers with at most 20 different values for class labels.
+    ``image_shape``: (height, width[, channels]) if the features are the pixels of an image, row by row.
 
-    Raises FileNotFoundError and ValueError, with the line of pandas that mends the table.
+    Raises FileNotFoundError, and ValueError with the line of pandas that mends the table.
     """
     import pandas as pd
 
@@ -56,7 +56,7 @@ def parquet(
     drop: Sequence[str] = (),
     image_shape: Sequence[int] | None = None,
 ) -> Samples:
-    """The table in a Parquet file; parameters and errors are those of ``csv``."""
+    """Read the table of a Parquet file; parameters and errors as in ``csv``."""
     import pandas as pd
 
     frame = _read(path, "Parquet", pd.read_parquet)
@@ -65,10 +65,10 @@ def parquet(
 
 @source
 def npz(*, path: str, task: str = "auto", image_shape: Sequence[int] | None = None) -> Samples:
-    """The arrays ``x`` and ``y`` of a file written by ``np.savez(path, x=x, y=y)``; pickled objects are never loaded.
+    """Read the arrays ``x`` and ``y`` of a file by ``np.savez(path, x=x, y=y)``; pickled objects are never loaded.
 
     ``x``: (samples, features), or images (samples, height, width[, channels]). ``y``: (samples,) labels or numbers, or
-    (samples, outputs) numbers. ``task`` and errors are those of ``csv``.
+    (samples, outputs) numbers. ``task`` and errors as in ``csv``.
     """
     x, y = _read(path, "NPZ", _load_arrays)
     if not 2 <= x.ndim <= 4 or x.dtype.kind not in "buif" or x.size == 0:
@@ -113,7 +113,7 @@ def _read(path: str, kind: str, read: Callable[[Path], Content]) -> Content:
         )
     try:
         return read(file)
-    except Exception as error:  # the readers raise many kinds, all of them because of what is in the file
+    except Exception as error:  # the readers raise many kinds, all for the file's content
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(
             f"data.path must name a file in {kind} format; {path} can't be read as one: {reason}"

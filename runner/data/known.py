@@ -1,4 +1,4 @@
-"""What theory needs to know of the built-in data sets, so that a forecast loads none of them."""
+"""Sizes and moments of the built-in data sets, so that a forecast need not load them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Facts(NamedTuple):
     correlation: float
 
 
-# Measured; a test measures them again.
+# Measured; a test repeats the measurement.
 KNOWN: Mapping[str, Facts] = {
     "breast_cancer": Facts(30, 2, 1.0, 0.0160),
     "diabetes": Facts(10, 1, 1.0, -0.0012),
@@ -31,6 +31,6 @@ _PREPARED = {"validation": 0.1, "test": 0.15, "split_seed": 0, "standardize": Tr
 
 
 def facts(values: Mapping[str, Any]) -> Facts | None:
-    """The facts of what the config group ``data`` names; None unless it is built in and prepared with the defaults."""
+    """Return the facts of the config group ``data``; None unless it is built in and prepared with the defaults."""
     target = str(values["_target_"])
     return KNOWN.get(target.removeprefix("runner.data.")) if values == {"_target_": target} | _PREPARED else None

@@ -1,4 +1,4 @@
-"""Data made on the spot, as a function of its seed."""
+"""Synthetic data, a function of its seed."""
 
 from __future__ import annotations
 
@@ -30,8 +30,10 @@ def two_spirals(*, samples: int = 1000, turns: float = 1.5, noise: float = 0.05,
 
 @source
 def gaussian_noise(*, samples: int = 1000, features: int = 64, classes: int = 10, seed: int = 0) -> Samples:
-    """Independent N(0, 1) features with random labels, of each class equally many: there is nothing to learn but the
-    samples themselves (Zhang et al. 2017)."""
+    """Independent N(0, 1) features with random labels in equal numbers (Zhang et al. 2017).
+
+    A network can only memorize the samples.
+    """
     check_whole(1, samples=samples, features=features, classes=classes)
     check_whole(0, seed=seed)
     rng = stream(seed, "gaussian_noise")
@@ -49,8 +51,9 @@ def linear_teacher(
     noise: float = 0.0,
     seed: int = 0,
 ) -> Samples:
-    """N(0, 1) inputs x with targets x @ T + ``noise`` N(0, 1), where T has the singular values ``modes`` (all others
-    are 0) between random orthonormal directions: the teacher of Saxe et al. 2014.
+    """N(0, 1) inputs x with targets x @ T + ``noise`` N(0, 1): the linear teacher of Saxe et al. 2014.
+
+    T has the singular values ``modes``, all others 0, between random orthonormal directions.
 
     Pass ``standardize=False, scale_samples=False`` to keep the targets linear in the inputs with just these modes.
     """

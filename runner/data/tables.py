@@ -1,4 +1,4 @@
-"""Tables and arrays from outside: checked, with errors that say what to mend, and made into samples."""
+"""Raw samples from checked tables and arrays; errors say how to mend them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ MOST_CLASSES = 20
 
 
 def choose_task(y: Array, task: str) -> Task:
-    """What ``y`` is the target of. If ``task`` is auto: a classification if it holds text, true and false, or whole
-    numbers with at most ``MOST_CLASSES`` different values; a regression if it holds other numbers or several columns.
+    """Return the task of the target ``y``; ``auto`` chooses by its values.
+
+    Text, true and false, and whole numbers with at most ``MOST_CLASSES`` different values make a classification. Other
+    numbers, and several columns, make a regression.
 
     Raises ValueError for an unknown task, and for one that doesn't fit ``y``.
     """
@@ -44,7 +46,7 @@ def choose_task(y: Array, task: str) -> Task:
 
 
 def assemble(x: Array, y: Array, task: str, *, where: str, **fields: Any) -> Samples:
-    """The samples of checked arrays; ``where`` they are from, and ``fields`` of ``Samples``."""
+    """Return the samples of checked arrays; ``where``: their origin; ``fields``: those of ``Samples``."""
     chosen = choose_task(y, task)
     if chosen == "regression":
         y = y.reshape(len(y), -1).astype(np.float64)
@@ -91,7 +93,7 @@ def _missing_column(key: str, name: str, columns: list[str], where: str) -> str:
 
 
 def _numbers(frame: pd.DataFrame, where: str) -> Array:
-    """The features, float64 (samples, columns)."""
+    """Return the features, float64 (samples, columns)."""
     import pandas as pd
 
     numeric = frame.select_dtypes(["number", "bool", "boolean"]).select_dtypes(exclude="timedelta")
@@ -126,7 +128,7 @@ def _numbers(frame: pd.DataFrame, where: str) -> Array:
 
 
 def _labels(frame: pd.DataFrame, where: str) -> Array:
-    """The targets, (samples,) of one column, (samples, columns) of several: numbers, or text for all else."""
+    """Return the targets as numbers or text: (samples,) of one column, (samples, columns) of several."""
     import pandas as pd
 
     columns = []
@@ -144,5 +146,5 @@ def _labels(frame: pd.DataFrame, where: str) -> Array:
 
 
 def listed(names: Sequence[Any], most: int = 6) -> str:
-    """The names in a line, the first ``most`` of them."""
+    """Return the first ``most`` names in a line."""
     return ", ".join(map(str, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: the factor that multiplies the learning rate at each step."""
+"""Learning-rate schedules: a factor of the learning rate at each step."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Schedule:
             raise ValueError(f"optimizer.decay_factor must be in (0, 1]; got {self.decay_factor!r}. Pass 0.1.")
 
     def factors(self, steps: int) -> Array:
-        """The factor at each of ``steps`` steps (steps,), float64."""
+        """Return the factor at each of ``steps`` steps (steps,), float64."""
         step = np.arange(steps, dtype=np.float64)
         after = np.maximum(step - self.warmup_steps, 0.0)
         if self.shape == "cosine":

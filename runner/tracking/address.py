@@ -1,4 +1,4 @@
-"""Where an MLflow store is: its URI, and whether a server answers there."""
+"""Addresses of MLflow stores: their URIs, and checks that a server answers."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ SECONDS_TO_ANSWER = 2.5
 
 
 def locate(tracking: Tracking) -> tuple[str, Path | None, str | None]:
-    """(URI of the store; its file, for SQLite; URI of the directory for artifacts, None where a server decides).
+    """Return the store's URI, its file (None but for SQLite), and the URI for artifacts (None where a server decides).
 
-    Raises ValueError for what MLflow can't record to.
+    Raises ValueError for a URI that MLflow can't record to.
     """
     artifacts = (tracking.outputs / "mlartifacts").absolute().as_uri()
     if tracking.uri is None:
@@ -47,7 +47,7 @@ def _sqlite(path: Path) -> str:
 
 
 def viewer(tracking: Tracking) -> str | None:
-    """What shows the recorded runs: an address or a command to type here; None where MLflow has none."""
+    """Return the address or the command that shows the recorded runs; None without MLflow."""
     if tracking.backend == "none":
         return None
     uri, file, _ = locate(tracking)
@@ -65,12 +65,12 @@ def _has_target(makefile: Path, target: str) -> bool:
 
 
 def without_password(text: str) -> str:
-    """The text with the user and password of each URI in it replaced by ``***``."""
+    """Return the text with the user and password of each URI replaced by ``***``."""
     return re.sub(r"(?<=://)[^/@\s]+@", "***@", text)
 
 
 def silence(uri: str) -> str | None:
-    """Why the server at ``uri`` doesn't answer within three seconds; None where it does, whatever it says."""
+    """Return the reason why the server at ``uri`` does not answer within three seconds; None for any answer."""
     answer = ["no answer within three seconds"]
 
     def ask() -> None:
@@ -80,12 +80,12 @@ def silence(uri: str) -> str | None:
         except urllib.error.HTTPError as error:
             answer[0] = f"it says {error.code} {error.reason}" if error.code >= 500 else ""
         except urllib.error.URLError as error:
-            # Whether a certificate holds is for MLflow's settings to say.
+            # MLflow's settings decide on certificates.
             answer[0] = "" if isinstance(error.reason, ssl.SSLError) else _reason(error.reason)
         except Exception as error:
             answer[0] = _reason(error)
 
-    # A thread of its own: looking up a host's name heeds no timeout.
+    # A separate thread, because the look-up of a host's name ignores the timeout.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(SECONDS_TO_ANSWER)
@@ -97,5 +97,5 @@ def _reason(error: BaseException | str) -> str:
 
 
 def server_port(uri: str) -> int:
-    """The port in ``uri``, MLflow's default where it names none."""
+    """Return the port in ``uri``, or MLflow's default."""
     return urlsplit(uri).port or 5000

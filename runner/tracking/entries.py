@@ -1,4 +1,4 @@
-"""What MLflow gets of a run: one record, in MLflow's units, whichever way it goes there."""
+"""Entries: a finished run as MLflow stores it, in MLflow's units."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from weightinit.arrays import Array
 
 LONGEST_PARAMETER = 6_000
 LONGEST_DIGEST = 36
-# Parts of the config that don't change what a run shows, so that MLflow's comparison of runs shows what does.
+# Parts of the config without effect on results; MLflow's comparison of runs then shows the parts with one.
 _BESIDE = ("outputs", "tracking", "mode", "report")
 
 
 @dataclass(frozen=True)
 class Input:
-    """A data set as MLflow describes it, with what stands for it in MLflow: its name and ``digest``."""
+    """A data set in MLflow's terms; ``name`` and ``digest`` identify it there."""
 
     name: str
     digest: str
@@ -38,15 +38,15 @@ class Input:
     profile: str
 
 
-# What an input is for: a tag of MLflow's.
+# MLflow's tag for the use of an input.
 CONTEXT = ("mlflow.data.context", "training")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A finished run. Times are in milliseconds; ``metrics``: (key, value, time, step), none of them twice.
+    """A finished run; times are in milliseconds.
 
-    ``config``: the text of its ``config.yaml``.
+    ``metrics``: distinct (key, value, time, step); ``config``: YAML text.
     """
 
     key: str
@@ -61,9 +61,9 @@ class Entry:
     config: str
 
 
-def entry(trial: Trial, outcome: Outcome, session: Session, tags: Mapping[str, str]) -> Entry:
-    """The entry of a trial; ``tags``: those that all runs of the session have."""
-    own = {
+def entry_of(trial: Trial, outcome: Outcome, session: Session, tags: Mapping[str, str]) -> Entry:
+    """Return the entry of a trial; ``tags``: those of all runs of the session."""
+    described = {
         "trial_key": outcome.key,
         "fate": outcome.fate,
         "network": trial.network.shape,
@@ -71,7 +71,7 @@ def entry(trial: Trial, outcome: Outcome, session: Session, tags: Mapping[str, s
         **{name: text[:LONGEST_TAG] for name, text in outcome.labels.items()},
     }
     if outcome.error is not None:
-        own["error"] = outcome.error[:LONGEST_TAG]
+        described["error"] = outcome.error[:LONGEST_TAG]
     metrics = [(key, value, milliseconds(seconds), step) for key, value, step, seconds in points(outcome)]
     config = yaml.dump(dict(trial.config), Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False)
     return Entry(
@@ -80,7 +80,7 @@ def entry(trial: Trial, outcome: Outcome, session: Session, tags: Mapping[str, s
         "FAILED" if outcome.fate == "failed" else "FINISHED",
         milliseconds(outcome.start_time),
         milliseconds(outcome.end_time),
-        {**tags, **own},
+        {**tags, **described},
         {
             name: _text(value)[:LONGEST_PARAMETER]
             for name, value in describe(trial).items()
@@ -111,7 +111,7 @@ def _input(dataset: Dataset) -> Input:
 
 
 def _text(value: Any) -> str:
-    """The value as it stands in YAML."""
+    """Return the value as in YAML."""
     if isinstance(value, str):
         return without_password(value)
     if value is None or pd.isna(value):
@@ -120,5 +120,5 @@ def _text(value: Any) -> str:
 
 
 def milliseconds(seconds: float) -> int:
-    """Time as MLflow counts it."""
+    """Convert seconds to MLflow's unit of time."""
     return round(seconds * 1000)

@@ -1,4 +1,4 @@
-"""Where and with what a run was made: tags of its machine, its software and its source."""
+"""Facts about a run's origin: tags of the machine, the software and the source."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = Path(weightinit.__file__).parents[1]
 
 
 def facts() -> dict[str, str]:
-    """Tags by name: host, process, processor, versions; what git says of the source, under MLflow's names for it."""
+    """Return tags by name: host, process, processor, versions, and the state of the source in git."""
     tags = {
         "host": socket.gethostname(),
         "pid": str(os.getpid()),
@@ -40,9 +40,9 @@ def _processor() -> str:
 
 
 def _source(root: Path) -> dict[str, str]:
-    """Commit, branch and whether files differ from it; nothing where ``root`` is no working tree of git's.
+    """Commit, branch and whether files differ; empty where ``root`` is no working tree of git.
 
-    An installed lab may stand somewhere below another project's working tree, whose commit says nothing of it.
+    An installed lab may lie below another project's working tree, whose commit is unrelated.
     """
     if not (root / ".git").exists():
         return {}

@@ -1,7 +1,7 @@
-"""The local side of recording: a shard for the runs that finished together, all shards merged into two Parquet files.
+"""Local files of recorded runs: shards, merged into two Parquet files at the end.
 
-A shard holds rows of the table of runs and their curves as two Arrow streams in one file, so that it appears whole or
-not at all. Which runs are finished is decided by these files alone.
+A shard holds the runs that finished together: their rows of both tables, as two Arrow streams in one file. It appears
+whole or not at all. These files alone decide which runs are finished.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CURVES = pa.schema(
 
 
 def check_writable(directory: Path) -> None:
-    """Makes ``directory``; raises ValueError where nothing can be written to it."""
+    """Make ``directory``; raise ValueError where nothing can be written to it."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory):
@@ -46,7 +46,7 @@ def check_writable(directory: Path) -> None:
 
 
 def discard(directory: Path, outputs: Path) -> None:
-    """Removes a command's directory where nothing was recorded, and what is empty above it, up to ``outputs``."""
+    """Remove a command's directory without records, and empty folders above it up to ``outputs``."""
     with suppress(OSError):
         if not {path.name for path in directory.iterdir()} <= {".lock", "session.json"}:
             return
@@ -60,13 +60,13 @@ def discard(directory: Path, outputs: Path) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Inside, no other process is inside with the same file, which stays; a killed process leaves no lock."""
+    """Exclude other processes that lock the same file. The file stays; a killed process leaves no lock."""
     with FileLock(path):
         yield
 
 
 def write(directory: Path, outcomes: Sequence[Outcome], runs: pd.DataFrame, curves: pd.DataFrame) -> None:
-    """Keeps runs for good: one shard for them all below ``shards/``, and before that ``arrays/KEY.npz`` of each."""
+    """Write ``arrays/KEY.npz`` of each run, and then a shard of all of them below ``shards/``."""
     for outcome in outcomes:
         if outcome.arrays:
             replaced(arrays_path(directory, outcome.key), partial(_save_arrays, arrays=outcome.arrays))
@@ -84,12 +84,12 @@ def write(directory: Path, outcomes: Sequence[Outcome], runs: pd.DataFrame, curv
 
 
 def arrays_path(directory: Path, key: str) -> Path:
-    """Where a run's arrays are kept."""
+    """Return the path of a run's arrays."""
     return directory / "arrays" / f"{key}.npz"
 
 
 def arrays(directory: Path, key: str) -> dict[str, Array]:
-    """The arrays of a run, empty if it has none."""
+    """Return the arrays of a run, empty if it has none."""
     path = arrays_path(directory, key)
     if not path.exists():
         return {}
@@ -102,9 +102,10 @@ def _save_arrays(file: BinaryIO, arrays: Mapping[str, Array]) -> None:
 
 
 def read(directory: Path | str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The tables of runs and curves that a command recorded in ``directory``, in the order recorded.
+    """Return the tables of runs and curves that a command recorded in ``directory``, in the order recorded.
 
-    Complete at any moment, while the command runs and after it was killed. Raises FileNotFoundError where nothing is.
+    Both are complete at any moment, while the command runs and after it was killed. Raises FileNotFoundError where
+    nothing is recorded.
     """
     runs, curves, _ = _load(Path(directory))
     if runs is None:
@@ -116,13 +117,13 @@ def read(directory: Path | str) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def keys(directory: Path) -> set[str]:
-    """Keys of the runs that are recorded in ``directory``."""
+    """Return the keys of the runs recorded in ``directory``."""
     runs, _, _ = _load(directory)
     return set() if runs is None else set(runs["key"].to_pylist())
 
 
 def outcomes(directory: Path) -> dict[str, Outcome]:
-    """What is recorded in ``directory`` by key, without arrays and notes."""
+    """Return the outcomes recorded in ``directory`` by key, without arrays and notes."""
     runs, curves, _ = _load(directory)
     if runs is None:
         return {}
@@ -153,9 +154,9 @@ def _missing(value: float | None) -> bool:
 
 
 def merge(directory: Path, keys: Sequence[str] = ()) -> pd.DataFrame:
-    """Moves all shards into ``runs.parquet`` and ``curves.parquet``; returns the table of runs, empty if none is.
+    """Move all shards into ``runs.parquet`` and ``curves.parquet``; return the table of runs, empty without runs.
 
-    Runs stand in the order of ``keys``, those not named there behind in the order recorded.
+    Runs stand in the order of ``keys``; others follow in the order recorded.
     """
     directory.mkdir(parents=True, exist_ok=True)
     with locked(directory / ".lock"):
@@ -165,7 +166,7 @@ def merge(directory: Path, keys: Sequence[str] = ()) -> pd.DataFrame:
         if shards:
             place = {key: index for index, key in enumerate(keys)}
             runs, curves = (_ordered(table, place) for table in (runs, curves))
-            # Until the shards are gone they count, so that an end at any point in between loses and doubles nothing.
+            # Shards count until they are gone, so an end at any point loses and doubles nothing.
             replaced(directory / CURVES, lambda file: parquet.write_table(curves, file))
             replaced(directory / RUNS, lambda file: parquet.write_table(runs, file))
             for shard in shards:
@@ -179,7 +180,7 @@ def merge(directory: Path, keys: Sequence[str] = ()) -> pd.DataFrame:
 
 
 def _ordered(table: pa.Table, place: Mapping[str, int]) -> pa.Table:
-    """The rows by the place of their key, otherwise as they are."""
+    """Sort the rows by the place of their key, stably."""
     key = table["key"].combine_chunks() if table.num_rows else None
     if key is None:
         return table
@@ -189,16 +190,16 @@ def _ordered(table: pa.Table, place: Mapping[str, int]) -> pa.Table:
 
 
 def _load(directory: Path) -> tuple[pa.Table | None, pa.Table, list[Path]]:
-    """The tables of runs (None where nothing is) and curves of the merged files and the shards, and those shards."""
+    """Return the tables of runs (None without runs) and of curves, and the shards that went into them."""
     runs, curves, shards = [], [], []
-    # The shards first: one that another process merges meanwhile is then found in the merged files.
+    # Shards first: a shard that another process merges meanwhile is then in the merged files.
     for path in sorted((directory / "shards").glob("*.arrow"), key=_modified):
         with suppress(FileNotFoundError), pa.OSFile(str(path), "rb") as file:
             runs.append(pa.ipc.open_stream(file).read_all())
             curves.append(pa.ipc.open_stream(file).read_all())
             shards.append(path)
     if (directory / RUNS).exists():
-        # A run in a shard takes the place of what the merged files say of it.
+        # A run in a shard replaces the same run in the merged files.
         keys = pa.chunked_array([table["key"].cast(pa.string()) for table in runs], pa.string()).combine_chunks()
         for name, tables in ((CURVES, curves), (RUNS, runs)):
             merged = parquet.read_table(directory / name)
@@ -210,7 +211,7 @@ def _load(directory: Path) -> tuple[pa.Table | None, pa.Table, list[Path]]:
 
 
 def _concatenated(tables: list[pa.Table]) -> pa.Table:
-    """One table with the columns of all; numbers that meet text in one column become text."""
+    """Join tables with the columns of all; where a column holds numbers and text, numbers become text."""
     types: dict[str, set[pa.DataType]] = {}
     for field in (field for table in tables for field in table.schema):
         types.setdefault(field.name, set()).add(field.type)
@@ -222,13 +223,13 @@ def _concatenated(tables: list[pa.Table]) -> pa.Table:
         ],
         promote_options="permissive",
     )
-    # As in each of them: first what describes the runs, then from "fate" on what happened.
+    # Columns that describe the runs come first; results follow from "fate" on.
     happened = {name for table in tables for name in table.column_names[table.column_names.index("fate") :]}
     return together.select(sorted(together.column_names, key=lambda name: name in happened))
 
 
 def _compatible(types: set[pa.DataType]) -> bool:
-    """Whether one type can hold them all."""
+    """True where a common type exists."""
     try:
         pa.unify_schemas([pa.schema([("", kind)]) for kind in types], promote_options="permissive")
     except pa.ArrowTypeError:
@@ -237,7 +238,7 @@ def _compatible(types: set[pa.DataType]) -> bool:
 
 
 def _modified(path: Path) -> int:
-    """Time of modification in nanoseconds; 0 for what is gone."""
+    """Return the time of modification in nanoseconds; 0 for a missing file."""
     try:
         return path.stat().st_mtime_ns
     except FileNotFoundError:
@@ -245,7 +246,7 @@ def _modified(path: Path) -> int:
 
 
 def replaced(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Makes ``path`` hold what ``write`` writes: at one moment the whole of it, before that what it held."""
+    """Replace the content of ``path`` by what ``write`` writes, as a whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with temporary.open("wb") as file:

@@ -1,4 +1,4 @@
-"""The two tables of recorded runs: the format of everything that is recorded."""
+"""Format of the records: a table of runs and a table of curves."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from weightinit.arrays import Array
 
 
 def frames(recorded: Iterable[tuple[Trial, Outcome]]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Tables of runs (one row a run) and curves (one row a point).
+    """Return the tables of runs (a row per run) and curves (a row per point).
 
     Columns of runs: key, name, the choice in each group, network, the flattened config; then, from ``fate`` on, what
     happened, labels of the initial state (``LABELS``) and the summary. Lists are JSON text; a column of mixed
@@ -44,7 +44,7 @@ def frames(recorded: Iterable[tuple[Trial, Outcome]]) -> tuple[pd.DataFrame, pd.
 
 
 def describe(trial: Trial) -> dict[str, Any]:
-    """What a trial is, by the columns of the table of runs: key, name, choices, network, flattened config."""
+    """Return the columns of a trial in the table of runs: key, name, choices, network, flattened config."""
     described = {"key": trial.key, "name": trial.name} | {group: called(trial, group) for group in trial.choices}
     return described | {"network": trial.network.shape} | dict(_flatten(trial.config))
 
@@ -65,7 +65,7 @@ def _happened(outcome: Outcome) -> dict[str, Any]:
 
 
 def _encode(columns: Sequence[tuple[str, ...]]) -> pd.Categorical[str]:
-    """All columns end to end. Runs measured alike have equal columns; each distinct one is looked up once."""
+    """Join columns end to end. Similar runs have equal columns, and each distinct column is encoded once."""
     codes: dict[str, int] = {}
     encoded: dict[tuple[str, ...], Array] = {}
     for column in columns:

@@ -1,4 +1,4 @@
-"""What of a run goes to MLflow: a budget of readable numbers out of all that was measured."""
+"""Metrics of a run for MLflow: a budget of readable numbers out of all measurements."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Whole runs into MLflow's own tables, many at a time, where its store is an SQLite file.
+"""Insertion of whole runs into MLflow's tables, where its store is an SQLite file.
 
-MLflow's client takes 37 ms for a run of 300 metrics, most of it to look up, row by row, what it may overwrite. Nothing
-of a run that is not there yet can be overwritten: this takes 6 ms, in one transaction, so that a run is there whole or
-not at all. The tables are described by MLflow itself; where they are not as expected, its client is used.
+MLflow's client takes 37 ms for a run of 300 metrics. Most of that goes to the search for rows to overwrite, which a new
+run does not have. An insertion takes 6 ms. It is one transaction, so a run is there whole or not at all. MLflow itself
+describes the tables; where they differ from those below, the client is used.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from runner.tracking.entries import CONTEXT, Entry, Input
 
 Inserts: TypeAlias = dict[str, list[dict[str, Any]]]
 
-# The columns that `insert` fills, by table.
+# Columns that `insert` fills, by table.
 _COLUMNS = {
     "runs": "run_uuid name source_type source_name entry_point_name user_id status start_time end_time deleted_time "
     "source_version lifecycle_stage artifact_uri experiment_id",
@@ -41,7 +41,7 @@ def _tables() -> dict[str, Any]:
 
 
 def known() -> bool:
-    """Whether MLflow's tables have the columns that are filled here, and no others."""
+    """True where MLflow's tables have exactly the columns that are filled here."""
     return all(
         table is not None and set(table.columns.keys()) == set(_COLUMNS[name].split())
         for name, table in _tables().items()
@@ -49,9 +49,9 @@ def known() -> bool:
 
 
 def insert(engine: Any, experiment: str, runs: Sequence[tuple[str, str, Entry]]) -> None:
-    """Adds runs with all that is known of them; raises what SQLAlchemy raises, and has then added nothing.
+    """Insert new runs; where SQLAlchemy raises, nothing is inserted.
 
-    ``engine``: that of MLflow's store; ``runs``: id, URI of the artifacts, entry. None of them may be there.
+    ``engine``: of MLflow's store; ``runs``: id, URI of the artifacts, entry. No run may be in the store already.
     """
     number = int(experiment)
     inserts: Inserts = {name: [] for name in _COLUMNS}
@@ -68,7 +68,7 @@ def insert(engine: Any, experiment: str, runs: Sequence[tuple[str, str, Entry]])
 
 
 def _describe(inserts: Inserts, experiment: int, run: str, artifacts: str, entry: Entry) -> None:
-    """Adds the rows of a run as MLflow's ``create_run``, ``log_batch`` and ``set_terminated`` would leave them."""
+    """Add the rows of a run as MLflow's ``create_run``, ``log_batch`` and ``set_terminated`` would leave them."""
     inserts["runs"].append(
         {
             "run_uuid": run,
@@ -101,10 +101,10 @@ def _describe(inserts: Inserts, experiment: int, run: str, artifacts: str, entry
 
 
 def _dataset(connection: Any, experiment: int, data: Input) -> str:
-    """The id of a data set in an experiment, to which it is added where it is new."""
+    """Return the id of a data set in an experiment; insert a new one."""
     table = _tables()["datasets"]
-    own = {"experiment_id": experiment, "name": data.name, "digest": data.digest}
-    found = connection.execute(table.select().filter_by(**own).with_only_columns(table.c.dataset_uuid)).scalar()
+    identity = {"experiment_id": experiment, "name": data.name, "digest": data.digest}
+    found = connection.execute(table.select().filter_by(**identity).with_only_columns(table.c.dataset_uuid)).scalar()
     if found is not None:
         return str(found)
     new = uuid.uuid4().hex
@@ -114,12 +114,12 @@ def _dataset(connection: Any, experiment: int, data: Input) -> str:
         "dataset_schema": data.schema,
         "dataset_profile": data.profile,
     }
-    connection.execute(table.insert(), {"dataset_uuid": new, **own, **about})
+    connection.execute(table.insert(), {"dataset_uuid": new, **identity, **about})
     return new
 
 
 def _connect(inserts: Inserts, run: str, dataset: str) -> None:
-    """Adds the rows that make a data set the input of a run, as MLflow's ``log_inputs`` would leave them."""
+    """Add the rows that make a data set the input of a run, as MLflow's ``log_inputs`` would leave them."""
     input = uuid.uuid4().hex
     inserts["inputs"].append(
         {

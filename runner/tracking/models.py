@@ -1,4 +1,4 @@
-"""Trained networks as MLflow models: they take raw features, and need NumPy and SciPy, but not this lab."""
+"""Trained networks as MLflow models of raw features, which need NumPy and SciPy but not this lab."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FINAL = "final/"
 
 
 def best(runs: pd.DataFrame) -> str | None:
-    """Key of the finished run that did best on validation data, ties broken by the loss there; None where none has."""
+    """Return the key of the run with the best validation score, then loss; None without a finished run."""
     finished = runs[runs["fate"] == "finished"]
     metrics = [name for name in ("validation_accuracy", "validation_r2") if name in finished]
     if finished.empty or "validation_loss" not in finished:
@@ -32,7 +32,7 @@ def best(runs: pd.DataFrame) -> str | None:
 
 
 def predictor(trial: Trial, arrays: Mapping[str, Array]) -> Predictor | None:
-    """The network of a run with its final weights, None where ``arrays`` hold none."""
+    """Return the network of a run with its final weights; None where ``arrays`` hold none."""
     weights = {name.removeprefix(_FINAL): values for name, values in arrays.items() if name.startswith(_FINAL)}
     if not weights:
         return None
@@ -48,14 +48,14 @@ def predictor(trial: Trial, arrays: Mapping[str, Array]) -> Predictor | None:
 
 
 def save(folder: Path, trial: Trial, made: Predictor, model_id: str, run_id: str) -> None:
-    """Writes a model of MLflow's format into ``folder``, which must not be there yet.
+    """Write a model in MLflow's format into the new ``folder``.
 
-    The library's own code goes with it. Its signature takes float64 (samples, features); ``metadata`` names features
+    The model includes the library's code. Its signature takes float64 (samples, features); ``metadata`` names features
     and classes in their order.
     """
     import mlflow
 
-    with warnings.catch_warnings(action="ignore"):  # it finds fault with its own type hints
+    with warnings.catch_warnings(action="ignore"):  # MLflow warns of its own type hints
         import mlflow.pyfunc
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
@@ -65,7 +65,7 @@ def save(folder: Path, trial: Trial, made: Predictor, model_id: str, run_id: str
     inputs, outputs = (Schema([TensorSpec(np.dtype(np.float64), shape)]) for shape in shapes)
     logger = logging.getLogger("mlflow.pyfunc")
     level = logger.level
-    logger.setLevel(logging.WARNING)  # it says that it looks at the example
+    logger.setLevel(logging.WARNING)  # MLflow logs that it reads the example
     try:
         with tempfile.TemporaryDirectory() as scratch:
             made.save(file := Path(scratch) / "predictor.pickle")

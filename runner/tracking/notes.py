@@ -1,4 +1,4 @@
-"""What MLflow's pages say of an experiment, a sweep and a run, in Markdown."""
+"""Notes on MLflow's pages of experiments, sweeps and runs, in Markdown."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ ABOUT = {
 
 
 def session_note(session: Session, text: str = "", models: Mapping[str, str] | None = None) -> str:
-    """What a command printed (``text``, cut where too long), how to repeat it and to load its models, where to look.
+    """Note of a session: what the command printed, how to repeat it and load its models, where its files are.
 
-    ``models``: ids of the runs that have one, by name.
+    ``text``: the print, cut where too long; ``models``: ids of the runs with a model, by name.
     """
     parts = [_command(*session.overrides, *["-m"] * session.multirun)]
     parts += [load_line(name, run_id) for name, run_id in list((models or {}).items())[:FEW]]
@@ -43,12 +43,12 @@ def session_note(session: Session, text: str = "", models: Mapping[str, str] | N
 
 
 def run_note(overrides: Sequence[str], notes: Sequence[str], directory: Path) -> str:
-    """How to repeat a run, what its scheme wants a person to read, and where its files are."""
+    """Note of a run: how to repeat it, its scheme's notes, where its files are."""
     return "\n\n".join([_command(*overrides), *notes, f"Files: `{directory}`"])[:LONGEST_TAG]
 
 
 def load_line(name: str, run_id: str) -> str:
-    """How to load the model of a run."""
+    """Line that loads the model of a run."""
     return f"Model of {name}: `mlflow.pyfunc.load_model('runs:/{run_id}/model').predict(x)`"
 
 

@@ -1,4 +1,4 @@
-"""Finding what was recorded: the directories of earlier commands, here or behind an MLflow server."""
+"""Recorded commands: their directories, found here or through an MLflow store."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ COMPARISONS = "comparisons"
 
 @dataclass(frozen=True)
 class Recorded:
-    """A command that has recorded runs to ``directory``; ``state``: what its ``session.json`` says."""
+    """A command that has recorded runs in ``directory``; ``state``: the content of its ``session.json``."""
 
     directory: Path
     state: sessions.State
 
     @property
     def words(self) -> str:
-        """For people: folder, ID and name."""
+        """Folder, ID and name, for people."""
         return f"{self.directory.name} ({self.state['sweep_id'][:8]}, {self.state['name']})"
 
 
 def find(names: Sequence[str], tracking: Tracking) -> list[Recorded]:
-    """The recorded commands of these names, in their order.
+    """Return the recorded commands of these names, in order.
 
-    A name is ``latest``, the last sweep; a directory or its name; an ID, or the first signs of one: of the sweep, of
-    the directory's session, of MLflow's parent run; or what was typed. Of several it is the last. Files below the
-    outputs answer first; where ``tracking.uri`` is given, its MLflow store does, which has the tables as artifacts.
-    Raises ValueError, with what there is, where a name says nothing.
+    A name is ``latest`` (the last sweep), a directory or its name, the overrides as typed, or an ID: of the sweep, of
+    the directory's session, of MLflow's parent run. The beginning of an ID is enough. Of several commands the last
+    counts. The search begins below the outputs; with ``tracking.uri`` it goes to that MLflow store, which has the
+    tables as artifacts. Raises ValueError, with a list of sweeps, for an unknown name.
     """
     here = sorted(
         (
@@ -50,7 +50,7 @@ def find(names: Sequence[str], tracking: Tracking) -> list[Recorded]:
             for path in (tracking.outputs / kind).glob(f"*/{sessions.FILE}")
             if (state := sessions.read(path.parent)) is not None
         ),
-        key=lambda one: (one.state["multirun"], one.state["started"]),
+        key=lambda command: (command.state["multirun"], command.state["started"]),
     )
     return [_find(name, here, tracking) for name in names]
 
@@ -59,11 +59,11 @@ def _find(name: str, here: Sequence[Recorded], tracking: Tracking) -> Recorded:
     remote = tracking.backend == "mlflow" and tracking.uri is not None
     found = _directory(Path(name)) if not remote or "/" in name else None
     if found is None and not remote:
-        found = _last(name, here, lambda one: [one.directory.name, one.state["name"]], _ids)
+        found = _last(name, here, lambda command: [command.directory.name, command.state["name"]], _ids)
     if found is None and tracking.backend == "mlflow":
         found = _Store(tracking).find(name, here)
     if found is None:
-        listed = [one.words for one in here if one.state["multirun"]][::-1]
+        listed = [command.words for command in here if command.state["multirun"]][::-1]
         more = f" and {len(listed) - LISTED} more" if len(listed) > LISTED else ""
         there = f"there are: {'; '.join(listed[:LISTED])}{more}" if listed else "there is none"
         where = f"at {without_password(str(tracking.uri))}" if remote else f"below {tracking.outputs}"
@@ -76,7 +76,7 @@ def _find(name: str, here: Sequence[Recorded], tracking: Tracking) -> Recorded:
 
 
 def _directory(path: Path) -> Recorded | None:
-    """What was recorded in a directory, if that is one; of files alone little is known."""
+    """Return the command that recorded in ``path``, or None; little is known of one without a session."""
     if not path.is_dir() or not files.keys(path):
         return None
     path = path.absolute()
@@ -90,21 +90,21 @@ def _directory(path: Path) -> Recorded | None:
     return Recorded(path, sessions.read(path) or unknown)
 
 
-def _ids(one: Recorded) -> list[str]:
-    return [str(one.state["sweep_id"]), str(one.state["id"])]
+def _ids(command: Recorded) -> list[str]:
+    return [str(command.state["sweep_id"]), str(command.state["id"])]
 
 
 def _last(
     name: str, among: Sequence[Any], names: Callable[[Any], Sequence[str]], ids: Callable[[Any], Sequence[str]]
 ) -> Any:
-    """The last of those that a name means; None where it means none. Raises ValueError where an ID is cut too short."""
+    """Return the last candidate that ``name`` means, or None. Raises ValueError for an ambiguous ID."""
     if name == "latest":
         return among[-1] if among else None
-    named = [one for one in among if name in names(one)]
+    named = [candidate for candidate in among if name in names(candidate)]
     if named:
         return named[-1]
-    begun = [one for one in among if any(text.startswith(name) for text in ids(one))] if name else []
-    if len(distinct := {next(text for text in ids(one) if text.startswith(name)) for one in begun}) > 1:
+    begun = [candidate for candidate in among if any(text.startswith(name) for text in ids(candidate))] if name else []
+    if len(distinct := {next(text for text in ids(candidate) if text.startswith(name)) for candidate in begun}) > 1:
         raise ValueError(
             f"sweep={name} is the beginning of {len(distinct)} IDs. Pass more of it: {', '.join(sorted(distinct))}."
         )
@@ -112,14 +112,14 @@ def _last(
 
 
 class _Store:
-    """An MLflow store, asked for the sweeps it holds."""
+    """Search for sweeps in an MLflow store."""
 
     def __init__(self, tracking: Tracking) -> None:
         self.tracking = tracking
         self.uri, self.file, _ = locate(tracking)
 
     def find(self, name: str, here: Sequence[Recorded]) -> Recorded | None:
-        """The sweep of that name; its own directory, where that is here, or else a copy below ``comparisons``."""
+        """Return the sweep of that name, in its directory if that is here, else as a copy below ``comparisons``."""
         if self.file is not None and not self.file.exists():
             return None
         if self.uri.startswith(("http://", "https://")) and (reason := silence(self.uri)) is not None:
@@ -148,11 +148,11 @@ class _Store:
         if run is None:
             return None
         tags = run.data.tags
-        own = next((one for one in here if one.state["id"] == tags.get("session")), None)
-        return own or Recorded(self._copied(client, run), _state(run, tags))
+        local = next((command for command in here if command.state["id"] == tags.get("session")), None)
+        return local or Recorded(self._copied(client, run), _state(run, tags))
 
     def _copied(self, client: Any, run: Any) -> Path:
-        """A directory with the tables of a run's sweep, copied from its artifacts."""
+        """Copy the tables of a sweep from the artifacts of its run; return their directory."""
         directory = self.tracking.outputs / COMPARISONS / str(run.info.run_id)
         held = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
         if missing := {files.RUNS, files.CURVES} - held:
@@ -168,7 +168,7 @@ class _Store:
 
 
 def _state(run: Any, tags: dict[str, str]) -> sessions.State:
-    """As much of ``session.json`` as MLflow knows."""
+    """Return the part of ``session.json`` that MLflow stores."""
     versions = {name: tags[name] for name in ("python", "numpy", "weightinit") if name in tags}
     return {
         "sweep_id": tags["sweep_id"],
@@ -181,13 +181,13 @@ def _state(run: Any, tags: dict[str, str]) -> sessions.State:
 
 
 def joined(recorded: Sequence[Recorded]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The tables of several commands as one; of a run that several did, the last that did not fail."""
-    tables = [files.read(one.directory) for one in recorded]
+    """Join the tables of several commands. Of a run in several, the last that did not fail counts."""
+    tables = [files.read(command.directory) for command in recorded]
     if len(tables) == 1:
         return tables[0]
     runs = pd.concat([table for table, _ in tables], ignore_index=True)
     source = np.repeat(np.arange(len(tables)), [len(table) for table, _ in tables])
-    # Those that failed first, so that the last of a key is a whole one if there is any.
+    # Failed runs first, so that the last run of a key is a complete one if there is any.
     order = np.argsort(runs["fate"].to_numpy() != "failed", kind="stable")
     kept = np.sort(runs.iloc[order].drop_duplicates("key", keep="last").index.to_numpy())
     runs, source = runs.loc[kept].reset_index(drop=True), source[kept]
@@ -204,7 +204,7 @@ def joined(recorded: Sequence[Recorded]) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def beside(recorded: Sequence[Recorded], outputs: Path) -> Path:
-    """Where what is made of these commands goes: beside the one, or below ``comparisons`` for several."""
+    """Return the directory for results of a comparison: that of a single command, else below ``comparisons``."""
     if len(recorded) == 1:
         return recorded[0].directory
     return outputs / COMPARISONS / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"

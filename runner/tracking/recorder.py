@@ -22,28 +22,27 @@ from runner.tracking.frames import frames
 from runner.tracking.signals import undisturbed
 from runner.tracking.store import Status, Store, cause
 
-# Seconds without a try after MLflow has failed, so that a dead server doesn't slow a sweep.
+# Seconds without an attempt after a failure of MLflow, so that a dead server does not slow a sweep.
 PAUSE = 30.0
-# Seconds for what waits for MLflow when a person has asked to stop.
+# Seconds for runs that wait for MLflow after a person has asked to stop.
 PATIENCE = 3.0
 
 _log = logging.getLogger(__name__)
 
 
 class Recorder:
-    """Takes the runs of one command as they finish; a context manager.
+    """Recorder of the runs of a command; a context manager.
 
-    The local files decide. Once work has begun, trouble with MLflow stops nothing: the first is logged as a warning,
-    what MLflow missed is sent again at the end, and a last warning says what it then still lacks. Leaving by an
-    exception keeps all that is finished and marks a sweep's parent KILLED (Ctrl-C) or FAILED.
-    Where an earlier process has recorded to the session's directory, its work is gone on with.
-    Methods are for one thread at a time.
+    The local files decide. Once work has begun, trouble with MLflow stops nothing. The first trouble is logged as a
+    warning; MLflow gets what it missed at the end; a last warning names what it still lacks. An exception keeps all
+    finished runs and marks a sweep's parent KILLED (Ctrl-C) or FAILED. Where an earlier process has recorded in the
+    session's directory, its work is continued. Methods are for one thread at a time.
 
-    ``resumed``: whether an earlier process has been at work there; ``waiting``: how many runs MLflow has yet to get.
+    ``resumed``: whether an earlier process worked there; ``waiting``: number of runs that MLflow has yet to get.
     """
 
     def __init__(self, session: Session, tracking: Tracking, keys: Sequence[str] = ()) -> None:
-        """``keys``: of the trials, in the order of their rows. Raises ValueError for a useless ``tracking.uri``."""
+        """Prepare to record trials of ``keys``, in the order of the rows. Raises ValueError for a bad URI."""
         self.session = session
         self.tracking = tracking
         self.keys = keys
@@ -52,13 +51,13 @@ class Recorder:
         self._hold = sessions.Hold(session)
         self._earlier: dict[str, Outcome] = {}
         self._missed: dict[str, tuple[Trial, Outcome]] = {}
-        self._trials: dict[str, Trial] = {}  # that may get a model
+        self._trials: dict[str, Trial] = {}  # runs that may get a model
         self._trouble = ""
         self._resume_at = 0.0
         self._finished = False
 
     def check(self) -> None:
-        """Raises ValueError where runs can't be recorded; takes three seconds at most and doesn't import MLflow."""
+        """Raise ValueError where runs can't be recorded, within three seconds and without an import of MLflow."""
         files.check_writable(self.tracking.outputs)
         files.check_writable(self.session.directory)
         if self.store is not None:
@@ -66,13 +65,13 @@ class Recorder:
 
     @property
     def complete(self) -> bool:
-        """Whether an earlier process has recorded all of the session to where this one would."""
+        """True where an earlier process has recorded the whole session to the same places."""
         earlier = sessions.read(self.session.directory)
         return earlier is not None and earlier["complete"] == self._address
 
     @property
     def waiting(self) -> int:
-        """How many runs MLflow has yet to get; 0 while it is left alone after it has failed."""
+        """Number of runs that MLflow has yet to get; 0 during the pause after a failure."""
         return len(self._missed) if time.monotonic() >= self._resume_at else 0
 
     @property
@@ -86,7 +85,7 @@ class Recorder:
         return self.tracking.log_model != "none"
 
     def __enter__(self) -> Recorder:
-        """Takes the directory and opens the store; raises ValueError where that fails, since no work is lost yet."""
+        """Take the directory and open the store; raise ValueError where that fails, because no work is lost yet."""
         try:
             self.check()
             self.resumed = self._hold.take()
@@ -106,9 +105,9 @@ class Recorder:
             self.finish(status="KILLED" if stopped else "FAILED" if kind is not None else None)
 
     def recall(self, trial: Trial) -> Outcome | None:
-        """What an earlier process has recorded of a trial, without arrays and notes; MLflow gets it where it lacks it.
+        """Return the recorded outcome of a trial, without arrays and notes, and queue it where MLflow lacks it.
 
-        None if it failed, and where its model is wanted but its weights were not kept.
+        None for a failed run, and for a run whose model is wanted but whose weights were not kept.
         """
         outcome = self._earlier.get(trial.key)
         if outcome is None or outcome.fate == "failed":
@@ -122,7 +121,7 @@ class Recorder:
         return outcome
 
     def record(self, recorded: Sequence[tuple[Trial, Outcome]]) -> None:
-        """Keeps runs for good in local files; raises OSError where no file can be written. ``send`` tells MLflow."""
+        """Write runs to local files, and queue them for ``send``; raise OSError where no file can be written."""
         runs, curves = frames(recorded)
         if "tracking.uri" in runs and self.tracking.uri is not None:
             runs["tracking.uri"] = without_password(self.tracking.uri)
@@ -133,7 +132,7 @@ class Recorder:
             self._missed |= {outcome.key: (trial, replace(outcome, arrays={})) for trial, outcome in recorded}
 
     def send(self) -> bool:
-        """Sends MLflow the next runs that wait for it; whether there were some, and MLflow took them."""
+        """Send the next waiting runs to MLflow; return True if there were some and MLflow took them."""
         return self.waiting > 0 and self.store is not None and self._send(list(islice(self._missed, self.store.batch)))
 
     def finish(
@@ -143,11 +142,11 @@ class Recorder:
         text: Callable[[], str] = str,
         status: Status | None = None,
     ) -> None:
-        """Merges the local files and completes MLflow: metrics of the sweep, tables, figures; the last call.
+        """Merge the local files and complete MLflow with metrics of the sweep, tables and figures; the last call.
 
-        ``figures``: image files by name, or what draws and returns them, called when ``read(directory)`` is complete
-        and only where figures are wanted. ``text``: gives what the command prints, for MLflow's note. ``status``: of a
-        sweep's parent; FAILED where a run failed, else FINISHED.
+        ``figures``: image files by name, or a function that draws and returns them. It is called when
+        ``read(directory)`` is complete, and only where figures are wanted. ``text``: returns the command's print, for
+        MLflow's note. ``status``: of a sweep's parent; by default FAILED where a run failed, else FINISHED.
         """
         runs = files.merge(self.session.directory, self.keys)
         drawn = (figures() if callable(figures) else figures) if self.tracking.figures else None
@@ -155,14 +154,14 @@ class Recorder:
         final = status or ("FAILED" if totals["runs_failed"] else "FINISHED")
         lacking = self.store is not None and self._complete_mlflow(runs, totals, final, drawn or {}, text())
         self._finished = True
-        # How many runs an optimizing sweeper asks for is known to it alone.
+        # Only an optimizing sweeper knows how many runs it asks for.
         whole = final == "FINISHED" and (not self.keys or set(self.keys) <= set(runs.get("key", ())))
         self._hold.drop(self._address if whole and not lacking else None)
 
     def _complete_mlflow(
         self, runs: pd.DataFrame, totals: Mapping[str, float], status: Status, figures: Mapping[str, Path], text: str
     ) -> bool:
-        """Whether MLflow lacks something after all was tried."""
+        """Send all that MLflow lacks, and close it; return True if it still lacks something."""
         assert self.store is not None
         failures, start = 0, time.monotonic()
         for key in list(self._missed):
@@ -191,7 +190,7 @@ class Recorder:
         return bool(lacking)
 
     def _log_models(self, runs: pd.DataFrame) -> None:
-        """Gives MLflow the models that are wanted of the runs that it has."""
+        """Send MLflow the wanted models of the runs that it has."""
         assert self.store is not None
         chosen = [models.best(runs)] if self.tracking.log_model == "best" and not runs.empty else list(self._trials)
         for key in chosen:
@@ -201,7 +200,7 @@ class Recorder:
                     self.store.log_model(self._trials[key], made)
 
     def _send(self, keys: Sequence[str]) -> bool:
-        """Whether MLflow took runs that it missed."""
+        """Send runs to MLflow; return True if it took them."""
         assert self.store is not None
         try:
             self._reach()
@@ -224,14 +223,14 @@ class Recorder:
         return True
 
     def _reach(self) -> None:
-        """Asks a server whether it is there before MLflow does, whose patience is in minutes."""
+        """Raise ConnectionError where a server does not answer; MLflow itself would wait for minutes."""
         assert self.store is not None
         if (reason := self.store.unreachable()) is not None:
             raise ConnectionError(reason)
 
 
 def _totals(runs: pd.DataFrame) -> dict[str, float]:
-    """Metrics of a sweep: how its runs ended, and the best number on validation data."""
+    """Metrics of a sweep: runs by their end, and the best validation score."""
     fates = list(runs.get("fate", ()))
     totals = {f"runs_{fate}": float(fates.count(fate)) for fate in ("finished", "diverged", "failed")}
     for name in ("validation_accuracy", "validation_r2"):

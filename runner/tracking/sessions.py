@@ -1,6 +1,6 @@
-"""Whose a command's directory is: a file in it names the process at work there and gives signs of its life.
+"""Session directory: its file names the owning process and its heartbeat.
 
-So a directory whose process has died is told from one at work, and the same command can go on where it ended.
+The file tells a dead owner from a working one, so the same command can continue where a dead one stopped.
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ from runner.records import Session
 from runner.tracking.files import locked, replaced
 
 FILE = "session.json"
-# Seconds between signs of life, and the age at which those of another machine's process mean its death.
+# Seconds between heartbeats, and the age at which the heartbeat of another machine's process means its death.
 BEAT = 10.0
 STALE = 60.0
 
-# Only POSIX looks for a process by a signal 0; on Windows that number is a Ctrl-C.
+# POSIX checks for a process by signal 0; on Windows that number is Ctrl-C.
 _ASKABLE = os.name == "posix"
 
 State = dict[str, Any]
 
 
 class Hold:
-    """This process's hold on the directory of a session. ``id``: the same for all that ever held it."""
+    """Ownership of a session's directory by this process. ``id``: the same for all owners."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self.state: State = {}
         self._stop = threading.Event()
-        self._beat = threading.Thread(target=self._beats, name="signs of life", daemon=True)
+        self._beat = threading.Thread(target=self._beats, name="heartbeat", daemon=True)
 
     @property
     def id(self) -> str:
-        """What tells this directory from all others, wherever it is moved to."""
+        """Identity of the directory, wherever it is moved to."""
         return str(self.state["id"])
 
     def take(self) -> bool:
-        """Whether another process held the directory before; raises ValueError where one still does."""
+        """Take the directory; return True if it had an owner before. Raises ValueError if the owner still works."""
         directory, session = self.session.directory, self.session
         with locked(directory / ".lock"):
             earlier = read(directory)
@@ -79,7 +79,7 @@ class Hold:
         return earlier is not None
 
     def drop(self, complete: str | None) -> None:
-        """Lets go of the directory, if it was taken. ``complete``: where all of the session is recorded, if all is."""
+        """Release the directory, if taken. ``complete``: the places that have the whole session, or None."""
         if self.state:
             self._stop.set()
             self._beat.join()
@@ -97,7 +97,7 @@ class Hold:
 
 
 def read(directory: Path) -> State | None:
-    """What is known of the session in ``directory``; None where no session has ever been."""
+    """Return the state of the session in ``directory``; None where there has been none."""
     try:
         state: State = json.loads((directory / FILE).read_text())
     except (OSError, ValueError):
@@ -106,7 +106,7 @@ def read(directory: Path) -> State | None:
 
 
 def latest(root: Path, sweep_id: str, *, multirun: bool) -> Path | None:
-    """The directory right below ``root`` where a command of that ``sweep_id`` was started last."""
+    """Return the directory below ``root`` of the last command with that ``sweep_id``, or None."""
     found = []
     for path in root.glob(f"*/{FILE}"):
         state = read(path.parent)
@@ -116,10 +116,9 @@ def latest(root: Path, sweep_id: str, *, multirun: bool) -> Path | None:
 
 
 def at_work(state: State) -> str | None:
-    """The process that holds a directory, in words; None where it has ended or died.
+    """Return the process that owns a directory, in words; None where it has ended or died.
 
-    A process of this machine is looked up, where the system lets one; of any other, the last sign of life must be
-    young.
+    A process of this machine is looked up where the system allows it. Any other must have a recent heartbeat.
     """
     pid, host = state["pid"], state["host"]
     if pid is None:
@@ -130,9 +129,9 @@ def at_work(state: State) -> str | None:
 
 
 def born(pid: int) -> str | None:
-    """When a living process began, empty where the system doesn't say; None for one that has ended.
+    """Return the start time of a living process, empty where the system does not tell; None for an ended one.
 
-    Numbers of processes are used again: two of the same number differ in this.
+    It tells apart processes that get the same number.
     """
     if not _ASKABLE:
         return ""
@@ -141,7 +140,7 @@ def born(pid: int) -> str | None:
     except ProcessLookupError:
         return None
     except PermissionError:
-        pass  # it lives, and is somebody else's
+        pass  # alive, of another user
     try:
         status, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
     except OSError:

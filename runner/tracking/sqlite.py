@@ -1,4 +1,4 @@
-"""Databases of SQLite: readers and a writer that don't wait for each other, and fewer waits for the disk."""
+"""SQLite databases in which readers and a writer do not wait for each other, and few commits wait for the disk."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-# Where SQLite may keep a write-ahead log, whose index all who open a database share in memory.
+# File systems for a write-ahead log: the processes share its index in memory.
 LOCAL = ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overlay")
 
 
 def create(file: Path, artifacts: str) -> None:
-    """Makes a database with MLflow's tables, unless there is one: all or nothing, since MLflow opens no half of it.
+    """Make a database with MLflow's tables, unless there is one.
 
-    That takes a second, in which a process may be killed. ``artifacts``: URI of the directory for what is in no table.
+    It appears whole or not at all: this takes a second, in which a process may be killed, and MLflow can't open a
+    partial database. ``artifacts``: URI of the directory for artifacts.
     """
     if file.exists() and file.stat().st_size:
         return
@@ -22,22 +23,22 @@ def create(file: Path, artifacts: str) -> None:
 
     new = file.with_name(f"{file.name}.new")
     for suffix in ("", "-journal", "-wal", "-shm"):
-        new.with_name(f"{new.name}{suffix}").unlink(missing_ok=True)  # of a process that was killed
+        new.with_name(f"{new.name}{suffix}").unlink(missing_ok=True)  # left by a killed process
     SqlAlchemyStore(f"sqlite:///{new}", artifacts).engine.dispose()  # type: ignore[no-untyped-call]
     new.replace(file)
 
 
 def engine(uri: str, artifacts: str) -> Any:
-    """SQLAlchemy's engine of a database that MLflow has made."""
+    """Return SQLAlchemy's engine of a database with MLflow's tables."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     return SqlAlchemyStore(uri, artifacts).engine  # type: ignore[no-untyped-call]
 
 
 def write_ahead(file: Path) -> None:
-    """Has a database on a disk of this machine write ahead, for good; done again, it changes nothing.
+    """Switch a database on a local disk to a write-ahead log, permanently.
 
-    MLflow's UI and a sweep then don't lock each other out, and a transaction waits for the disk once instead of thrice.
+    MLflow's UI and a sweep then do not lock each other out. A transaction waits for the disk once, not three times.
     """
     if filesystem(file) in LOCAL:
         with closing(sqlite3.connect(file)) as connection, suppress(sqlite3.OperationalError):
@@ -45,13 +46,13 @@ def write_ahead(file: Path) -> None:
 
 
 def gather(file: Path) -> None:
-    """Moves what was written ahead into the database's file, so that a copy of that file is complete."""
+    """Move the write-ahead log into the database's file, so that a copy of the file is complete."""
     with closing(sqlite3.connect(file, timeout=1.0)) as connection, suppress(sqlite3.OperationalError):
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def filesystem(path: Path) -> str:
-    """Type of the file system that holds ``path``; empty where the system doesn't say."""
+    """Return the type of the file system of ``path``; empty where the system does not tell."""
     try:
         mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
     except OSError:

@@ -1,4 +1,4 @@
-"""The MLflow side of recording: a parent run, its children, and what each of them says."""
+"""MLflow store: a parent run for a sweep, and a child for each run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from runner.config.trial import Trial
 from runner.records import Outcome, Session, Tracking
 from runner.tracking import mlflow_tables, models, sqlite
 from runner.tracking.address import locate, server_port, silence, without_password
-from runner.tracking.entries import CONTEXT, Entry, entry, milliseconds
+from runner.tracking.entries import CONTEXT, Entry, entry_of, milliseconds
 from runner.tracking.facts import facts
 from runner.tracking.files import check_writable, locked
 from runner.tracking.notes import ABOUT, LONGEST_TAG, NOTE, load_line, session_note
@@ -31,15 +31,15 @@ from weightinit.predictor import Predictor
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 MODEL = "model"
-# Runs that go into tables at a time: fewer waits for the disk, and none of a tenth of a second.
+# Runs per transaction: few waits for the disk, and none as long as a tenth of a second.
 BATCH = 8
-# How long to try again while another process holds the database.
+# Seconds of attempts while another process holds the database.
 SECONDS_LOCKED = 15.0
 
 
 @dataclass(frozen=True)
 class _Run:
-    """A run that the store has; ``artifacts``: URI of its directory."""
+    """A run in the store; ``artifacts``: URI of its directory."""
 
     id: str
     artifacts: str
@@ -51,18 +51,18 @@ class _Run:
 
 
 class Store:
-    """An MLflow database or server, spoken to by a client of its own; MLflow's global state stays as it is.
+    """An MLflow database or server, with a client that leaves MLflow's global state alone.
 
     ``uri``: for people, without its password.
     """
 
     def __init__(self, session: Session, tracking: Tracking) -> None:
-        """Raises ValueError for a URI that MLflow can't record to."""
+        """Locate the store; raise ValueError for a URI that MLflow can't record to."""
         self.session = session
         self.experiment = tracking.experiment
         self._uri, self._file, self._artifacts = locate(tracking)
         self.uri = without_password(self._uri)
-        self.models: dict[str, str] = {}  # ids of the runs that have one, by name
+        self.models: dict[str, str] = {}  # ids of the runs with a model, by name
         self.complete: set[str] = set()  # keys of the runs that the store holds whole
         self._client: Any = None
         self._engine: Any = None  # of an SQLite file whose tables are known
@@ -74,7 +74,7 @@ class Store:
         self._random = Random()
 
     def check(self) -> None:
-        """Raises ValueError where the store can't be reached: within three seconds and without importing MLflow."""
+        """Raise ValueError where the store can't be reached, within three seconds and without an import of MLflow."""
         if self._file is not None:
             check_writable(self._file.parent)
         elif (reason := self.unreachable()) is not None:
@@ -84,20 +84,20 @@ class Store:
             )
 
     def unreachable(self) -> str | None:
-        """Why a server doesn't answer; None where it does, and where the store is a database."""
+        """Return the reason why a server does not answer; None where it does, and for a database."""
         return silence(self._uri) if self._uri.startswith(("http://", "https://")) else None
 
     def open(self, identity: str, *, resumed: bool = False) -> None:
-        """Makes what is new, the store, the experiment and a sweep's parent run; raises ValueError where it can't.
+        """Make the store, the experiment and a sweep's parent run where they are new; raise ValueError on failure.
 
-        ``identity``: that of the session's directory, a tag of all its runs. ``resumed``: what an earlier process left
-        is gone on with: its parent, and its runs, of which those that it left open become KILLED until they are sent.
+        ``identity``: of the session's directory, a tag of all its runs. ``resumed``: continue with the parent and the
+        runs of an earlier process; its open runs are KILLED until they are sent.
         """
-        # MLflow would otherwise send statistics of its use to its makers.
+        # Without this, MLflow sends statistics of its use to its makers.
         with _environment(MLFLOW_DISABLE_TELEMETRY="true"):
             from mlflow import MlflowClient
             from mlflow.tracking.context.registry import resolve_tags
-        # Every error that this logger prints, with its traceback, is raised as well.
+        # Every error that this logger prints is raised as well.
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         self._tags = {
             **resolve_tags(),
@@ -106,7 +106,7 @@ class Store:
             "session": identity,
         }
         try:
-            # Two processes that make the tables of one database at once would break it.
+            # Two processes that make the tables of a database at once would break it.
             with locked(self._file.with_name(f"{self._file.name}.lock")) if self._file else nullcontext():
                 if self._file is not None:
                     sqlite.create(self._file, str(self._artifacts))
@@ -129,60 +129,59 @@ class Store:
             ) from error
 
     def send(self, finished: Sequence[tuple[Trial, Outcome]]) -> None:
-        """Records runs with their true times; sent again, they change nothing. Raises whatever MLflow raises.
+        """Record runs with their true times; a second time changes nothing. Raises MLflow's errors.
 
-        ``complete`` then has those that were taken. The end of a run is sent last: a run that has ended is whole.
+        ``complete`` then has the runs that MLflow took. The end of a run is sent last: an ended run is complete.
         """
-        entries = [entry(trial, outcome, self.session, self._tags) for trial, outcome in finished]
-        new = [one for one in entries if self._engine is not None and one.key not in self._runs]
+        entries = [entry_of(trial, outcome, self.session, self._tags) for trial, outcome in finished]
+        new = [entry for entry in entries if self._engine is not None and entry.key not in self._runs]
         if new:
             self._insert(new)
-        for one in entries:
-            if one not in new:
-                self._send(one)
+        for entry in entries:
+            if entry not in new:
+                self._send(entry)
 
     def _insert(self, entries: Sequence[Entry]) -> None:
         from mlflow.utils.uri import append_to_uri_path
 
         runs = []
-        for one in entries:
-            # Tried again, a run has the same id, so that it is there once.
-            run_id = uuid.uuid5(self._namespace, one.key).hex
+        for entry in entries:
+            # A second attempt has the same id, so the run is there once.
+            run_id = uuid.uuid5(self._namespace, entry.key).hex
             artifacts = append_to_uri_path(self._experiment.artifact_location, run_id, "artifacts")  # type: ignore[no-untyped-call]
-            runs.append(_Run(run_id, artifacts, one.tags))
-            self._write_text(runs[-1], one.config, "config.yaml")
-        rows = [(run.id, run.artifacts, one) for run, one in zip(runs, entries, strict=True)]
+            runs.append(_Run(run_id, artifacts, entry.tags))
+            self._write_text(runs[-1], entry.config, "config.yaml")
+        rows = [(run.id, run.artifacts, entry) for run, entry in zip(runs, entries, strict=True)]
         self._call(mlflow_tables.insert, self._engine, self._experiment.experiment_id, rows)
-        for run, one in zip(runs, entries, strict=True):
-            self._runs[one.key] = run
-            self.complete.add(one.key)
+        for run, entry in zip(runs, entries, strict=True):
+            self._runs[entry.key] = run
+            self.complete.add(entry.key)
 
-    def _send(self, one: Entry) -> None:
+    def _send(self, entry: Entry) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
-        anew = one.key in self._runs
+        anew = entry.key in self._runs
         if not anew:
-            self._runs[one.key] = self._create_run(one.name, one.start_time, one.tags)
-        run = self._runs[one.key]
-        metrics = [Metric(*metric) for metric in one.metrics]
-        params = [Param(*parameter) for parameter in one.parameters.items()]
-        changed = [RunTag(*tag) for tag in {"error": "", **one.tags}.items()] if anew else []
+            self._runs[entry.key] = self._create_run(entry.name, entry.start_time, entry.tags)
+        run = self._runs[entry.key]
+        metrics = [Metric(*metric) for metric in entry.metrics]
+        params = [Param(*parameter) for parameter in entry.parameters.items()]
+        changed = [RunTag(*tag) for tag in {"error": "", **entry.tags}.items()] if anew else []
         self._call(self._client.log_batch, run.id, metrics, params, changed)
-        self._call(self._client.log_inputs, run.id, [DatasetInput(Dataset(**asdict(one.input)), [InputTag(*CONTEXT)])])
-        self._write_text(run, one.config, "config.yaml")
-        self._call(self._client.set_terminated, run.id, one.status, one.end_time)
-        self.complete.add(one.key)
+        self._call(
+            self._client.log_inputs, run.id, [DatasetInput(Dataset(**asdict(entry.input)), [InputTag(*CONTEXT)])]
+        )
+        self._write_text(run, entry.config, "config.yaml")
+        self._call(self._client.set_terminated, run.id, entry.status, entry.end_time)
+        self.complete.add(entry.key)
 
     @property
     def batch(self) -> int:
-        """How many runs to send at a time: with a client each takes long enough on its own."""
+        """Number of runs to send at a time: through a client, a single run takes long enough."""
         return BATCH if self._engine is not None else 1
 
     def log_model(self, trial: Trial, made: Predictor) -> None:
-        """Makes the network of a run that was sent the model called ``model`` of that run, unless it has one.
-
-        Raises whatever MLflow raises.
-        """
+        """Log the network of a sent run as its model ``model``, unless it has one. Raises MLflow's errors."""
         from mlflow.entities import LoggedModelOutput
 
         run, client = self._runs[trial.key], self._client
@@ -206,10 +205,9 @@ class Store:
     def close(
         self, status: Status, metrics: Mapping[str, float], files: Mapping[str, Sequence[Path]], text: str = ""
     ) -> None:
-        """Ends a sweep's parent with these metrics; the files, by folder, go there or to the single run, and so does
-        ``text``, what the command printed, as its note.
+        """End a sweep's parent with these metrics. Raises MLflow's errors.
 
-        Raises whatever MLflow raises.
+        The parent, or the single run, gets the ``files`` by folder, and the command's print ``text`` as its note.
         """
         from mlflow.entities import Metric
 
@@ -230,7 +228,7 @@ class Store:
             sqlite.gather(self._file)
 
     def _adopt(self, identity: str) -> None:
-        """Finds the runs of an earlier process in this session's directory, and goes on with its parent."""
+        """Find the runs of an earlier process of this session, and continue with its parent."""
         token = None
         while True:
             page = self._call(
@@ -258,7 +256,7 @@ class Store:
             try:
                 self._call(self._client.create_experiment, self.experiment, self._artifacts, ABOUT)
             except Exception:
-                # Another process may have made it since.
+                # Another process may have made it meanwhile.
                 if self._call(self._client.get_experiment_by_name, self.experiment) is None:
                     raise
             experiment = self._call(self._client.get_experiment_by_name, self.experiment)
@@ -274,7 +272,7 @@ class Store:
         return _Run.of(self._call(create, experiment, start_time, dict(tags), name))
 
     def _write_text(self, run: _Run, text: str, name: str) -> None:
-        """Keeps a text with a run; MLflow itself takes 30 times as long for a file on this machine."""
+        """Write a text into a run's directory; for a local file MLflow takes 30 times as long."""
         address = urlsplit(run.artifacts)
         if address.scheme != "file":
             self._call(self._client.log_text, run.id, text, name)
@@ -284,8 +282,8 @@ class Store:
         (folder / name).write_text(text, encoding="utf-8")
 
     def _call(self, function: Callable[..., Any], *args: Any) -> Any:
-        """What the function returns; it is called again while another process holds the database."""
-        # MLflow's own 7 retries would wait four minutes for a server that is gone.
+        """Call the function, again while another process holds the database; return its result."""
+        # MLflow's default of 7 retries would wait four minutes for a dead server.
         with _environment(MLFLOW_HTTP_REQUEST_MAX_RETRIES="2"):
             deadline = time.monotonic() + SECONDS_LOCKED
             while True:
@@ -298,14 +296,14 @@ class Store:
 
 
 def cause(error: Exception) -> str:
-    """One line on an error of MLflow's, whose own text may hold a whole batch of SQL, or a password."""
+    """Line on an error of MLflow, whose full text may hold a whole batch of SQL, or a password."""
     first = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
     return without_password(first[:300].rstrip("."))
 
 
 @contextmanager
 def _environment(**variables: str) -> Iterator[None]:
-    """Inside, the environment has these variables, where the user has not set them."""
+    """Set these environment variables inside, except those that the user has set."""
     new = {name: value for name, value in variables.items() if name not in os.environ}
     os.environ.update(new)
     try:

@@ -1,1 +1,1 @@
-"""Training: from the trials of one stack to the outcome of each."""
+"""Training: the trials of a stack in, the outcome of each out."""

@@ -1,4 +1,4 @@
-"""BLAS at one thread, so that a result depends on no number of threads and workers don't crowd each other's cores."""
+"""BLAS at one thread: results do not depend on the number of threads, and workers do not share cores."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def _controller() -> ThreadpoolController:
 
 
 def _take_control() -> None:
-    """Lets this thread set the limit of OpenBLAS: else only the first that ever did may, and others silently don't."""
+    """Let this thread set the limit of OpenBLAS, which otherwise silently ignores all but the first thread."""
     OpenBLASController.clear_controlling_thread(force=True)
 
 
 @contextmanager
 def single_blas_thread() -> Iterator[None]:
-    """BLAS at one thread inside, as before outside. Several workers may be inside at once; the last one restores."""
+    """Limit BLAS to one thread inside. Several workers may be inside at once; the last one restores the limit."""
     global _pinned
     with _pins:
         if _pinned == 0:

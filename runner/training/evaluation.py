@@ -13,7 +13,7 @@ def evaluate(
 ) -> tuple[Array, Array]:
     """Return (loss, score) of each run (runs,) on samples ``x`` (n, inputs), ``y`` (n, outputs), float64.
 
-    The score is the accuracy, or in a regression R², one minus the squared error over that of the mean.
+    The score is the accuracy, for a regression R²: 1 minus the squared error over the squared error of the mean.
     """
     losses, scores = [], []
     for start in range(0, len(flat), rows):

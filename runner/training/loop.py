@@ -1,6 +1,6 @@
-"""Training: from the trials of one stack to the outcome of each.
+"""Training loop of a stack.
 
-Everything here goes through the stack at once. What a run computes does not depend on which others share its stack.
+All runs of a stack take a step together. The numbers of a run do not depend on the other runs of its stack.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ Progress = Callable[[int], None]
 
 
 def train(trials: Sequence[Trial], *, progress: Progress = lambda steps: None) -> list[Outcome]:
-    """The outcome of each trial, in order. The trials must share a signature.
+    """Return the outcome of each trial, in order. The trials must share a signature.
 
-    ``progress`` is told how many steps (summed over runs) have passed since it was last called. A run whose loss is not
-    finite leaves the stack and is a result; a run whose scheme raises has failed.
+    ``progress`` receives the number of steps, summed over runs, since its last call. A run whose loss is not finite has
+    diverged, which is a result, and leaves the stack. A run whose scheme raises has failed.
     """
     start = time.time()
     initialized, alive, failures = initialize(trials)
@@ -52,7 +52,7 @@ def _describe(error: Exception) -> str:
 
 
 class _Run:
-    """One stack from its first step to its last."""
+    """Training of a stack from its first step to its last."""
 
     def __init__(self, trials: Sequence[Trial], initialized: Initialized, progress: Progress) -> None:
         first = trials[0]
@@ -115,7 +115,7 @@ class _Run:
             if position == 0:
                 order = np.stack([next(self.orders[run]) for run in self.alive])
             chosen = order[:, position * batch : (position + 1) * batch]
-            # mode="clip" spares a copy: with "raise" NumPy buffers what it writes to `out`.
+            # mode="clip" saves a copy: with "raise", NumPy buffers the output.
             np.take(self.x, chosen, axis=0, out=x, mode="clip")
             np.take(self.y, chosen, axis=0, out=y, mode="clip")
             network.forward(params, {}, x, self.tape)
@@ -137,7 +137,7 @@ class _Run:
                 self.updater.step(step)
             if (step + 1) % plan.evaluate_every == 0 or step + 1 == plan.steps:
                 self._evaluate(step + 1)
-            self.progress(len(self.alive))  # at each step, since it may stop the stack
+            self.progress(len(self.alive))  # at each step, because it may stop the stack
 
     def _allocate(self) -> tuple[Mapping[str, Array], Array, Array]:
         runs, batch, dtype = len(self.alive), self.plan.batch_size, self.network.dtype
@@ -145,19 +145,19 @@ class _Run:
         return self.network.views(self.flat), x, y
 
     def _leave(self, stay: Array) -> None:
-        """Goes on with the runs that ``stay`` (mask over those alive), whose step is at hand on a smaller tape."""
+        """Keep the runs of the mask ``stay`` over those alive, and copy their current step to a smaller tape."""
         old, keep = self.tape, np.flatnonzero(stay)
         self.alive, self.flat = self.alive[keep], self.flat[keep]
         self.tape = self.network.tape(len(keep), self.plan.batch_size)
         self.tape.flat_gradient[...] = old.flat_gradient[keep]
         for name in ("input", "preactivation", "activation", "d_preactivation"):
-            mine, theirs = getattr(self.tape, name), getattr(old, name)
-            for layer, array in theirs.items():
-                mine[layer] = array[keep]
+            smaller, larger = getattr(self.tape, name), getattr(old, name)
+            for layer, array in larger.items():
+                smaller[layer] = array[keep]
         self.updater.keep(keep, self.flat, self.tape.flat_gradient)
 
     def _measured_step(self, step: int) -> None:
-        """One update, with the statistics of the state before it and of the update itself."""
+        """Update once, and log statistics of the state before and of the update."""
         before, gradient = self.flat.copy(), self.tape.flat_gradient.copy()
         self.updater.step(step)
         self.tape.flat_gradient[...] = gradient  # the update works in the gradient's memory
@@ -186,7 +186,7 @@ class _Run:
                 self.saved[run] |= kept
 
     def _rows_for(self, samples: int) -> int:
-        """Runs that go through ``samples`` samples at a time in about the memory of a training step."""
+        """Number of runs whose ``samples`` samples take about the memory of a training step."""
         return max(1, len(self.trials) * self.plan.batch_size // samples)
 
     def _evaluate(self, step: int) -> None:

@@ -1,4 +1,4 @@
-"""What is measured of a stack, and the log that it is written to."""
+"""Measurement of a stack: statistics of its layers, and the log that keeps them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from weightinit.laws import Law
 from weightinit.nn import Loss, Network, Params, Tape
 from weightinit.statistics import Reading, histogram, measure
 
-# Of the Jacobian: how many samples at most, how many rows of it at most unless one sample has more, and the largest.
+# Jacobian: largest number of samples, of rows (unless a single sample has more), and of elements per sample.
 JACOBIANS, JACOBIAN_ROWS, JACOBIAN_SIZE = 4, 64, 1 << 18
 
 
 @dataclass(eq=False)
 class Log:
-    """Measurements of a stack of ``runs``, each a row of values (runs,); NaN where a run has none."""
+    """Measurements of a stack of ``runs``: rows of values (runs,), NaN where a run has none."""
 
     runs: int
     steps: list[int] = field(default_factory=list)
@@ -30,7 +30,7 @@ class Log:
     values: list[Array] = field(default_factory=list)
 
     def add(self, step: int, quantity: str, layer: str, values: Array, runs: Array) -> None:
-        """Takes one number of each of ``runs`` (indices in the whole stack)."""
+        """Add a number for each of ``runs`` (indices in the whole stack)."""
         row = np.full(self.runs, np.nan)
         row[runs] = values
         self.steps.append(step)
@@ -39,7 +39,7 @@ class Log:
         self.values.append(row)
 
     def rows(self) -> list[Rows]:
-        """The rows of each run, without those where it has no number."""
+        """Return the rows of each run that have a number."""
         table = np.array(self.values).reshape(len(self.values), self.runs)
         steps = np.array(self.steps, np.int64)
         quantities, layers = tuple(self.quantities), tuple(self.layers)
@@ -63,9 +63,9 @@ def layer_statistics(
     update: Params | None = None,
     laws: Mapping[str, Sequence[Law]] | None = None,
 ) -> Iterable[tuple[str, str, Array]]:
-    """(quantity, layer, values (runs,)) of every layer with weights, off a tape that has gone forward and backward.
+    """Yield (quantity, layer, values (runs,)) of every layer with weights, after a forward and a backward pass.
 
-    The output's activation is the output itself. ``laws``: of each run, by weight's name.
+    The activation of the output layer is the output itself. ``laws``: of each run, by weight's name.
     """
     activations = {layer.name: layer.activation for layer in network.layers if hasattr(layer, "activation")}
     for spec in network.weights:
@@ -102,11 +102,11 @@ def probe(
     rows: int,
     laws: Mapping[str, Sequence[Law]] | None = None,
 ) -> tuple[list[dict[str, Array]], Array]:
-    """Measures the stack on fixed samples: every statistic goes into ``log`` under ``prefix``.
+    """Measure the stack on fixed samples, and add every statistic to ``log`` under ``prefix``.
 
     Returns arrays by run (histograms, singular values of the Jacobian), and the gradient of the loss at the output
-    (runs, samples, outputs). ``flat``: parameter vectors (n, parameters) of ``runs``; ``rows`` runs go through at a
-    time, which bounds memory and changes nothing.
+    (runs, samples, outputs). ``flat``: parameter vectors (n, parameters) of ``runs``. ``rows``: runs that are measured
+    at a time; it bounds the memory and changes no number.
     """
     found: dict[tuple[str, str], list[Array]] = {}
     arrays: list[dict[str, Array]] = []
@@ -118,17 +118,17 @@ def probe(
         output = network.forward(params, {}, samples.x, tape)
         loss(output, samples.y, tape.d_output)
         network.backward(params, tape.d_output, tape)
-        own = None if laws is None else {name: law[part] for name, law in laws.items()}
-        for quantity, layer, values in layer_statistics(network, params, tape, ends=True, laws=own):
+        part_laws = None if laws is None else {name: law[part] for name, law in laws.items()}
+        for quantity, layer, values in layer_statistics(network, params, tape, ends=True, laws=part_laws):
             found.setdefault((quantity, layer), []).append(values)
-        shown = _histograms(network, params, tape)
+        part_arrays = _histograms(network, params, tape)
         if network.outputs * network.inputs <= JACOBIAN_SIZE:
             spectra = singular_values(network, params, samples.x)
             for quantity, values in measure({"singular_values": spectra}, ends=True).items():
                 found.setdefault((quantity, ""), []).append(values)
-            for kept, values in zip(shown, spectra, strict=True):
+            for kept, values in zip(part_arrays, spectra, strict=True):
                 kept["singular_values"] = values
-        arrays += shown
+        arrays += part_arrays
         gradients.append(tape.d_output)
     for (quantity, layer), parts in found.items():
         log.add(step, f"{prefix}_{quantity}", layer, np.concatenate(parts), runs)
@@ -136,9 +136,9 @@ def probe(
 
 
 def singular_values(network: Network, params: Params, x: Array) -> Array:
-    """Of the network's Jacobian at the first few samples of ``x``: (runs, samples, values), float64; NaN if not finite.
+    """Singular values (runs, samples, values), float64, of the network's Jacobian at the first few samples of ``x``.
 
-    ``values``: as many as there are outputs or inputs, whichever is fewer.
+    Their number is that of the outputs or of the inputs, whichever is smaller. NaN where the Jacobian is not finite.
     """
     count = max(1, min(JACOBIANS, JACOBIAN_ROWS // network.outputs))
     jacobian = network.jacobian(params, {}, x[:, :count])
@@ -147,7 +147,7 @@ def singular_values(network: Network, params: Params, x: Array) -> Array:
 
 
 def _histograms(network: Network, params: Params, tape: Tape) -> list[dict[str, Array]]:
-    """By run: ``histogram/QUANTITY/LAYER`` -> (2, bins)."""
+    """Histograms of each run by name: ``histogram/QUANTITY/LAYER`` -> (2, bins)."""
     result: list[dict[str, Array]] = [{} for _ in range(tape.runs)]
     for spec in network.weights:
         if spec.role != "weight":

@@ -18,21 +18,22 @@ from weightinit.schemes import Initialized
 
 
 def predict(log: Log, network: Network, initialized: Initialized, samples: ProbeSamples, d_output: Array) -> None:
-    """Writes what theory expects of each run at initialization on these samples, where its scheme's laws are known.
+    """Add to ``log`` the theory of each run at initialization on these samples, where the laws are known.
 
     By layer: ``predicted_preactivation_rms``, ``predicted_activation_rms``, ``_mean`` and ``_correlation``;
-    ``predicted_scatter``, the standard deviation of log rms over networks of this width. From the gradient measured at
-    the output (runs, samples, outputs) back: ``predicted_backward_rms``, and ``predicted_gradient_std`` of the weights
-    with ``predicted_gradient_scatter``. Of the network: ``predicted_jacobian_mean_s2`` and ``_spread``.
+    ``predicted_scatter``, the standard deviation of log rms over networks of this width. By layer, from the gradient
+    ``d_output`` (runs, samples, outputs) measured at the output: ``predicted_backward_rms``, and the weights'
+    ``predicted_gradient_std`` and ``predicted_gradient_scatter``. Of the network: ``predicted_jacobian_mean_s2`` and
+    ``_spread``.
     """
     names = tuple(initialized.laws)
     laws = [tuple(initialized.laws[name][run] for name in names) for run in range(log.runs)]
-    expected = [_expected(network, samples, names, own) for own in laws]
+    expected = [_expected(network, samples, names, run_laws) for run_laws in laws]
     d_output = d_output.astype(np.float64)
     everyone = np.arange(log.runs)
     table: dict[tuple[str, str], Array] = {}
     for run, (layers, jacobian, gram) in enumerate(expected):
-        # Sum over pairs of samples of (input . input') (gradient . gradient'): the square of their outer products' sum.
+        # Sum over pairs of samples of (input . input') (gradient . gradient'): the square of the weights' gradient.
         squares = gram @ (d_output[run] @ d_output[run].T).ravel() / network.outputs
         rms = np.sqrt(np.mean(d_output[run] ** 2))
         for facts, square in zip(layers, squares, strict=True):
@@ -50,7 +51,7 @@ def predict(log: Log, network: Network, initialized: Initialized, samples: Probe
 
 @dataclass(frozen=True)
 class _Facts:
-    """What theory expects of one layer: numbers by name, and its gradient's rms over that at the output."""
+    """Theory of a layer: numbers by name, and the rms of its gradient over that at the output."""
 
     layer: str
     numbers: dict[str, float]
@@ -61,11 +62,10 @@ class _Facts:
 def _expected(
     network: Network, samples: ProbeSamples, names: tuple[str, ...], laws: tuple[Law, ...]
 ) -> tuple[list[_Facts], SingularValues, Array]:
-    """The layers with weights, the Jacobian's singular values, and an array (layers, samples²).
+    """Return the theory of the layers with weights, the Jacobian's singular values, and an array (layers, samples²).
 
-    That is what an output gradient's Gram matrix is to be multiplied with.
-
-    Kept, since the seeds of a scheme share it.
+    The array times the Gram matrix of the output gradient gives the squared gradients of the weights. The result is
+    cached, because all seeds of a scheme share it.
     """
     before: dict[str, Prediction] = {}
     after: dict[str, Moments] = {}
@@ -81,7 +81,7 @@ def _expected(
     for index, (layer, flow) in enumerate(before.items()):
         last = after[layer]
         if last is flow.moments:
-            # A layer without activation shows its own units, Gaussian given the layers before: their square scatters.
+            # Without an activation, the units are Gaussian given the layers before, and their mean square scatters.
             last = replace(last, relative_variance=last.relative_variance + 2.0 / units[layer])
         numbers = {
             "preactivation_rms": flow.moments.rms,
@@ -98,7 +98,7 @@ def _expected(
 
 
 def _off_diagonal_mean(correlation: float | Array) -> float:
-    """Mean over pairs of different samples."""
+    """Return the mean over pairs of different samples."""
     matrix = np.asarray(correlation)
     if matrix.ndim == 0:
         return float(matrix)

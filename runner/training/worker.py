@@ -1,4 +1,4 @@
-"""What a worker does, be it a thread or a process. A process imports little else, so that it is soon at work."""
+"""Worker: a thread or a process that trains stacks. This module imports little, so that a process starts fast."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from runner.training import loop
 
 
 def train(trials: Sequence[Trial], progress: Callable[[int], None] | None) -> list[Outcome]:
-    """The outcomes of a stack. Where it raises, its runs are tried one by one, so that the culprit fails alone."""
+    """Return the outcomes of a stack. Where it raises, its runs are tried singly, so that a run fails alone."""
     start = time.time()
     try:
         return loop.train(trials, progress=progress or (lambda steps: None))
@@ -29,8 +29,8 @@ def train(trials: Sequence[Trial], progress: Callable[[int], None] | None) -> li
 
 
 def follow() -> None:
-    """Makes this process one that ends when its parent does, however that happens, and not before."""
-    # Ctrl-C reaches every process of a terminal; what becomes of the workers is for their parent to say.
+    """Let this process end when its parent does, for whatever reason, and not before."""
+    # Ctrl-C reaches every process of a terminal, but the parent decides when its workers end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -1,4 +1,4 @@
-"""How deep a signal reaches: phases, depth scales, and the variances between order and chaos."""
+"""Phases, depth scales, and the critical variances between order and chaos."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Phase = Literal["ordered", "critical", "chaotic"]
 
 @dataclass(frozen=True)
 class DepthScales:
-    """Where signals settle in a deep network, and over how many layers.
+    """Limits of signals in a deep network, and the number of layers to reach them.
 
     ``q``: second moment of pre-activations in the long run, 0 where they vanish, infinity where they explode.
     ``chi``: growth of a gradient's second moment by one layer back. ``c``: the correlation that inputs end up with.
@@ -101,7 +101,7 @@ class CriticalPoint:
 
     @property
     def holds(self) -> bool:
-        """Whether signals stay at ``q_star``; where they drift off it, the point is critical on paper only."""
+        """True where signals stay at ``q_star``; otherwise they drift away, and the point is critical on paper only."""
         q = self.q_star
         return q.stable or q.extent is not None or (q.value > 0 and q.slope <= 1 + CRITICAL)
 
@@ -167,12 +167,12 @@ def _critical_at(phi: Activation, q: float) -> CriticalPoint | None:
 
 
 def _slope_excess(phi: Activation, q: float) -> float:
-    """By how much the slope of the q map is above 1 at the sigma_w2 that makes chi = 1."""
+    """Slope of the q map minus 1, at the sigma_w2 with chi = 1."""
     return float(q_slope(q, phi, 1.0)) / float(slope_second_moment(q, phi)) - 1
 
 
 def _critical_surplus(sigma_b2: float, phi: Activation, q: float) -> float:
-    """By how much q outgrows its map at the sigma_w2 that makes chi = 1, relative to q."""
+    """Excess of q over its map, relative to q, at the sigma_w2 with chi = 1."""
     return 1 - (float(second_moment(q, phi)) / float(slope_second_moment(q, phi)) + sigma_b2) / q
 
 

@@ -68,7 +68,7 @@ def q_star(activation: AnyActivation, sigma_w2: float, sigma_b2: float = 0.0) ->
 
 
 def q_limit(activation: AnyActivation, sigma_w2: float, sigma_b2: float = 0.0, *, start: float = 1.0) -> float:
-    """Where ``q_map`` takes a second moment in the long run: the next fixed point on its way; infinity where none is.
+    """Limit of a second moment under ``q_map``: the next fixed point on its way, or infinity.
 
     ``start``: the second moment of the first layer's pre-activations. For activations whose E[phi²] grows with q, as
     all do whose |phi| is larger the farther from zero.
@@ -132,7 +132,7 @@ def zero_point(phi: Activation, sigma_w2: float) -> FixedPoint:
 
 
 def passes_zero(phi: Activation) -> bool:
-    """Whether phi(0) = 0."""
+    """True where phi(0) = 0."""
     return not phi.phi(np.zeros(1)).any()
 
 
@@ -163,7 +163,7 @@ def moments_by_q(phi: Activation) -> tuple[Array, Array, Array, Array]:
 
 
 def surplus_at(phi: Activation, sigma_w2: float, sigma_b2: float, q: float) -> float:
-    """What a layer adds to q, relative to it."""
+    """Growth of q by a layer, relative to q."""
     return float(q_map(q, phi, sigma_w2, sigma_b2)) / q - 1
 
 
@@ -174,7 +174,7 @@ def within_reach(phi: Activation, q: float) -> float:
 
 
 def check_variances(sigma_w2: float, sigma_b2: float) -> None:
-    """Raises ValueError for what is no variance."""
+    """Raise ValueError unless the arguments are variances."""
     for name, variance in (("sigma_w2", sigma_w2), ("sigma_b2", sigma_b2)):
         if not 0 <= variance < math.inf:
             raise ValueError(f"{name}, a variance, must be zero or positive, and finite; got {variance}.")

@@ -31,7 +31,7 @@ class SingularValues:
     def after_weights(
         self, sigma_w2: float, weights: Weights = "gaussian", shape: tuple[int, int] | None = None
     ) -> SingularValues:
-        """Those of the Jacobian followed by weights of variance sigma_w2 / fan_in.
+        """Return the singular values of the Jacobian followed by weights of variance sigma_w2 / fan_in.
 
         ``shape``: (fan_in, fan_out), by default square with many units. The mean of s^4 over the squared mean of s²
         goes from r to 1 + r fan_out/fan_in for ``gaussian`` weights. Orthogonal ones take it to r fan_out/fan_in where
@@ -50,12 +50,12 @@ class SingularValues:
         return SingularValues(sigma_w2 * self.mean, ratio - 1.0)
 
     def after_slopes(self, second: float, fourth: float) -> SingularValues:
-        """Those of the Jacobian followed by an activation with E[phi'²] = ``second`` and E[phi'⁴] = ``fourth``."""
+        """Return the singular values after an activation with E[phi'²] = ``second`` and E[phi'⁴] = ``fourth``."""
         spread = fourth / second**2 - 1.0 if second else math.nan
         return SingularValues(second * self.mean, self.relative_variance + spread)
 
     def among(self, share: float) -> SingularValues:
-        """Those of a ``share`` of the values, outside of which all are zero."""
+        """Return the ``share`` of the values that is not zero by shape alone."""
         return SingularValues(self.mean / share, (1.0 + self.relative_variance) * share - 1.0)
 
 

@@ -226,7 +226,7 @@ def _determinant(c: Any, q: Any, r: Any) -> Any:
 
 
 class _ClosedForms(NamedTuple):
-    """Of one activation, with its parameters as keywords."""
+    """Closed forms of an activation, with its parameters as keywords."""
 
     product: Callable[..., Any]  # E[phi(x) phi(y)] of c, q, q_other
     slopes: Callable[..., Any]  # E[phi'(x) phi'(y)] of c, q, q_other

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 def bracketed_root(f: Callable[[float], float], low: float, high: float) -> float:
-    """Where f changes its sign between ``low`` and ``high``, to rounding (Chandrupatla 1997).
+    """Return the root of f between ``low`` and ``high``, to rounding (Chandrupatla 1997).
 
     Raises ValueError where f has the same sign at both ends.
     """

@@ -25,7 +25,7 @@ def mlp(
     bias: bool = True,
     dtype: str = "float32",
 ) -> Network:
-    """A multilayer perceptron: ``depth`` hidden layers of ``width`` units, or hidden layers of ``widths``.
+    """Return a multilayer perceptron: ``depth`` hidden layers of ``width`` units, or hidden layers of ``widths``.
 
     The layers are named ``hidden/1`` to ``hidden/depth`` and ``output``; the output has no nonlinearity. ``depth=0``
     is a linear model. Raises ValueError for sizes below 1, empty widths and an unknown dtype.

@@ -1,7 +1,7 @@
-"""Layers: each computes forward, backward and what theory expects, for a whole stack of runs.
+"""Layers: the forward pass, the backward pass and the theory of each step, for a whole stack of runs.
 
-Arrays are ``(runs, batch, features)``; the input of a network may have one run that all runs share. Every product is
-a batched ``matmul``, one gemm a run, so that a run's numbers don't depend on which others share its stack.
+Arrays are ``(runs, batch, features)``; the input of a network may have a single run, which all share. Every product is
+a batched ``matmul`` with one gemm per run, so the numbers of a run do not depend on the other runs of its stack.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Layer(Protocol):
 
     @property
     def name(self) -> str:
-        """The layer's name; an elementwise layer has that of the layer it follows."""
+        """Name of the layer; an elementwise layer takes the name of the layer before it."""
 
     @property
     def quantity(self) -> str:
-        """Which dict of the tape its output is kept in."""
+        """Name of the tape's dict that holds the layer's output."""
 
     @property
     def units(self) -> int:
@@ -43,27 +43,29 @@ class Layer(Protocol):
 
     @property
     def weights(self) -> tuple[WeightSpec, ...]:
-        """The layer's weights, in the order of their use."""
+        """Weights of the layer, in the order of their use."""
 
     def forward(self, params: Params, x: Array, tape: Tape) -> Array:
-        """The layer's output for ``x``, written into the tape's memory."""
+        """Return the layer's output for ``x``, in the tape's memory."""
 
     def backward(self, params: Params, d_output: Array, tape: Tape, *, into: Array | None) -> Array | None:
-        """Writes the weights' gradients into the tape; returns the gradient of the input in ``into``, or None where
-        nobody needs it."""
+        """Write the weights' gradients into the tape, and that of the input into ``into``; return ``into``.
+
+        With None as ``into``, the gradient of the input is not computed.
+        """
 
     def expect(self, moments: Moments, laws: Mapping[str, Law]) -> Moments:
-        """Moments of the output, from those of the input and the laws of the weights by name."""
+        """Return the moments of the output, from those of the input and the laws of the weights by name."""
 
     def expect_gradient(self, gradient: Gradient, moments: Moments, laws: Mapping[str, Law]) -> Gradient:
-        """Gradient at the input, from that at the output and the moments of the input."""
+        """Return the gradient at the input, from that at the output and the moments of the input."""
 
     def expect_jacobian(self, values: SingularValues, moments: Moments, laws: Mapping[str, Law]) -> SingularValues:
-        """Singular values of the output's Jacobian, from those of the input's and the moments of the input."""
+        """Return the singular values of the output's Jacobian, from those of the input's and the input's moments."""
 
 
-# Degree of the polynomial that stands for an expectation over many pairs of inputs, accurate to about 1e-4, and the
-# angle between two inputs below which they count as one.
+# Degree of the polynomial that interpolates an expectation over many pairs of inputs (accurate to about 1e-4), and the
+# angle below which two inputs count as equal.
 DEGREE, SAME = 8, 1e-4
 # Families of laws whose elements are drawn independently.
 INDEPENDENT = ("normal", "uniform", "truncated_normal")
@@ -123,14 +125,14 @@ class Dense:
         return Moments(q, bias.mean, correlation, share**2 * moments.relative_variance)
 
     def expect_gradient(self, gradient: Gradient, moments: Moments, laws: Mapping[str, Law]) -> Gradient:
-        """E[g_x²] = fan_out Var[w] E[g_z²], as if the way back had weights of its own (Schoenholz et al. 2017)."""
+        """E[g_x²] = fan_out Var[w] E[g_z²], as if the way back had independent weights (Schoenholz et al. 2017)."""
         weight = laws[f"{self.name}/weight"]
         if not weight.known or weight.mean != 0.0:
             return UNKNOWN_GRADIENT
         return replace(gradient, second_moment=self.fan_out * weight.second_moment * gradient.second_moment)
 
     def expect_jacobian(self, values: SingularValues, moments: Moments, laws: Mapping[str, Law]) -> SingularValues:
-        """Of weights that are orthogonal, or independent, for which theory is that of Gaussian ones."""
+        """Singular values after orthogonal or independent weights; independent ones count as Gaussian."""
         weight = laws[f"{self.name}/weight"]
         if weight.family not in (*INDEPENDENT, "orthogonal") or weight.mean != 0.0:
             return UNKNOWN_VALUES
@@ -159,11 +161,11 @@ class Nonlinearity:
         return None if into is None else self.activation.backward(z, a, d_output, out=into)
 
     def expect(self, moments: Moments, laws: Mapping[str, Law]) -> Moments:
-        """E[phi(z)²] for z ~ N(0, q), and how far one network of this width strays from it.
+        """E[phi(z)²] for z ~ N(0, q), and its scatter over networks of this width.
 
-        The mean square of ``units`` activations scatters by (E[phi⁴] / E[phi²]² - 1) / units, and carries on what the
-        layers before it strayed, times the slope of log E[phi²] in log q (delta method; exact for ReLU at first
-        order, Hanin & Rolnick 2018). It takes all inputs as one, so that it bounds the scatter of a batch from above.
+        The mean square of ``units`` activations has the relative variance (E[phi⁴] / E[phi²]² - 1) / units. The
+        variance of the layers before adds to that, times the squared slope of log E[phi²] in log q (delta method; exact
+        for ReLU at first order, Hanin & Rolnick 2018). All inputs count as equal, which bounds a batch from above.
         """
         q = moments.second_moment
         if math.isnan(q):
@@ -207,8 +209,10 @@ class Nonlinearity:
         return values.after_slopes(slope_second_moment(q, self.activation), fourth)
 
     def _product(self, at: Callable[..., Any], square: float, moments: Moments) -> float | Array:
-        """``at(c, activation, q)`` for the pre-activations of two inputs, of the shape of ``correlation``; NaN where
-        that is. ``square``: what it is at c = 1."""
+        """Return ``at(c, activation, q)`` for the correlations c of pairs of inputs, in the shape of ``correlation``.
+
+        ``square``: its value at c = 1. NaN where a correlation is NaN.
+        """
         angle = np.arccos(np.clip(moments.correlation, -1.0, 1.0))
         if np.isnan(angle).any():
             return moments.correlation
@@ -222,7 +226,7 @@ class Nonlinearity:
         same = angle < SAME
         product = np.full(angle.shape, square)
         if not same.all():
-            # As a function of the angle it is smooth, also where phi has kinks (Cho & Saul 2009).
+            # The product is a smooth function of the angle, even where phi has kinks (Cho & Saul 2009).
             domain = [float(angle[~same].min()), float(angle[~same].max()) + SAME]
             product[~same] = Chebyshev.interpolate(by_angle, DEGREE, domain=domain)(angle[~same])
         return product

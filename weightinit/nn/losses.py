@@ -13,12 +13,12 @@ class Loss(Protocol):
 
     @property
     def name(self) -> str:
-        """What ``training.loss`` calls it."""
+        """Name of the loss in ``training.loss``."""
 
     def __call__(self, output: Array, target: Array, d_output: Array | None = None) -> Array:
-        """The loss of each run (runs,) in float64; writes its gradient into ``d_output``, if given.
+        """Return the loss of each run (runs,), float64, and write its gradient into ``d_output``, if given.
 
-        ``d_output`` may not be ``output`` itself.
+        ``d_output`` must not be ``output`` itself.
         """
 
 
@@ -69,7 +69,7 @@ LOSSES: dict[str, Loss] = {loss.name: loss for loss in (CrossEntropy(), MeanSqua
 
 
 def _dot(x: Array, y: Array) -> Array:
-    """The sum of all products of each run (runs,) in float64, without an array of the products."""
+    """Return the inner product of each run (runs,), float64, without an array of the products."""
     product: Array = array_module(x).matmul(x.reshape(len(x), 1, -1), y.reshape(len(y), -1, 1))
     total: Array = product[:, 0, 0].astype("float64")
     return total

@@ -1,4 +1,4 @@
-"""What theory says of a layer: the records that ``expect`` hands from layer to layer, forward and backward."""
+"""Records of theory: moments and gradients that ``expect`` passes from layer to layer."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ UNKNOWN_GRADIENT = Gradient(math.nan, math.nan, math.nan)
 
 @dataclass(frozen=True)
 class Prediction:
-    """What theory expects at one layer: its name, which array of the tape it speaks of, and the moments.
+    """Theory of one layer. ``layer`` and ``quantity`` name the array of the tape that it predicts.
 
-    ``input``: of what enters the layer, ``moments``: of what leaves it, ``gradient``: with respect to what leaves it.
+    ``input``: moments of the layer's input; ``moments``: of its output; ``gradient``: with respect to its output.
     """
 
     layer: str

@@ -26,8 +26,8 @@ from weightinit.nn.weights import WeightSpec
 class Network:
     """Layers in order, the last one named ``output`` and without a nonlinearity.
 
-    ``inputs``: features of the data; ``dtype``: that of every array. A parameter vector ``(runs, parameters)`` holds
-    all weights of a run end to end, those of role ``weight`` first, so that decay takes a slice.
+    ``inputs``: features of the data; ``dtype``: the type of every array. A parameter vector ``(runs, parameters)``
+    holds all weights of a run end to end. Those of role ``weight`` come first, so that decay takes a slice.
     """
 
     inputs: int
@@ -36,12 +36,12 @@ class Network:
 
     @cached_property
     def weights(self) -> tuple[WeightSpec, ...]:
-        """The weights in the order of their layers."""
+        """Weights in the order of their layers."""
         return tuple(spec for layer in self.layers for spec in layer.weights)
 
     @cached_property
     def activations(self) -> tuple[Activation, ...]:
-        """The network's distinct activations, in the order of their first use."""
+        """Distinct activations, in the order of their first use."""
         return tuple(dict.fromkeys(layer.activation for layer in self.layers if isinstance(layer, Nonlinearity)))
 
     @property
@@ -51,7 +51,7 @@ class Network:
 
     @cached_property
     def shape(self) -> str:
-        """The shape as people write it: ``64-6x128-10``."""
+        """Sizes of the layers as people write them: ``64-6x128-10``."""
         return _shape_text([self.inputs, *(spec.shape[-1] for spec in self.weights if spec.role == "weight")])
 
     @cached_property
@@ -61,19 +61,19 @@ class Network:
 
     @cached_property
     def kernel_parameters(self) -> int:
-        """How many of a parameter vector's first elements belong to weights of role ``weight``."""
+        """Number of elements at the start of a parameter vector that belong to weights of role ``weight``."""
         return sum(prod(spec.shape) for spec in self.weights if spec.role == "weight")
 
     @cached_property
     def slices(self) -> Mapping[str, slice]:
-        """Where each weight lies in a parameter vector."""
+        """Slice of each weight in a parameter vector."""
         start, slices = 0, {}
         for spec in sorted(self.weights, key=lambda spec: spec.role != "weight"):
             slices[spec.name] = slice(start, start := start + prod(spec.shape))
         return slices
 
     def views(self, flat: Array) -> Params:
-        """The named weights inside parameter vectors ``flat`` (runs, parameters): each (runs, *shape), no copy."""
+        """Return the named weights as views (runs, *shape) of parameter vectors ``flat`` (runs, parameters)."""
         runs = flat.shape[0]
         return {spec.name: flat[:, self.slices[spec.name]].reshape(runs, *spec.shape) for spec in self.weights}
 
@@ -86,7 +86,7 @@ class Network:
         return flat
 
     def tape(self, runs: int, batch: int, *, phase: Phase = "train", xp: ModuleType = np) -> Tape:
-        """Memory for ``runs`` that see ``batch`` samples at a time; to ``evaluate`` they need no gradients."""
+        """Return the memory for ``runs`` and ``batch`` samples; phase ``evaluate`` has no memory for gradients."""
         trains = phase == "train"
         flat = xp.zeros((runs if trains else 0, self.parameters), self.dtype)
         tape = Tape(runs, batch, xp, flat, self.views(flat), xp.ones((1, 1, batch), self.dtype))
@@ -97,23 +97,23 @@ class Network:
             shape = (runs, batch, layer.units)
             getattr(tape, layer.quantity)[layer.name] = xp.empty(shape, self.dtype)
             if trains:
-                own = shared[: prod(shape)] if layer.quantity == "activation" else xp.empty(prod(shape), self.dtype)
-                getattr(tape, f"d_{layer.quantity}")[layer.name] = own.reshape(shape)
+                memory = shared[: prod(shape)] if layer.quantity == "activation" else xp.empty(prod(shape), self.dtype)
+                getattr(tape, f"d_{layer.quantity}")[layer.name] = memory.reshape(shape)
         return tape
 
     def forward(self, params: Params, state: State, x: Array, tape: Tape, *, phase: Phase = "train") -> Array:
-        """The output (runs, batch, outputs) for ``x`` (runs or 1, batch, inputs).
+        """Return the output (runs, batch, outputs) for ``x`` (runs or 1, batch, inputs).
 
-        ``state`` and ``phase`` speak to layers that keep running statistics or draw noise; dense ones do neither.
+        ``state`` and ``phase`` are for layers that keep running statistics or draw noise; dense layers do neither.
         """
         for layer in self.layers:
             x = layer.forward(params, x, tape)
         return x
 
     def backward(self, params: Params, d_output: Array, tape: Tape, *, d_input: Array | None = None) -> Params:
-        """Gradients of all weights by name, each (runs, *shape), in the tape's memory, after a ``forward``.
+        """Return the gradients (runs, *shape) of all weights by name, in the tape's memory, after ``forward``.
 
-        Writes that of the input into ``d_input`` (runs, batch, inputs), if given.
+        ``d_input`` (runs, batch, inputs): receives the gradient of the input, if given.
         """
         gradient = d_output
         for layer, before in zip(self.layers[:0:-1], self.layers[-2::-1], strict=True):
@@ -124,9 +124,9 @@ class Network:
         return tape.gradient
 
     def jacobian(self, params: Params, state: State, x: Array) -> Array:
-        """Derivatives (runs, samples, outputs, inputs) of each output by each input, in float64.
+        """Return the derivatives (runs, samples, outputs, inputs) of each output by each input, float64.
 
-        At samples ``x`` (runs or 1, samples, inputs). Each output goes back through the network as a sample of its own.
+        ``x``: samples (runs or 1, samples, inputs). The backward pass takes each output as a separate sample.
         """
         xp = array_module(x)
         double = replace(self, dtype=np.dtype(np.float64))
@@ -140,7 +140,7 @@ class Network:
         return jacobian.reshape(runs, samples, self.outputs, self.inputs)
 
     def expect(self, moments: Moments, laws: Mapping[str, Law]) -> tuple[Prediction, ...]:
-        """What theory expects at every layer for inputs of ``moments``, over draws from ``laws`` by weight's name."""
+        """Return the theory of every layer for inputs of ``moments`` and weights of ``laws``, by weight's name."""
         inputs = []
         for layer in self.layers:
             inputs.append(moments)
@@ -153,9 +153,9 @@ class Network:
         return tuple(predictions[::-1])
 
     def expect_jacobian(self, predictions: Sequence[Prediction], laws: Mapping[str, Law]) -> SingularValues:
-        """What theory expects of the singular values of ``jacobian``; NaN where it says nothing.
+        """Return the expected singular values of ``jacobian``, NaN where there is no theory.
 
-        ``predictions``: what ``expect`` says; ``laws``: from which.
+        ``predictions``: the result of ``expect`` with the same ``laws``.
         """
         values = SingularValues()
         for layer, prediction in zip(self.layers, predictions, strict=True):

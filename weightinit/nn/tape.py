@@ -18,10 +18,10 @@ Phase: TypeAlias = Literal["train", "evaluate"]
 class Tape:
     """Work memory of one stack, allocated once and reused at every step.
 
-    By layer: ``input`` (what entered a layer with weights; a reference), ``preactivation``, ``activation`` and the
-    gradients of the loss ``d_preactivation`` and ``d_activation``, each ``(runs, batch, units)``; those of activations
-    share one memory, and each lasts only until the next. By weight: ``gradient``, views into ``flat_gradient``
-    ``(runs, parameters)``. ``ones`` is ``(1, 1, batch)``.
+    By layer, each ``(runs, batch, units)``: ``preactivation``, ``activation``, and the gradients of the loss
+    ``d_preactivation`` and ``d_activation``. ``input`` refers to the input of a layer with weights. All
+    ``d_activation`` share their memory, so each lasts until the next is computed. By weight: ``gradient``, views into
+    ``flat_gradient`` ``(runs, parameters)``. ``ones`` is ``(1, 1, batch)``; ``xp`` is the module of the arrays.
     """
 
     runs: int
@@ -38,5 +38,5 @@ class Tape:
 
     @property
     def d_output(self) -> Array:
-        """Where the loss writes its gradient with respect to the network's output."""
+        """Gradient of the loss with respect to the network's output."""
         return self.d_preactivation["output"]

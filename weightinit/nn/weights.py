@@ -1,4 +1,4 @@
-"""What a network says of each of its weights, without any array."""
+"""Weights of a network as names, shapes and roles, without arrays."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Position = Literal["input", "hidden", "output"]
 class WeightSpec:
     """One named weight.
 
-    ``name`` follows the structure (``hidden/3/weight``), so that it means the same weight in a deeper network;
-    ``shape`` has no runs axis and is laid out ``(*kernel, fan_in, fan_out)``, a dense bias ``(1, fan_out)``;
-    ``fans`` of a bias are those of the weight beside it; ``position`` is that of the layer: the one that
-    makes the network's output is ``output``, of the others the first that has weights is ``input``.
+    ``name`` follows the structure (``hidden/3/weight``), so it means the same weight in a deeper network. ``shape`` has
+    no runs axis: ``(*kernel, fan_in, fan_out)``, for a dense bias ``(1, fan_out)``. ``fans``: a bias has those of the
+    weight beside it. ``position``: ``output`` for the layer of the network's output, ``input`` for the first other
+    layer with weights, else ``hidden``.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Schemes that theory fits to the network: to the activation that it has, and to the size of its inputs."""
+"""Schemes fitted by theory to the network's activation and to the size of its inputs."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ Drawn: TypeAlias = Literal["normal", "uniform", "truncated_normal", "orthogonal"
 class Critical:
     """The edge of chaos of the network's activation: Var W = sigma_w2 / fan_in, b ~ N(0, sigma_b2), such that chi = 1.
 
-    ``sigma_b2``: the critical point with these biases; ``q``: the one whose second moment of pre-activations stays at
-    q; with neither that at which changes of q are kept too (Roberts, Yaida & Hanin 2022), which is (2, 0) for relu and
-    (1, 0) for tanh. ``distribution``: orthogonal matrices are scaled to the same variance. Poole et al. 2016,
-    Schoenholz et al. 2017.
+    ``sigma_b2``: take the critical point with this variance of biases. ``q``: take the critical point whose
+    pre-activations keep the second moment q. With neither, take the point that keeps changes of q too (Roberts, Yaida
+    & Hanin 2022): (2, 0) for relu, (1, 0) for tanh. ``distribution``: orthogonal matrices have the same variance.
+    Sources: Poole et al. 2016, Schoenholz et al. 2017.
     """
 
     sigma_b2: float | None = None
@@ -52,7 +52,7 @@ class Critical:
         _critical_point(activations.get("relu"), self.q, self.sigma_b2)  # raises what it says of its arguments
 
     def point(self, network: Network) -> CriticalPoint:
-        """The critical point of the network's activation; raises ValueError where none is as asked for."""
+        """Return the critical point of the network's activation; raise ValueError where there is none as requested."""
         if len(network.activations) > 1:
             names = ", ".join(activation.name for activation in network.activations)
             raise ValueError(f"critical needs one activation in all layers; got {names}. {_INSTEAD}")
@@ -68,12 +68,12 @@ class Critical:
         return point
 
     def rule_for(self, network: Network, second_moment: float = 1.0) -> Rule:
-        """Every weight and bias from the variances of the critical point."""
+        """Return the rule that draws weights and biases with the variances of the critical point."""
         point = self.point(network)
         return _scaled(point.sigma_w2, self.distribution, math.sqrt(point.sigma_b2))
 
     def __call__(self, network: Network, seeds: Sequence[int], batch: Array | None = None) -> Initialized:
-        """The initial state of one run for each of ``seeds``; looks at no ``batch``."""
+        """Return the initial state of one run for each of ``seeds``; ``batch`` has no effect."""
         initialized = self.rule_for(network)(network, seeds)
         point = self.point(network)
         if point.holds:
@@ -94,11 +94,11 @@ class Critical:
 
 @dataclass(frozen=True)
 class AutoInit:
-    """Layer by layer, weights of the variance that makes the second moment of pre-activations ``q``; zero biases.
+    """Weights whose variance gives the pre-activations of every layer the second moment ``q``; zero biases.
 
-    What enters a layer is what theory expects of the layers before it, for the network's actual inputs: those of the
-    batch, else of second moment 1. So every activation gets the gain that it needs, as of ``weightinit.gain``, and
-    nothing is measured on the network itself. Bingham & Miikkulainen 2023, section 3.
+    Theory supplies the moments that enter each layer, from those of the batch or, without a batch, from a second
+    moment of 1. Every activation so gets its gain, as ``weightinit.gain`` returns it, and nothing is measured on the
+    network itself. Source: Bingham & Miikkulainen 2023, section 3.
     """
 
     q: float = 1.0
@@ -110,7 +110,7 @@ class AutoInit:
             raise ValueError(f"q, a second moment, must be positive and finite; got {self.q}. Pass q=1.")
 
     def rule_for(self, network: Network, second_moment: float = 1.0) -> Rule:
-        """A rule for each weight; raises ValueError at a layer that theory knows nothing of or nothing leaves."""
+        """Return a rule for each weight; raise ValueError at a layer without theory or with a zero signal."""
         moments, rules = Moments(second_moment), {}
         for layer in network.layers:
             for spec in layer.weights:
@@ -122,7 +122,7 @@ class AutoInit:
         return _Each(rules)
 
     def __call__(self, network: Network, seeds: Sequence[int], batch: Array | None = None) -> Initialized:
-        """The initial state of one run for each of ``seeds``, whose inputs are of the size of its part of ``batch``."""
+        """Return the initial state of one run for each of ``seeds``, for inputs of the size of its ``batch``."""
         places: dict[float, list[int]] = {}
         for run, second_moment in enumerate(_second_moments(batch, len(seeds))):
             places.setdefault(second_moment, []).append(run)
@@ -152,7 +152,7 @@ def _critical_point(phi: Activation, q: float | None, sigma_b2: float | None) ->
 
 
 def _other_points(phi: Activation) -> str:
-    """What to pass instead."""
+    """Sentence on the options that do have a critical point."""
     for arguments, q, sigma_b2 in (("sigma_b2=null q=null", None, None), ("sigma_b2=0", None, 0.0), ("q=1", 1.0, None)):
         if point := _critical_point(phi, q, sigma_b2):
             at = f"sigma_w2 = {point.sigma_w2:.6g}, sigma_b2 = {point.sigma_b2:.4g} and q = {point.q_star.value:.4g}"
@@ -178,21 +178,20 @@ def _scaled(scale: float, distribution: Drawn, bias_std: float = 0.0) -> Rule:
 
 
 def _expected(layer: Layer, moments: Moments, rules: Mapping[str, Rule]) -> Moments:
-    """What leaves a layer with weights of these rules, and without biases."""
+    """Return the moments of the output of a layer with weights of these rules and zero biases."""
     laws = {spec.name: rules[spec.name].law(spec) if spec.role == "weight" else ZERO for spec in layer.weights}
     try:
         after = layer.expect(moments, laws)
     except ValueError as error:
         raise ValueError(f"autoinit needs theory of every layer; {layer.name} has none: {error}") from error
     if not after.second_moment > 0:
-        fate = "unknown" if math.isnan(after.second_moment) else "zero"
-        raise ValueError(f"autoinit needs a signal of known size in every layer; what leaves {layer.name} is {fate}.")
+        size = "unknown" if math.isnan(after.second_moment) else "zero"
+        raise ValueError(f"autoinit needs a signal of known size in every layer; what leaves {layer.name} is {size}.")
     return after
 
 
 def _second_moments(batch: Array | None, runs: int) -> list[float]:
-    """Mean square of each run's part of the batch, to six digits: the rounding of scaled samples makes no law of its
-    own for each run."""
+    """Mean square of each run's part of the batch, to six digits, so that rounding does not give each run a new law."""
     if batch is None:
         return [1.0] * runs
     means = np.mean(np.square(batch, dtype=np.float64), axis=(1, 2))

@@ -23,22 +23,22 @@ ONE = Law("constant", 1.0, 0.0, (1.0, 1.0))
 
 
 class Scheme(Protocol):
-    """A rule that initializes networks."""
+    """A function that initializes networks."""
 
     def __call__(self, network: Network, seeds: Sequence[int], batch: Array | None = None) -> Initialized:
-        """The initial state of one run for each of ``seeds``.
+        """Return the initial state of one run for each of ``seeds``.
 
-        ``batch`` ``(runs | 1, samples, inputs)`` is what a scheme that looks at data may look at. A run's state
-        depends on the network, its own seed and its own part of the batch, never on the other runs.
+        ``batch``: samples ``(runs | 1, samples, inputs)`` for schemes that use data. The state of a run depends on the
+        network, its seed and its part of the batch, never on other runs.
         """
 
 
 @runtime_checkable
 class Ruled(Scheme, Protocol):
-    """A scheme that can say by which rule it draws, and so from which laws, before it draws anything."""
+    """A scheme that knows its rule, and so the laws of the weights, before it draws."""
 
     def rule_for(self, network: Network, second_moment: float = 1.0) -> Rule:
-        """The rule that draws this network's weights, for inputs of this second moment.
+        """Return the rule that draws this network's weights, for inputs of this second moment.
 
         Raises ValueError for a network that the scheme can't initialize.
         """
@@ -46,10 +46,10 @@ class Ruled(Scheme, Protocol):
 
 @dataclass(frozen=True)
 class Rule(ABC):
-    """A scheme that draws every weight by itself, from the stream that its name has below the run's seed.
+    """A scheme that draws each weight by itself, from the stream of the weight's name below the run's seed.
 
-    A subclass says how a weight is drawn, in float64, and from which law. Biases are zeros, or N(0, ``bias_std``²),
-    the sigma_b of mean-field theory (Poole et al. 2016); weights of role gain and scale are 1.
+    A subclass defines the draw, in float64, and its law. Biases are zeros, or N(0, ``bias_std``²), where ``bias_std``
+    is the sigma_b of mean-field theory (Poole et al. 2016). Weights of role gain and scale are 1.
     """
 
     bias_std: float = field(default=0.0, kw_only=True)
@@ -62,34 +62,34 @@ class Rule(ABC):
 
     @abstractmethod
     def draw(self, spec: WeightSpec, rng: np.random.Generator) -> Array:
-        """Float64 values of ``spec.shape`` for a weight of role ``weight``."""
+        """Draw float64 values of ``spec.shape`` for a weight of role ``weight``."""
 
     @abstractmethod
     def law(self, spec: WeightSpec) -> Law:
-        """The law that :meth:`draw` draws from."""
+        """Return the law of :meth:`draw`."""
 
     def draw_bias(self, spec: WeightSpec, rng: np.random.Generator) -> Array:
-        """Float64 values of ``spec.shape`` for a bias; ``spec.fans`` are those of the weight beside it."""
+        """Draw float64 values of ``spec.shape`` for a bias; ``spec.fans`` are those of the weight beside it."""
         if self.bias_std == 0:
             return zeros(rng, spec.shape, dtype=np.float64)
         return normal(rng, spec.shape, std=self.bias_std, dtype=np.float64)
 
     def bias_law(self, spec: WeightSpec) -> Law:
-        """The law that :meth:`draw_bias` draws from."""
+        """Return the law of :meth:`draw_bias`."""
         return ZERO if self.bias_std == 0 else Law("normal", 0.0, float(self.bias_std))
 
     def rule_for(self, network: Network, second_moment: float = 1.0) -> Rule:
-        """This rule, or another of its kind that the network as a whole asks for."""
+        """Return this rule, or a variant fitted to the network as a whole."""
         return self
 
     def laws(self, network: Network) -> dict[str, Law]:
-        """The law of each of the network's weights, by name."""
+        """Return the law of each of the network's weights, by name."""
         rule = self.rule_for(network)
         by_role = {"weight": rule.law, "bias": rule.bias_law}
         return {spec.name: by_role.get(spec.role, _law_of_ones)(spec) for spec in network.weights}
 
     def __call__(self, network: Network, seeds: Sequence[int], batch: Array | None = None) -> Initialized:
-        """The initial state of one run for each of ``seeds``; looks at no ``batch``."""
+        """Return the initial state of one run for each of ``seeds``; ``batch`` has no effect."""
         rule = self.rule_for(network)
         by_role = {"weight": rule.draw, "bias": rule.draw_bias}
         params: dict[str, Array] = {}

@@ -1,4 +1,4 @@
-"""Layer-sequential unit variance: weights that a batch of data scales, layer by layer."""
+"""Layer-sequential unit variance: weights scaled layer by layer to a batch of data."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Quantity = Literal["preactivation", "activation"]
 
 @dataclass(frozen=True)
 class LSUV:
-    """Orthogonal weights, then from the first layer to the last divided by the std that the batch has behind them.
+    """Orthogonal weights, divided layer by layer by the std of the layer's output on the batch.
 
-    That is measured over samples and units, and again until the variance differs from 1 by less than ``tolerance`` or
-    ``max_iterations`` divisions are done; each run stops when it is there. Pre-activations without biases take one;
-    activations may take more, or get nowhere, and then a note says so. Biases are zeros. Which law the weights follow
-    depends on the data, and is unknown.
+    The std is taken over samples and units. Each run repeats this until the variance differs from 1 by less than
+    ``tolerance``, at most ``max_iterations`` times. ``measure``: the output is the pre-activation, which needs a single
+    division, or the activation, which may need more or fail; a note then tells. Biases are zeros. The law of the
+    weights depends on the data and is unknown.
 
     Source: Mishkin & Matas 2016, "All you need is a good init", algorithm 1.
     """
@@ -50,7 +50,7 @@ class LSUV:
             )
 
     def __call__(self, network: Network, seeds: Sequence[int], batch: Array | None = None) -> Initialized:
-        """The initial state of one run for each of ``seeds``; raises ValueError without a ``batch``."""
+        """Return the initial state of one run for each of ``seeds``; raise ValueError without a ``batch``."""
         if batch is None:
             raise ValueError("lsuv measures a batch of data; got none. Pass batch=..., (runs or 1, samples, inputs).")
         start = Orthogonal()(network, seeds)

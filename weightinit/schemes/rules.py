@@ -1,7 +1,6 @@
-"""Schemes that draw each weight by a rule of its own: the basic ones, and the defaults of other libraries.
+"""Rules: the basic schemes and the defaults of other libraries.
 
-Each takes its draw from ``weightinit.initializers`` and states the law of that draw. Their options are checked when
-they are made.
+A rule draws by ``weightinit.initializers`` and declares the law of the draw. Its options are checked when it is made.
 """
 
 from __future__ import annotations
