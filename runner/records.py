@@ -78,7 +78,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Session:
-    """One command: a single run or a sweep.
+    """Command that records: a single run or a sweep.
 
     ``name``: for people; ``directory``: where it writes; ``overrides``: as given, not expanded; ``sweep_id``: hash of
     the ordered overrides that matter to results, the same for the same command; ``total``: runs expected.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -82,7 +83,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def built(source: Path) -> Path:
     """The folder of a sdist of the clone, and of the wheel that was built from that sdist."""
-    subprocess.run([sys.executable, "-m", "build", "--no-isolation", source], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "build", "--no-isolation", source], check=True)
     return source / "dist"
 
 
@@ -122,6 +123,11 @@ def see_dependencies(environment: Environment) -> None:
     (environment.packages / "dependencies.pth").write_text("\n".join(folders), encoding="utf-8")
 
 
+def shown(kind: str) -> list[str]:
+    """Content of each block of a kind in docs/install.md."""
+    return re.findall(rf"^```{kind}\n(.*?)\n```$", INSTALL, re.MULTILINE | re.DOTALL)
+
+
 def files(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
@@ -156,11 +162,6 @@ def test_every_tested_package_is_the_installed_one(installed: Environment) -> No
     *tested, dependency = map(Path, installed.python(code).splitlines())
     assert all(path.is_relative_to(installed.packages) for path in tested)
     assert not dependency.is_relative_to(installed.packages)
-
-
-def test_the_extra_finds_all_that_it_asks_for(installed: Environment) -> None:
-    pip = [sys.executable, "-m", "pip", "--python", str(installed.folder), "install", "--no-index"]
-    subprocess.run([*pip, "weightinit[runner]"], check=True, capture_output=True)
 
 
 def test_the_runner_looks_for_each_package_of_its_extra() -> None:
@@ -238,8 +239,7 @@ def test_without_the_extra_a_sentence_names_it(bare: Environment) -> None:
             done = bare.typed(*program, *words)
             assert (done.returncode, done.stdout) == (2, "")
             (line,) = done.stderr.splitlines()
-            assert line.startswith("runner: the runner needs packages that are not installed (filelock, hydra, ")
-            assert line.endswith("): pip install 'weightinit[runner]'.")
+            assert [line] == shown("text")
     code = "import runner\ntry:\n    runner.run()\nexcept ImportError as error:\n    print(error)"
     assert bare.python(code).endswith("): pip install 'weightinit[runner]'.\n")
 
@@ -249,7 +249,7 @@ def test_a_folder_with_the_name_of_a_package_is_none(bare: Environment) -> None:
     assert "filelock, hydra, " in bare.typed("python", "-m", "runner").stderr
 
 
-@pytest.mark.parametrize("words", [["--help"], ["mode=schemes"], ["scheme=xavier,he", "-m"], ["--cfg", "job"], []])
+@pytest.mark.parametrize("words", [["--help"], ["mode=schemes"], ["scheme=xavier,he", "-m"]])
 def test_a_missing_configuration_is_an_error(words: list[str], without_conf: Environment) -> None:
     done = without_conf.typed("weightinit-runner", *words)
     assert (done.returncode, done.stdout) == (2, "")
@@ -273,6 +273,29 @@ def without_conf(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Envir
     return environment
 
 
+# What docs/install.md says
+
+
+def test_the_commands_to_install(source: Path, tmp_path: Path) -> None:
+    """Carries them out, without an index: an environment that has what they ask for finds it installed already."""
+    environment = Environment(tmp_path / "environment")
+    see_dependencies(environment)
+    commands = [shlex.split(line, comments=True) for line in "\n".join(shown("bash")[:-1]).splitlines()]
+    assert {words[0] for words in commands} == {"pip", "python"}
+    for _, *words in (words for words in commands if words[0] == "pip"):
+        pip = [sys.executable, "-m", "pip", "--python", str(environment.folder), *words]
+        subprocess.run([*pip, "--no-index", "--no-build-isolation", "--quiet"], cwd=source, check=True)
+        assert "he" in environment.printed("weightinit", "forecast", "relu") or words[-1] == "build"
+
+
+def test_the_commands_that_are_shown_with_their_output(installed: Environment) -> None:
+    for block in shown("console"):
+        command, _, output = block.removeprefix("$ ").partition("\n")
+        assert installed.printed(*shlex.split(command)).split() == output.split()
+    for command in re.findall(r"`(weightinit \S[^`]+ [^`]+)`", INSTALL):
+        assert installed.printed(*shlex.split(command))
+
+
 # Editable installations
 
 
@@ -291,8 +314,7 @@ def test_an_editable_installation_uses_the_repository_itself(editable: Environme
 @pytest.mark.parametrize("name", ["installed", "editable"])
 def test_hydra_finds_the_plugins(name: str, request: pytest.FixtureRequest) -> None:
     environment: Environment = request.getfixturevalue(name)
-    for program in (["weightinit-runner"], ["python", "-m", "runner"]):
-        assert "StackedLauncher" in environment.printed(*program, "--info", "plugins")
+    assert "StackedLauncher" in environment.printed("weightinit-runner", "--info", "plugins")
     (found,) = Distribution.discover(name="weightinit", path=[str(environment.packages)])
     registered = {entry.value for entry in found.entry_points if entry.group == "hydra.plugins"}
     mine = [
@@ -303,6 +325,9 @@ def test_hydra_finds_the_plugins(name: str, request: pytest.FixtureRequest) -> N
 
 
 # Tab completion
+
+# What is to be written into the file that each shell reads first.
+COMPLETION = {"bash": shown("bash")[-1], "zsh": shown("zsh")[0], "fish": shown("fish")[0]}
 
 
 def completed(environment: Environment, shell: str, code: str) -> set[str]:
@@ -316,7 +341,7 @@ def completed(environment: Environment, shell: str, code: str) -> set[str]:
 def in_bash(line: str) -> str:
     """Code that has bash complete the last word of a line as its Tab key does, and prints the words that it offers."""
     return f"""
-        eval "$(weightinit-runner --shell-completion install=bash)"
+        {COMPLETION["bash"]}
         COMP_LINE={line!r} COMP_POINT={len(line)} COMP_WORDS=($COMP_LINE) COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
         read -r _ _ _ _ _ function _ <<< "$(complete -p weightinit-runner | sed 's/-o [a-z]* //g; s/^/_ _ _ /')"
         $function
@@ -328,7 +353,6 @@ def in_bash(line: str) -> str:
     ("line", "expected"),
     [
         ("weightinit-runner architecture.dep", {"architecture.depth="}),
-        ("weightinit-runner scheme=xa", {"scheme=xavier"}),
         ("weightinit-runner scheme=he activation=ta", {"activation=tanh"}),
         ("weightinit-runner scheme=xavier,he -m experiment=wh", {"experiment=why"}),
     ],
@@ -338,17 +362,17 @@ def test_completion_in_bash(line: str, expected: set[str], installed: Environmen
 
 
 def test_completion_in_fish(installed: Environment) -> None:
-    code = "weightinit-runner --shell-completion install=fish | source; complete -C 'weightinit-runner scheme=xa'"
+    code = f"{COMPLETION['fish']}; complete -C 'weightinit-runner scheme=xa'"
     assert completed(installed, "fish", code) == {"scheme=xavier"}
 
 
 def test_completion_in_zsh(installed: Environment) -> None:
     """Types the line in a terminal of its own, since zsh completes nowhere else."""
-    code = r"""
+    code = rf"""
         zmodload zsh/zpty
         zpty terminal 'zsh -f -i'
-        zpty -w terminal 'autoload -Uz compinit bashcompinit; compinit -u -D; bashcompinit'
-        zpty -w terminal 'eval "$(weightinit-runner --shell-completion install=bash)"; print re""ady'
+        zpty -w terminal '{COMPLETION["zsh"]}
+        print re""ady'
         zpty -r terminal read '*ready*'
         zpty -w -n terminal $'weightinit-runner scheme=xa\t'
         zpty -r terminal read '*scheme=xavier*' && print scheme=xavier

@@ -155,7 +155,7 @@ def test_charts_are_what_plotly_takes(text: str) -> None:
 def test_the_answer_comes_first_and_each_scheme_is_at_its_own_best_rate(text: str) -> None:
     shown = re.sub(r"<[^>]+>", " ", text.partition("<main>")[0])
     assert re.search(r"he and xavier are not distinguished|he is best", shown)
-    assert text.index('class="answer"') < text.index("Each at its own best learning rate") < text.index("Ranking")
+    assert text.index('class="answer"') < text.index("Each at its best learning rate") < text.index("Ranking")
     for title in (
         "Sensitivity to the learning rate",
         "Distributions at initialization",

@@ -53,7 +53,7 @@ class Growth:
 
 @dataclass(frozen=True)
 class Alternative:
-    """A scheme that suits a network better: the ``overrides`` that choose it, and the ``stability`` it has there."""
+    """Scheme that suits a network better: the ``overrides`` that choose it, and the ``stability`` it has there."""
 
     overrides: str
     stability: Stability
@@ -96,9 +96,9 @@ class Forecast:
 
 
 def forecast(network: Network, scheme: Scheme, inputs: Moments, names: Mapping[str, str], *, seed: int = 0) -> Forecast:
-    """Return what theory expects of a network that ``scheme`` initializes, for data of ``inputs``; trains nothing.
+    """Return the forecast of a network that ``scheme`` initializes, for data of ``inputs``.
 
-    ``names``: what to call the choices, by group; ``seed``: of the draw that tells the laws of a scheme without a rule.
+    ``names``: of the choices, by group; ``seed``: of the draw that tells the laws of a scheme without a rule.
     Raises ValueError for a network that the scheme can't initialize.
     """
     laws = _laws(scheme, network, seed, inputs.second_moment)
@@ -128,7 +128,7 @@ def forecast(network: Network, scheme: Scheme, inputs: Moments, names: Mapping[s
 
 @dataclass(frozen=True)
 class _Course:
-    """The part of a forecast that its network and the laws of its weights decide."""
+    """Part of a forecast that its network and the laws of its weights decide."""
 
     layers: tuple[Prediction, ...]
     signal: Growth

@@ -19,7 +19,7 @@ FEWEST_TO_RESAMPLE = 10
 
 
 def intervals(samples: Array) -> tuple[Array, Array, Array]:
-    """Mean and 95% interval, each (k,), of the rows of ``samples`` (k, n); NaN marks a missing number.
+    """Return mean and 95% interval, each (k,), of the rows of ``samples`` (k, n); NaN marks a missing number.
 
     From 10 numbers on the percentile bootstrap, expanded for small samples (Hesterberg 2014, What teachers should know
     about the bootstrap, arXiv:1411.5279); below, Student's interval; of one number, NaN.
@@ -74,7 +74,7 @@ def p_values(differences: Array) -> Array:
 
 
 def smallest_shown(pairs: int, comparisons: int = 1) -> float:
-    """The mean difference, in units of its std over seeds, that so many pairs just show as significant.
+    """Return the mean difference, in units of its std over seeds, that so many pairs just show as significant.
 
     With Holm's correction for so many comparisons, as the smallest p-value gets it. Infinite for fewer than two pairs.
     """

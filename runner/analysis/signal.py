@@ -58,7 +58,7 @@ def initial_state(curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def measured_signal(runs: pd.DataFrame) -> Stability:
-    """Return what becomes of the activations' mean square at initialization, over runs that did not fail.
+    """Return the stability of the activations' mean square at initialization, over runs that did not fail.
 
     ``unknown`` without hidden layers. It vanishes where any network's last layer is zero.
     """

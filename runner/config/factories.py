@@ -11,7 +11,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
@@ -154,12 +154,12 @@ class Part:
 
     def make(self, *args: Any, **kwargs: Any) -> Any:
         """Return a new object; raises ValueError as the target does, TypeError for one of the wrong type."""
+        if self.is_function:
+            arguments = {key: value for key, value in self.values.items() if key not in ("_target_", "derivative")}
+            derivative = None if self.derivative is None else self.derivative.located
+            return functions.activation(partial(self.target.located, **arguments), derivative)
         contract = CONTRACTS[self.group]
         try:
-            if self.is_function:
-                arguments = {key: value for key, value in self.values.items() if key != "derivative"}
-                function = instantiate(arguments, _partial_=True, _convert_="all")
-                return functions.activation(function, None if self.derivative is None else self.derivative.located)
             made = instantiate(self.values, *args, _convert_="all", **kwargs)
         except InstantiationException as error:
             cause = error.__cause__

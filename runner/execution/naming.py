@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
+from runner.config.schema import CUSTOM, VARIANTS
 from runner.config.trial import Trial, called
 
 
@@ -28,7 +29,7 @@ def named(trials: Sequence[Trial]) -> list[Trial]:
 def named_by(trial: Trial, keys: Iterable[str]) -> Trial:
     """The trial under its scheme's name and its own values of these keys."""
     values = _values(trial)
-    parts = [_short(key, values[key]) for key in keys if key in values and key not in ("scheme", "scheme._target_")]
+    parts = [_short(key, values[key]) for key in keys if key in values and key != "scheme"]
     return trial.named(" ".join([called(trial, "scheme"), *parts]))
 
 
@@ -38,7 +39,12 @@ def key_of(override: str) -> str:
 
 
 def _values(trial: Trial) -> dict[str, str]:
-    return {key_of(override): override.partition("=")[2] for override in trial.overrides}
+    """The overrides of a trial by key: a custom choice by its name, in which the target stands already."""
+    values = {key_of(override): override.partition("=")[2] for override in trial.overrides}
+    custom = [group for group in VARIANTS if trial.choices.get(group) == CUSTOM]
+    for group in custom:
+        values.pop(f"{group}._target_", None)
+    return values | {group: called(trial, group) for group in custom}
 
 
 def _short(key: str, value: str) -> str:

@@ -1,1 +1,1 @@
-"""Modes: what a command may do instead of training."""
+"""Modes: commands that do something else than training."""

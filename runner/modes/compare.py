@@ -1,4 +1,4 @@
-"""``mode=compare``: what recorded sweeps showed, again or together, and whether it still holds."""
+"""``mode=compare``: recorded sweeps shown again or together, or held against each other."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ CHANGED = 1
 
 
 @dataclass(frozen=True)
-class Review:
-    """What was asked for.
+class Request:
+    """Request of a command: which sweeps, against which, and in which form.
 
-    ``sweeps``: which recorded commands, several as one; ``against``: another, held against them number by number;
+    ``sweeps``: recorded commands, several as one; ``against``: another, held against them number by number;
     ``format``: of the printed table, text or one of ``FORMATS``; ``pictures``: formats of figures to draw.
     """
 
@@ -33,8 +33,8 @@ class Review:
     pictures: tuple[str, ...]
 
 
-def requested(config: Any) -> Review:
-    """What a configuration of ``mode=compare`` asks for; raises ValueError for what can't be done."""
+def requested(config: Any) -> Request:
+    """Return the request of a configuration of ``mode=compare``; raises ValueError for an impossible one."""
     formats = ("text", *FORMATS)
     if config["format"] not in formats:
         raise ValueError(f"format must be one of {', '.join(formats)}; got {config['format']!r}. Pass format=markdown.")
@@ -47,19 +47,19 @@ def requested(config: Any) -> Review:
     against = _several("against", config["against"])
     if len(against) > 1:
         raise ValueError(f"against takes one sweep; got {len(against)}. Pass against=ID.")
-    return Review(sweeps, against[0] if against else None, config["format"], pictures)
+    return Request(sweeps, against[0] if against else None, config["format"], pictures)
 
 
 def _several(key: str, value: Any) -> tuple[str, ...]:
     given = value if isinstance(value, list | tuple) else [] if value is None else [value]
-    for one in given:
-        if not isinstance(one, str | int) or isinstance(one, bool):
-            raise ValueError(f"{key} must be text, and {one!r} reads as a number. Quote it: {key}=\"'...'\".")
+    for text in given:
+        if not isinstance(text, str | int) or isinstance(text, bool):
+            raise ValueError(f"{key} must be text, and {text!r} reads as a number. Quote it: {key}=\"'...'\".")
     return tuple(map(str, given))
 
 
 def review(config: Any, tracking: Tracking) -> int:
-    """Prints what recorded sweeps showed and writes it beside them; the exit status: 1 where something has changed.
+    """Print the results of recorded sweeps and write them beside these; return 1 where something has changed, else 0.
 
     Raises ValueError where there is no such sweep.
     """
@@ -69,7 +69,7 @@ def review(config: Any, tracking: Tracking) -> int:
     tables = runs, curves = recorded.joined(sweeps)
     if other is not None:
         found = changes(tables, recorded.joined(other))
-        names = " and ".join(str(relative(one.directory)) for one in sweeps)
+        names = " and ".join(str(relative(sweep.directory)) for sweep in sweeps)
         print("\n".join([f"{names} against {relative(other[0].directory)}", *changes_lines(found)]))
         return 0 if found.same else CHANGED
     directory = recorded.beside(sweeps, tracking.outputs)
@@ -77,9 +77,9 @@ def review(config: Any, tracking: Tracking) -> int:
     compared = comparison.compare(runs, curves)
 
     def arrays(key: str) -> Any:
-        return next((found for one in sweeps if (found := files.arrays(one.directory, key))), {})
+        return next((found for sweep in sweeps if (found := files.arrays(sweep.directory, key))), {})
 
-    page.write(directory / PAGE, runs, curves, [one.state for one in sweeps], arrays)
+    page.write(directory / PAGE, runs, curves, [sweep.state for sweep in sweeps], arrays)
     if asked.pictures:
         drawn = figures.sweep_figures(runs, curves, group=list(compared.by) or ["scheme"])
         figures.save(drawn, directory / "figures", asked.pictures)
@@ -97,7 +97,7 @@ def review(config: Any, tracking: Tracking) -> int:
 
 
 def _settings(runs: Any) -> dict[str, Any]:
-    """An experiment's title and question, where all runs are of one."""
+    """Return an experiment's title and question, if all runs are of one."""
     found = {
         name: runs[f"report.{name}"].dropna().unique() for name in ("title", "question") if f"report.{name}" in runs
     }

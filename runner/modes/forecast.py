@@ -1,4 +1,4 @@
-"""``mode=forecast``: what theory says of the networks that a command describes; trains nothing."""
+"""``mode=forecast``: theory of the networks that a command describes, without training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from weightinit.statistics import STATISTICS
 
 
 def forecast(config: Mapping[str, Any], choices: Mapping[str, str]) -> Forecast:
-    """Return what theory expects of the network that a configuration of plain values describes, on its data.
+    """Return the forecast of the network that a configuration of plain values describes, on its data.
 
     Loads the data only if they are not built in. Raises ValueError as a trial of the configuration does.
     """
@@ -44,7 +44,7 @@ def text(composer: Composer, command: Command) -> str:
 
 
 def _measured(values: Mapping[str, Any]) -> Facts:
-    """The facts of a data set, from its first training samples."""
+    """Return the facts of a data set, from its first training samples."""
     dataset = factories.make_dataset(Part.of("data", values))
     x = dataset.x_train[:256]
     correlation = float(STATISTICS["activation_correlation"].function(x[None])[0])

@@ -1,4 +1,4 @@
-"""Words on signals: what becomes of the activations' mean square, or of the runs that carry it."""
+"""Words on signals: the course of the activations' mean square, and the fate of the runs that carry it."""
 
 from __future__ import annotations
 

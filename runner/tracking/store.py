@@ -18,7 +18,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from runner.config.trial import Trial
+from runner.config.trial import Trial, called
 from runner.records import Outcome, Session, Tracking
 from runner.tracking import mlflow_tables, models, sqlite
 from runner.tracking.address import locate, server_port, silence, without_password
@@ -185,7 +185,7 @@ class Store:
         from mlflow.entities import LoggedModelOutput
 
         run, client = self._runs[trial.key], self._client
-        about = {"scheme": trial.choices["scheme"], "network": trial.network.shape}
+        about = {"scheme": called(trial, "scheme"), "network": trial.network.shape}
         self.models[trial.name] = run.id
         if MODEL in run.tags:
             return

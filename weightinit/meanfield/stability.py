@@ -1,4 +1,4 @@
-"""Stability: the one definition of what becomes of a signal, and of its gradient, on their way through the layers."""
+"""Stability of a signal and of its gradient on their way through the layers: one definition for all who use it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ERRORS = 3  # standard errors that chance explains
 
 @dataclass(frozen=True)
 class Stability:
-    """A signal's ``label``, and ``factor``: of its mean square from one layer to the next (NaN: unknown, or one layer).
+    """Label of a signal, and ``factor``: of its mean square from one layer to the next (NaN: unknown, or one layer).
 
     ``stable``: signal and gradient keep their size; ``decays``, ``grows``: the signal changes, but neither it nor its
     gradient is lost; ``vanishes``, ``explodes``: the signal is lost; ``gradient vanishes``, ``gradient explodes``: the
@@ -37,7 +37,7 @@ class Stability:
 def signal_stability(
     rms: float, growth: float, gradient: float, layers: int, *, scatter: float = 0.0, networks: int = 1
 ) -> Stability:
-    """Return what becomes of a signal from the first hidden layer to the last, and of its gradient on the way back.
+    """Return the stability of a signal from the first hidden layer to the last, and of its gradient on the way back.
 
     ``rms``: of the last hidden layer's activations; ``growth``: change of the logarithm of the rms from the first
     hidden layer over the ``layers`` after it; ``gradient``: change of the logarithm of the gradient's std from the last

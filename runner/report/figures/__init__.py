@@ -1,4 +1,4 @@
-"""Figures of a run, a sweep and forecasts: theory as lines, measurement as points, and how to read each below it.
+"""Figures of a run, a sweep and forecasts: theory as lines, measurement as points, a caption on how to read them.
 
 A figure's label (``figure.get_label()``) is its alternative text. matplotlib is imported when the first figure is
 drawn; nothing needs a display, opens a window or keeps a figure in global state.
@@ -26,7 +26,7 @@ __all__ = ["forecast_figures", "run_figures", "save", "sweep_figures"]
 def run_figures(
     name: str, curves: pd.DataFrame, arrays: Mapping[str, Array], *, diverged_at_step: int | None = None
 ) -> dict[str, Figure]:
-    """Figures of the run called ``name``: ``loss``, ``layers``, ``training_layers`` and ``histograms``.
+    """Return figures of the run called ``name``: ``loss``, ``layers``, ``training_layers`` and ``histograms``.
 
     ``curves``: the run's rows (columns step, quantity, layer, value); ``arrays``: its Outcome's, of which
     ``histogram/QUANTITY/LAYER`` (bin centres, counts) are drawn. A figure without any data is absent.
@@ -45,10 +45,10 @@ def run_figures(
 
 
 def sweep_figures(runs: pd.DataFrame, curves: pd.DataFrame, *, group: Sequence[str]) -> dict[str, Figure]:
-    """Figures of a sweep: ``loss layers gradients correlations accuracy``, one look per group of runs.
+    """Return figures of a sweep: ``loss layers gradients correlations accuracy``, one look per group of runs.
 
     ``runs`` (one row a run), ``curves`` (columns key, step, quantity, layer, value): the tables of a comparison;
-    ``group``: the columns of ``runs`` whose values tell the groups apart: what was swept, without the seed. Of more
+    ``group``: the columns of ``runs`` that define the groups: the swept ones, without the seed. Of more
     than 12 groups 12 are drawn, evenly spread in the order of the sweep. A run recorded twice counts once. A figure
     without any data is absent.
 
@@ -63,7 +63,7 @@ def sweep_figures(runs: pd.DataFrame, curves: pd.DataFrame, *, group: Sequence[s
         return {}
     groups, left_out = sweep.groups(runs, group)
     subject = sweep.subject(runs, group)
-    curves = curves[curves["key"].isin([key for one in groups for key in one.keys])]
+    curves = curves[curves["key"].isin([key for drawn in groups for key in drawn.keys])]
     with matplotlib.rc_context(STYLE):
         figures = {
             "loss": sweep.loss(subject, curves, groups, left_out),
@@ -76,7 +76,7 @@ def sweep_figures(runs: pd.DataFrame, curves: pd.DataFrame, *, group: Sequence[s
 
 
 def forecast_figures(forecasts: Sequence[Forecast]) -> dict[str, Figure]:
-    """Figures of forecasts: ``layers``, ``phase`` and ``depth_scales``; of more than 12 forecasts 12 are drawn.
+    """Return figures of forecasts: ``layers``, ``phase`` and ``depth_scales``; of more than 12 forecasts 12 are drawn.
 
     Raises ValueError where theory covers none of them.
     """
@@ -94,7 +94,10 @@ def forecast_figures(forecasts: Sequence[Forecast]) -> dict[str, Figure]:
 
 
 def save(figures: Mapping[str, Figure], directory: str | Path, formats: Sequence[str] = ("png",)) -> dict[str, Path]:
-    """Paths of the files written, by file name (``loss.png``); PNG, SVG and PDF hold the alternative text too."""
+    """Write figures; return the paths of the files by file name (``loss.png``).
+
+    PNG, SVG and PDF hold the alternative text too.
+    """
     import matplotlib
 
     directory = Path(directory)

@@ -1,4 +1,4 @@
-"""The look that all figures share: style, canvas, captions, legends, log axes."""
+"""Shared look of all figures: style, canvas, captions, legends, log axes."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Group:
-    """Runs drawn alike: what they are called, their keys, which of them diverged, and their look."""
+    """Runs drawn alike: label, keys, those of them that diverged, and their look."""
 
     label: str
     keys: tuple[str, ...]
@@ -79,7 +79,7 @@ class Group:
 
     @property
     def counted(self) -> str:
-        """The label with the number of runs, where there are several, and of those that diverged."""
+        """Label with the number of runs, if there are several, and of those that diverged."""
         runs, lost = len(self.keys), len(self.diverged)
         counts = [f"{runs} runs"] * (runs > 1) + [f"{lost} diverged" if runs > 1 else "diverged"] * (lost > 0)
         return f"{self.label} ({', '.join(counts)})" if counts else self.label
@@ -91,7 +91,7 @@ class Group:
 
 
 def canvas(columns: int, size: tuple[float, float], *, rows: int = 1) -> tuple[Figure, list[Axes]]:
-    """An empty figure of ``size`` (width, height) inches, and its axes row by row."""
+    """Return an empty figure of ``size`` (width, height) inches, and its axes row by row."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -100,7 +100,7 @@ def canvas(columns: int, size: tuple[float, float], *, rows: int = 1) -> tuple[F
 
 
 def finish(figure: Figure, title: str, caption: Iterable[str], alt: str) -> Figure:
-    """``figure`` with its title above, the sentences on how to read it below, and its alternative text as label."""
+    """Return ``figure`` with its title above, its caption below, and its alternative text as label."""
     width = figure.get_figwidth()
     figure.suptitle(textwrap.fill(title, int(width * 9.2)), x=0.1 / width, ha="left", fontsize=12, fontweight="bold")
     text = textwrap.fill(" ".join(sentence for sentence in caption if sentence), int(width * 16))
@@ -110,12 +110,12 @@ def finish(figure: Figure, title: str, caption: Iterable[str], alt: str) -> Figu
 
 
 def legend(axis: Axes, groups: Sequence[Group], *, theory: bool = False, band: bool = False) -> None:
-    """A legend right of ``axis``: the groups, then what line, band and points are."""
+    """Place a legend right of ``axis``: the groups, then line, band and points."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     handles: list[Any] = [
-        Line2D([], [], color=one.color, ls=one.line, label=one.counted, **one.points) for one in groups
+        Line2D([], [], color=group.color, ls=group.line, label=group.counted, **group.points) for group in groups
     ]
     if theory:
         handles.append(Line2D([], [], color=INK, lw=1.6, label="theory"))
@@ -125,13 +125,13 @@ def legend(axis: Axes, groups: Sequence[Group], *, theory: bool = False, band: b
 
 
 def place_legend(axis: Axes, handles: Sequence[Any]) -> None:
-    """Puts a legend of ``handles`` right of ``axis``, outside the data."""
+    """Place a legend of ``handles`` right of ``axis``, outside the data."""
     if handles:
         axis.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0.0)
 
 
 def log_axis(axis: Axes, values: Array) -> tuple[float, float]:
-    """Limits of the y axis, made logarithmic, that hold the finite positive ``values`` and span a decade at least.
+    """Return limits of the y axis, made logarithmic, that hold the finite positive ``values`` and span a decade.
 
     Where all are zero its lower end is called 0.
     """
@@ -160,13 +160,13 @@ def log_axis(axis: Axes, values: Array) -> tuple[float, float]:
 
 
 def step_axis(axis: Axes, title: str) -> None:
-    """Gives ``axis`` its title, and whole training steps on the x axis."""
+    """Give ``axis`` its title, and whole training steps on the x axis."""
     axis.set(title=title, xlabel="training step")
     axis.locator_params(axis="x", integer=True, nbins=6)
 
 
 def crosses(axis: Axes, ends: Iterable[tuple[float, float]], color: str) -> None:
-    """Marks where runs diverged, at (step, last finite loss) or at the edge of an axis that they have left."""
+    """Mark where runs diverged, at (step, last finite loss) or at the edge of an axis that they have left."""
     bottom, top = axis.get_ylim()
     for step, loss in ends:
         y = min(max(loss, bottom), top)
@@ -174,7 +174,7 @@ def crosses(axis: Axes, ends: Iterable[tuple[float, float]], color: str) -> None
 
 
 def number(value: float, digits: int = 6, *, plain: tuple[int, int] = (-3, 4)) -> str:
-    """``value`` as axes and captions write it: plain from 10^plain[0] up to 10^plain[1], else in powers of ten."""
+    """Return ``value`` as axes and captions write it: plain from 10^plain[0] to 10^plain[1], else in powers of ten."""
     if value == 0 or not math.isfinite(value):
         return "0" if value == 0 else "not finite"
     if value < 0:

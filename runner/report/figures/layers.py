@@ -1,4 +1,4 @@
-"""A statistic by layer at initialization: what theory expects, and what was measured."""
+"""Panel of a statistic by layer at initialization: theory and measurement."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EDGES = {
 
 @dataclass(frozen=True)
 class Panel:
-    """What a panel showed: whether there was theory, remarks on its edges, and a sentence per group."""
+    """Contents of a panel: whether there is theory and a band, remarks on its edges, and a sentence per group."""
 
     theory: bool
     band: bool
@@ -38,7 +38,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class _Profile:
-    """One group's statistic by layer of its network: quantiles over its runs, theory, and the scatter of its log."""
+    """Statistic of one group by layer of its network: quantiles over its runs, theory, and the scatter of its log."""
 
     group: Group
     layers: list[str]
@@ -50,7 +50,7 @@ class _Profile:
 
 
 def panel(axis: Axes, curves: pd.DataFrame, groups: Sequence[Group], quantity: str, *, bands: bool = True) -> Panel:
-    """Draws ``quantity`` by layer: theory as lines, with bands of ± 2 scatter, the runs' medians as points.
+    """Draw ``quantity`` by layer: theory as lines, with bands of ± 2 scatter, the runs' medians as points.
 
     Bars hold the middle 90% of the runs. Without theory a thin line joins the points.
     """
@@ -119,7 +119,7 @@ def _draw_theory(axis: Axes, profile: _Profile, limits: tuple[float, float], *, 
 def _draw_points(
     axis: Axes, profile: _Profile, limits: tuple[float, float], size: float, *, positive: bool
 ) -> set[str]:
-    """Draws the measured points; remarks on those that no log axis can hold."""
+    """Draw the measured points; return remarks on those that no log axis can hold."""
     x = np.arange(1.0, len(profile.layers) + 1)
     low, middle, high, color = profile.low, profile.middle, profile.high, profile.group.color
     look: dict[str, Any] = {"ls": "", "ms": size, "zorder": 3} | profile.group.points
@@ -139,7 +139,7 @@ def _draw_points(
 
 
 def _unit_axis(axis: Axes, values: Array) -> tuple[float, float]:
-    """Limits of the y axis for correlations: from 0, or below where some are, to 1."""
+    """Return limits of the y axis for correlations: from 0, or below where some are, to 1."""
     limits = min(-0.05, 1.1 * float(np.nanmin(np.append(values, 0.0)))), 1.05
     axis.set_ylim(limits)
     return limits
@@ -151,7 +151,7 @@ def _ends(values: Array) -> list[int]:
 
 
 def layer_ticks(layers: Sequence[str]) -> tuple[list[int], list[str]]:
-    """Positions, from 1, and labels of about 12 ticks at most: every layer, or the first, round numbers, the last."""
+    """Return positions, from 1, and labels of about 12 ticks at most: every layer, or first, round numbers, last."""
     count = len(layers)
     every = next(step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, count) if count / step <= 12)
     apart = 0.6 * every  # from either end

@@ -56,7 +56,7 @@ def loss(name: str, curves: pd.DataFrame, diverged_at_step: int | None) -> Figur
     remarks = []
     if diverged_at_step is not None:
         crosses(axis, [(diverged_at_step, known[-1])], BLUE)
-        remarks.append(f"It diverged at step {diverged_at_step}.")
+        remarks.append(f"The run diverged at step {diverged_at_step}.")
     step_axis(axis, "loss")
     alt = " ".join([f"Loss by training step, from {number(known[0], 2)} to {number(known[-1], 2)}.", *remarks])
     if score:
@@ -68,14 +68,17 @@ def loss(name: str, curves: pd.DataFrame, diverged_at_step: int | None) -> Figur
         axes[1].set(ylim=(max(lowest, -1) - 0.03, 1.03), xlim=axis.get_xlim())
         remarks += ["R² below −1 is drawn there."] * (lowest < -1)
     place_legend(axes[-1], axis.get_legend_handles_labels()[0])
-    how = "A level loss learns nothing; a validation loss that rises while the training loss falls overfits."
+    how = (
+        "A level loss: nothing is learned. A validation loss that rises while the training loss falls: the network "
+        "overfits."
+    )
     return finish(figure, f"{name}: loss", [how, *remarks], alt)
 
 
 def layers(name: str, curves: pd.DataFrame) -> Figure | None:
     """Statistics by layer at initialization."""
-    shown = ("activation_rms", "gradient_std", "activation_correlation", "weight_std")
-    quantities = [quantity for quantity in shown if not initial(curves, quantity).empty]
+    wanted = ("activation_rms", "gradient_std", "activation_correlation", "weight_std")
+    quantities = [quantity for quantity in wanted if not initial(curves, quantity).empty]
     if not quantities:
         return None
     figure, axes = canvas(len(quantities), (1.6 + 3.3 * len(quantities), 4))
@@ -83,16 +86,17 @@ def layers(name: str, curves: pd.DataFrame) -> Figure | None:
     panels = [panel(axis, curves, [group], quantity) for axis, quantity in zip(axes, quantities, strict=True)]
     for axis, quantity in zip(axes, quantities, strict=True):
         axis.set_title(NAMES[quantity])
-    theory, band = any(one.theory for one in panels), any(one.band for one in panels)
+    theory, band = any(shown.theory for shown in panels), any(shown.band for shown in panels)
     legend(axes[-1], [], theory=theory, band=band)
     caption = (
-        "A straight slope on this log axis is one factor per layer: activations that fall from left to right vanish, "
-        "gradients that fall from right to left do.",
+        "A straight slope on this log axis is one factor per layer. Activations vanish from left to right, gradients "
+        "from right to left.",
         "Band: two standard deviations of single networks of this width." if band else "",
-        "At a correlation of 1 a layer no longer tells samples apart." * ("activation_correlation" in quantities),
-        *sorted({remark for one in panels for remark in one.remarks}),
+        "At a correlation of 1 all samples look alike to a layer." * ("activation_correlation" in quantities),
+        *sorted({remark for shown in panels for remark in shown.remarks}),
     )
-    story = [f"{NAMES[q]} {one.sentences[0]}" for q, one in zip(quantities, panels, strict=True) if one.sentences]
+    drawn = zip(quantities, panels, strict=True)
+    story = [f"{NAMES[quantity]} {shown.sentences[0]}" for quantity, shown in drawn if shown.sentences]
     alt = f"By layer at initialization: {'; '.join(story)}."
     return finish(figure, f"{name}: layers at initialization", caption, alt)
 
@@ -124,8 +128,8 @@ def training_layers(name: str, curves: pd.DataFrame) -> Figure | None:
     bar.ax.minorticks_off()
     caption = (
         "Dark is the first layer, bright the output.",
-        "Gradients that stay close together train all layers alike.",
-        "What lies on the lower edge is exactly zero." * any((table == 0).any(axis=None) for table in tables.values()),
+        "Where gradients stay close together, all layers train at a similar rate.",
+        "Points on the lower edge are exactly zero." * any((table == 0).any(axis=None) for table in tables.values()),
     )
     story = " and ".join(NAMES[quantity] for quantity in tables)
     alt = f"{story.capitalize()} by training step, one line for each of {len(names)} layers."
@@ -154,14 +158,14 @@ def histograms(name: str, arrays: Mapping[str, Array]) -> Figure | None:
         axes[row * len(names)].set_ylabel(NAMES[quantity])
     caption = (
         "Filled: measured; line: the normal distribution of the same mean and std.",
-        "Each panel has its own scale: compare shapes by eye, widths by their numbers.",
+        "Scales differ between panels: compare shapes by eye, widths by their numbers.",
     )
     alt = f"Histograms at initialization: {'; '.join(story)}."
     return finish(figure, f"{name}: distributions at initialization", caption, alt)
 
 
 def _histogram(axis: Axes, histogram: Array | None, color: str) -> str:
-    """Draws one histogram (bin centres, counts); says how wide it is."""
+    """Draw one histogram (bin centres, counts); return its width in words."""
     axis.set(yticks=[], xticks=[])
     axis.grid(visible=False)
     axis.spines["left"].set_visible(False)

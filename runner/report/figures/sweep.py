@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
 POINTS = 400  # along a curve: more than a page can show
 FEW = 4  # groups whose bands may lie over each other
-# Name and lower end on paper: R² has none, so what lies below -1 is drawn there.
+# Name and lower end on paper: R² has none, so values below -1 are drawn there.
 SCORES = {"test_accuracy": ("test accuracy", 0.0), "test_r2": ("test R²", -1.0)}
 
 
 def groups(runs: pd.DataFrame, columns: Sequence[str]) -> tuple[list[Group], str]:
-    """The groups to draw, in the order of the sweep, and a sentence on those left out."""
+    """Return the groups to draw, in the order of the sweep, and a sentence on those left out."""
     members: dict[str, list[str]] = {}
     for key, *values in runs[["key", *columns]].itertuples(index=False, name=None):
         named = [(name, setting(value)) for name, value in zip(columns, values, strict=True)]
@@ -66,7 +66,7 @@ def groups(runs: pd.DataFrame, columns: Sequence[str]) -> tuple[list[Group], str
 
 
 def subject(runs: pd.DataFrame, columns: Sequence[str]) -> str:
-    """What all runs have in common, as far as the groups' labels don't say it."""
+    """Return the settings that all runs share, without those in the groups' labels."""
     names = [name for name in ("scheme", "activation", "network", "data") if name in runs and name not in columns]
     return " · ".join(str(runs[name].iloc[0]) for name in names if runs[name].nunique(dropna=False) == 1)
 
@@ -84,9 +84,9 @@ def loss(subject: str, curves: pd.DataFrame, groups: Sequence[Group], left_out: 
         step_axis(axis, f"{quantity} loss{', running median' * (quantity == 'train')}")
     legend(axes[-1], groups)
     caption = (
-        "Lower and earlier is better; a level loss learns nothing.",
-        _said_of_several(groups, "Line: median over a group's runs; band: the middle 90% of them."),
-        "A cross ends a run that diverged; from there on it counts as infinite, which can end its group's band."
+        "Lower and earlier is better. A level loss: nothing is learned.",
+        _if_several(groups, "Line: median over a group's runs; band: the middle 90% of them."),
+        "A cross marks where a run diverged. From there its loss counts as infinite, so a group's band may end."
         * any(group.diverged for group in groups),
         left_out,
     )
@@ -96,7 +96,7 @@ def loss(subject: str, curves: pd.DataFrame, groups: Sequence[Group], left_out: 
 
 
 def _losses(axis: Axes, whole: pd.DataFrame, groups: Sequence[Group], *, smoothed: bool) -> dict[str, str]:
-    """Draws one kind of loss; the last value of each group by its label."""
+    """Draw one kind of loss; return the last value of each group by its label."""
     drawn, values, last = [], np.empty(0), {}
     for group in groups:
         keys = [key for key in group.keys if key in whole]
@@ -106,7 +106,7 @@ def _losses(axis: Axes, whole: pd.DataFrame, groups: Sequence[Group], *, smoothe
             quantiles = over_runs(shown.to_numpy())
             drawn.append((group, table, shown.index, *quantiles))
             values = np.concatenate([values, *quantiles])
-    # Room for what trains; what diverges climbs out of the axis.
+    # Room for the runs that train; those that diverge leave the axis.
     starts = [middle[0] for group, *_, middle, _ in drawn if len(group.diverged) < len(group.keys)]
     limits = log_axis(axis, values[values <= 30 * max(starts)] if starts else values)
     for group, table, steps, low, middle, high in drawn:
@@ -132,12 +132,12 @@ def layers(subject: str, curves: pd.DataFrame, groups: Sequence[Group], left_out
     axis.set_ylabel(NAMES[quantity])
     legend(axis, groups, theory=shown.theory, band=shown.band)
     caption = (
-        f"Lines: {'what theory expects' if shown.theory else 'only to join the points'}; points: measured"
-        + _said_of_several(groups, ", the median over a group's runs; bars: the middle 90% of them")
+        f"Lines: {'theory' if shown.theory else 'only to join the points'}; points: measured"
+        + _if_several(groups, ", the median over a group's runs; bars: the middle 90% of them")
         + ".",
-        "At 1 a layer no longer tells samples apart; where they part, small changes of an input grow."
+        "At 1 all samples look alike to a layer. Where the correlation falls, small differences between inputs grow."
         if quantity in LINEAR
-        else "On this log axis level is stable, and a straight slope is one factor per layer.",
+        else "A level line is a stable signal; a straight slope on this log axis is one factor per layer.",
         "Band: two standard deviations of single networks." if shown.band else "",
         *shown.remarks,
         left_out,
@@ -147,7 +147,7 @@ def layers(subject: str, curves: pd.DataFrame, groups: Sequence[Group], left_out
 
 
 def accuracy(subject: str, runs: pd.DataFrame, groups: Sequence[Group], left_out: str) -> Figure | None:
-    """The test score of each run, and its mean with an interval for each group."""
+    """Test score of each run, and mean with interval of each group."""
     scores = runs.set_index("key").reindex(columns=list(SCORES)).astype(float)
     kinds = [name for name in SCORES if scores[name].notna().any()]
     if not kinds:
@@ -155,9 +155,9 @@ def accuracy(subject: str, runs: pd.DataFrame, groups: Sequence[Group], left_out
     figure, axes = canvas(1, (8, 1.1 + len(kinds) * (0.65 + 0.36 * len(groups))), rows=len(kinds))
     story = [_scores(axis, scores[name], groups, *SCORES[name]) for axis, name in zip(axes, kinds, strict=True)]
     caption = (
-        _said_of_several(groups, "Marks: single runs; upright: their mean; bar: its 95% interval.")
-        or "One run per group says nothing about chance: no interval, no ranking. Sweep the seed for both.",
-        "A run that diverged has no score, and takes no part in the mean." * any(g.diverged for g in groups),
+        _if_several(groups, "Marks: single runs; upright: their mean; bar: its 95% interval.")
+        or "One run per group does not show chance: no interval, no ranking. Sweep the seed for both.",
+        "Diverged runs have no score and are left out of the mean." * any(g.diverged for g in groups),
         left_out,
     )
     title = " and ".join(SCORES[name][0] for name in kinds)
@@ -165,7 +165,7 @@ def accuracy(subject: str, runs: pd.DataFrame, groups: Sequence[Group], left_out
 
 
 def _scores(axis: Axes, scores: pd.Series[float], groups: Sequence[Group], name: str, floor: float) -> str:
-    """Draws one kind of score, a row per group; says what it shows."""
+    """Draw one kind of score, a row per group; return a sentence on it."""
     table = np.full((len(groups), max(len(group.keys) for group in groups)), np.nan)
     for row, group in enumerate(groups):
         table[row, : len(group.keys)] = scores[list(group.keys)]
@@ -195,7 +195,7 @@ def _scores(axis: Axes, scores: pd.Series[float], groups: Sequence[Group], name:
     return f"{name[0].upper()}{name[1:]}: {', '.join(story)}."
 
 
-def _said_of_several(groups: Sequence[Group], sentence: str) -> str:
+def _if_several(groups: Sequence[Group], sentence: str) -> str:
     return sentence if any(len(group.keys) > 1 for group in groups) else ""
 
 

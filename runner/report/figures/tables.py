@@ -1,4 +1,4 @@
-"""Rows of curves as tables of numbers to draw."""
+"""Tables of numbers to draw, from rows of curves."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def by_step(curves: pd.DataFrame, quantity: str, *, columns: str = "key") -> pd.DataFrame:
-    """Values of a quantity by step (rows) and run or layer (columns), NaN where none was recorded."""
+    """Return values of a quantity by step (rows) and run or layer (columns), NaN where none was recorded."""
     rows = curves[curves["quantity"] == quantity]
     return _pivot(rows if columns == "key" else rows[rows["layer"] != ""], "step", columns)
 
 
 def initial(curves: pd.DataFrame, quantity: str) -> pd.DataFrame:
-    """Values of a quantity at initialization by layer (rows, in the network's order) and run (columns).
+    """Return values of a quantity at initialization by layer (rows, in the network's order) and run (columns).
 
     They are the probe's, or else those of step 0; NaN where none was recorded.
     """
@@ -38,7 +38,7 @@ def _pivot(rows: pd.DataFrame, index: str, columns: str) -> pd.DataFrame:
 
 
 def network_order(layers: Iterable[str]) -> list[str]:
-    """Distinct layers as they follow in the network: numbers by value, names as they first appear, the output last."""
+    """Return distinct layers in the network's order: numbers by value, names as they first appear, the output last."""
     distinct = list(dict.fromkeys(layers))
     seen: dict[str, int] = {}
     for layer in distinct:
@@ -49,7 +49,7 @@ def network_order(layers: Iterable[str]) -> list[str]:
 
 
 def completed(table: pd.DataFrame, diverged: Collection[str]) -> pd.DataFrame:
-    """``table`` by step and run without gaps between recorded steps, infinite after the end of a diverged run."""
+    """Return ``table`` by step and run without gaps between recorded steps, infinite after a diverged run's end."""
     table = table.dropna(how="all")
     if not table.isna().any(axis=None):
         return table
@@ -59,13 +59,13 @@ def completed(table: pd.DataFrame, diverged: Collection[str]) -> pd.DataFrame:
 
 
 def smooth(table: pd.DataFrame) -> pd.DataFrame:
-    """Running median over 4% of the steps, centred; what is infinite stays so."""
+    """Return a running median over 4% of the steps, centred; infinite values stay."""
     window = max(1, len(table) // 25) | 1
     return table.rolling(window, center=True, min_periods=1).median().mask(np.isinf(table), np.inf)
 
 
 def over_runs(table: Array) -> tuple[Array, Array, Array]:
-    """5%, 50% and 95% quantile of each row; NaN is absent, infinity larger than every number."""
+    """Return the 5%, 50% and 95% quantile of each row; NaN is absent, infinity larger than every number."""
     if table.shape[1] == 1:
         return table[:, 0], table[:, 0], table[:, 0]
     huge = 1e300  # interpolating between a number and infinity would give NaN
@@ -77,11 +77,11 @@ def over_runs(table: Array) -> tuple[Array, Array, Array]:
 
 
 def finite(values: Any) -> Array:
-    """``values`` as float64 with NaN, which is not drawn, for what is not finite."""
+    """Return ``values`` as float64, with NaN for values that are not finite; NaN is not drawn."""
     array = np.asarray(values, np.float64)
     return np.where(np.isfinite(array), array, np.nan)
 
 
 def spread_evenly(count: int, most: int) -> list[int]:
-    """At most ``most`` of the indices below ``count``, evenly spread, both ends among them."""
+    """Return at most ``most`` of the indices below ``count``, evenly spread, both ends among them."""
     return [round(i) for i in np.linspace(0, count - 1, min(count, most))]

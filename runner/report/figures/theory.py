@@ -1,4 +1,4 @@
-"""Figures of forecasts: what theory says by layer, and where the schemes stand between order and chaos."""
+"""Figures of forecasts: theory by layer, and the place of the schemes between order and chaos."""
 
 from __future__ import annotations
 
@@ -38,22 +38,26 @@ Drawn = Sequence[tuple[Group, Forecast]]
 
 
 def looks(forecasts: Sequence[Forecast]) -> tuple[list[tuple[Group, Forecast]], str]:
-    """The forecasts to draw, each with its look, and a sentence on those left out."""
+    """Return the forecasts to draw, each with its look, and a sentence on those left out."""
     known = [forecast for forecast in forecasts if forecast.layers and not math.isnan(forecast.sigma_w2)]
-    names = [name for name in ("scheme", "activation", "data") if len({one.names.get(name) for one in known}) > 1]
+    names = [
+        name for name in ("scheme", "activation", "data") if len({forecast.names.get(name) for forecast in known}) > 1
+    ]
     drawn = []
     for place, index in enumerate(spread_evenly(len(known), LOOKS)):
-        one, second, look = known[index], place >= len(PALETTE), place % len(PALETTE)
-        words = [one.names[name] for name in names or ["scheme"]]
-        words += [one.shape] * (len({other.shape for other in known}) > 1)
-        drawn.append(
-            (
-                Group(
-                    " ".join(words), ("",), frozenset(), PALETTE[look], MARKERS[look], "--" if second else "-", second
-                ),
-                one,
-            )
+        forecast, second, look = known[index], place >= len(PALETTE), place % len(PALETTE)
+        words = [forecast.names[name] for name in names or ["scheme"]]
+        words += [forecast.shape] * (len({other.shape for other in known}) > 1)
+        group = Group(
+            label=" ".join(words),
+            keys=("",),
+            diverged=frozenset(),
+            color=PALETTE[look],
+            marker=MARKERS[look],
+            line="--" if second else "-",
+            hollow=second,
         )
+        drawn.append((group, forecast))
     rest = len(forecasts) - len(drawn)
     return drawn, f"{rest} more without theory, or beyond the first {LOOKS}, are not drawn." if rest else ""
 
@@ -90,9 +94,10 @@ def layers(drawn: Drawn, left_out: str) -> Figure:
         story.append(f"{group.label} from {number(float(q[0]), 2)} to {number(float(q[-1]), 2)}")
     legend(axes[-1], [group for group, _ in drawn])
     caption = (
-        "What theory expects of infinitely wide networks; the gradient is relative to that at the output.",
-        "Level is stable: q that falls from left to right vanishes, and so do gradients that fall from right to left.",
-        "Where c goes to 1 deep layers can't tell inputs apart; where it goes to less, neighbours part.",
+        "Theory of infinitely wide networks; gradients are relative to that at the output.",
+        "A level line is stable. Signals vanish where q falls from left to right, gradients where they fall from right "
+        "to left.",
+        "Where c goes to 1, all inputs look alike to deep layers; where it goes below 1, similar inputs separate.",
         left_out,
     )
     alt = f"By layer, in theory: second moment of pre-activations {'; '.join(story)}."
@@ -104,12 +109,12 @@ def phase(drawn: Drawn, left_out: str) -> Figure:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    panels, more = _panels([(one.activation, 0.0) for _, one in drawn])
+    panels, more = _panels([(forecast.activation, 0.0) for _, forecast in drawn])
     figure, axes = canvas(len(panels), (3.2 + 4.0 * len(panels), 4.2))
     story = []
     for axis, (phi, _) in zip(axes, panels, strict=True):
-        own = [(group, one) for group, one in drawn if one.activation == phi]
-        story.append(f"{phi.name} {_phase_panel(axis, phi, own)}")
+        members = [(group, forecast) for group, forecast in drawn if forecast.activation == phi]
+        story.append(f"{phi.name} {_phase_panel(axis, phi, members)}")
     handles: list[Any] = [
         Patch(color=ORDERED, label="ordered: gradients vanish"),
         Patch(color=CHAOTIC, label="chaotic: gradients explode"),
@@ -121,8 +126,8 @@ def phase(drawn: Drawn, left_out: str) -> Figure:
     axes[-1].legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0.0)
     caption = (
         "sigma_w2 is fan_in times the variance of a weight, sigma_b2 the variance of a bias.",
-        "On the critical line signals and gradients reach farthest; far off it, only shallow networks can be trained.",
-        "A point on the left edge has no weights at all." * any(one.sigma_w2 == 0 for _, one in drawn),
+        "On the critical line signals and gradients reach farthest. Far from it only shallow networks can be trained.",
+        "A point on the left edge has no weights at all." * any(forecast.sigma_w2 == 0 for _, forecast in drawn),
         more,
         left_out,
     )
@@ -134,24 +139,28 @@ def scales(drawn: Drawn, left_out: str) -> Figure:
     from matplotlib.lines import Line2D
     from matplotlib.ticker import FuncFormatter
 
-    panels, more = _panels([(one.activation, float(f"{one.sigma_b2:.6g}")) for _, one in drawn])
+    panels, more = _panels([(forecast.activation, _rounded(forecast.sigma_b2)) for _, forecast in drawn])
     figure, axes = canvas(len(panels), (3.2 + 4.0 * len(panels), 4.2))
-    depth = max(one.depth for _, one in drawn)
+    depth = max(forecast.depth for _, forecast in drawn)
     story = []
     for axis, (phi, sigma_b2) in zip(axes, panels, strict=True):
-        own = [(g, one) for g, one in drawn if one.activation == phi and float(f"{one.sigma_b2:.6g}") == sigma_b2]
-        critical = [one.critical.sigma_w2 for _, one in own if one.critical is not None]
-        low, high = _span([one.sigma_w2 for _, one in own] + critical + [0.5, 4.0])
+        members = [
+            (group, forecast) for group, forecast in drawn
+            if forecast.activation == phi and _rounded(forecast.sigma_b2) == sigma_b2
+        ]  # fmt: skip
+        critical = [forecast.critical.sigma_w2 for _, forecast in members if forecast.critical is not None]
+        low, high = _span([forecast.sigma_w2 for _, forecast in members] + critical + [0.5, 4.0])
         grid = np.unique([*np.geomspace(low, high, 50), *(w * f for w in critical for f in (0.98, 0.999, 1.001, 1.02))])
         found = [_depth_scales(phi, float(w), sigma_b2) for w in grid]
         top = 10.0 ** math.ceil(math.log10(max(1000.0, 3.0 * depth)))
         for row, style in ((0, "-"), (1, "--")):
             axis.plot(grid, np.clip([pair[row] for pair in found], 0.1, top), color=INK, lw=1.6, ls=style)
         axis.axhline(depth / 6, color=GREY, lw=1, ls=":")
-        for group, one in own:
-            reach = min(max(one.scales.xi_c if one.scales else math.nan, 0.1), top)
-            axis.plot([max(one.sigma_w2, low)], [reach], ls="", ms=8, clip_on=False, zorder=4, **group.points)
-            story.append(f"{group.label} {number(one.scales.xi_c, 3) if one.scales else 'unknown'}")
+        for group, forecast in members:
+            xi_c = forecast.scales.xi_c if forecast.scales else math.nan
+            reach = min(max(xi_c, 0.1), top)
+            axis.plot([max(forecast.sigma_w2, low)], [reach], ls="", ms=8, clip_on=False, zorder=4, **group.points)
+            story.append(f"{group.label} {number(xi_c, 3) if forecast.scales else 'unknown'}")
         axis.set(xscale="log", yscale="log", xlim=(low, high), ylim=(0.1, top))
         axis.set(title=f"{phi.name}, sigma_b2 = {sigma_b2:.4g}", xlabel="sigma_w2", ylabel="layers")
         axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
@@ -164,9 +173,9 @@ def scales(drawn: Drawn, left_out: str) -> Figure:
     ]
     axes[-1].legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0.0)
     caption = (
-        "xi_c: layers over which two inputs become alike, or part, by a factor e; xi_q: over which their size settles.",
+        "xi_c: layers in which differences between two inputs change by a factor e; xi_q: in which their size settles.",
         f"About 6 xi_c layers can be trained: schemes above the dotted line carry {depth}.",
-        "What lies on the upper edge has no end: a critical point.",
+        "Points on the upper edge are infinite: critical.",
         more,
         left_out,
     )
@@ -176,18 +185,18 @@ def scales(drawn: Drawn, left_out: str) -> Figure:
 
 
 def _panels(wanted: Sequence[tuple[Activation | None, float]]) -> tuple[list[tuple[Activation, float]], str]:
-    """Distinct activations with a number each, as many as a figure holds, and a sentence on the others."""
+    """Return distinct activations with a number each, as many as a figure holds, and a sentence on the others."""
     distinct = [(phi, value) for phi, value in dict.fromkeys(wanted) if phi is not None]
     rest = len(distinct) - PANELS
     return distinct[:PANELS], f"{rest} more panels are not drawn." if rest > 0 else ""
 
 
-def _phase_panel(axis: Axes, phi: Activation, own: Drawn) -> str:
-    """Draws one activation's phases; says where it is critical."""
-    top = max(0.25, *(1.3 * one.sigma_b2 for _, one in own))
+def _phase_panel(axis: Axes, phi: Activation, members: Drawn) -> str:
+    """Draw the phases of one activation; return where it is critical, in words."""
+    top = max(0.25, *(1.3 * forecast.sigma_b2 for _, forecast in members))
     line_w2, line_b2, holds = _critical_line(phi)
     shown = line_b2 <= top
-    low, high = _span([*line_w2[shown], *(one.sigma_w2 for _, one in own)])
+    low, high = _span([*line_w2[shown], *(forecast.sigma_w2 for _, forecast in members)])
     sigma_w2, sigma_b2 = np.geomspace(low, high, 120), np.linspace(0, top, 60)
     growth, endless = _phases(phi, sigma_w2, sigma_b2)
     axis.contourf(sigma_w2, sigma_b2, growth, levels=[0, 1, np.inf], colors=[ORDERED, CHAOTIC])
@@ -206,8 +215,10 @@ def _phase_panel(axis: Axes, phi: Activation, own: Drawn) -> str:
         text = f"critical from ({number(float(line_w2[first]), 3)}, {number(round(float(line_b2[first]), 6), 2)}) on"
     else:
         text = "no critical line" + " here" * bool(len(line_w2))
-    for group, one in own:
-        axis.plot([max(one.sigma_w2, low)], [one.sigma_b2], ls="", ms=8, clip_on=False, zorder=4, **group.points)
+    for group, forecast in members:
+        axis.plot(
+            [max(forecast.sigma_w2, low)], [forecast.sigma_b2], ls="", ms=8, clip_on=False, zorder=4, **group.points
+        )
     axis.text(0.03, 0.96, text, transform=axis.transAxes, va="top", fontsize=9)
     axis.set(xscale="log", xlim=(low, high), ylim=(0, top), title=phi.name, xlabel="sigma_w2", ylabel="sigma_b2")
     axis.grid(visible=False)
@@ -216,7 +227,7 @@ def _phase_panel(axis: Axes, phi: Activation, own: Drawn) -> str:
 
 
 def _critical_line(phi: Activation) -> tuple[Array, Array, Array]:
-    """sigma_w2 and sigma_b2 at which chi = 1 for some q, ascending in q, and whether signals stay there."""
+    """Return sigma_w2 and sigma_b2 at which chi = 1 for some q, ascending in q, and whether signals stay there."""
     q = np.geomspace(1e-4, 1e4, 400)
     slope = slope_second_moment(q, phi)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -229,7 +240,7 @@ def _critical_line(phi: Activation) -> tuple[Array, Array, Array]:
 
 
 def _phases(phi: Activation, sigma_w2: Array, sigma_b2: Array) -> tuple[Array, Array]:
-    """chi where a second moment of 1 ends up, and whether it grows without bound; (sigma_b2, sigma_w2)."""
+    """Return chi where a second moment of 1 settles, and whether it grows without bound; (sigma_b2, sigma_w2)."""
     q = np.geomspace(1e-6, 1e6, 241)
     start, square, slope = 120, second_moment(q, phi), slope_second_moment(q, phi)
     surplus = (sigma_w2[:, None] * square + sigma_b2[:, None, None]) / q - 1
@@ -252,8 +263,13 @@ def _depth_scales(phi: Activation, sigma_w2: float, sigma_b2: float) -> tuple[fl
     return found.xi_c, found.xi_q
 
 
+def _rounded(sigma_b2: float) -> float:
+    """Return a variance to six digits, so that equal ones share a panel."""
+    return float(f"{sigma_b2:.6g}")
+
+
 def _span(values: Sequence[float]) -> tuple[float, float]:
-    """Limits of a log axis that holds the positive ones of the values with room beside them."""
+    """Return limits of a log axis that holds the positive ones of the values with room beside them."""
     positive = [value for value in values if value > 0] or [1.0]
     return min(positive) / 1.6, max(positive) * 1.6
 

@@ -1,7 +1,7 @@
-"""``report.html``: what a sweep showed, on one page that needs no network.
+"""Page of a sweep, ``report.html``: one file that needs no network.
 
 The answer first, then its evidence: tables, and charts of the groups that the sweep compared, drawn by Plotly, which
-the page carries along. Everything of a user's is escaped.
+the page carries along. Texts of users are escaped.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ROWS = 200  # of a table
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: figures under a title."""
+    """Part of the page: figures under a title."""
 
     id: str
     title: str
@@ -53,9 +53,9 @@ def write(
     sessions: Sequence[Mapping[str, Any]],
     load: Callable[[str], Mapping[str, Array]] = lambda key: {},
 ) -> Path:
-    """Writes the page of these runs; returns ``path``.
+    """Write the page of these runs; return ``path``.
 
-    ``runs`` and ``curves``: the recorded tables; ``sessions``: what is known of the commands that recorded them (name,
+    ``runs`` and ``curves``: the recorded tables; ``sessions``: the commands that recorded them (name,
     overrides, multirun, sweep_id, started, versions); ``load``: the arrays of a run by its key.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ def render(
     sessions: Sequence[Mapping[str, Any]],
     load: Callable[[str], Mapping[str, Array]] = lambda key: {},
 ) -> str:
-    """The text of the page; see ``write``."""
+    """Return the text of the page; see ``write``."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     comparison = compare(runs, curves)
@@ -78,14 +78,14 @@ def render(
     whole = shown.runs[shown.runs["fate"] != "failed"]
     by = list(shown.by) or ["scheme"]
     groups, left_out = drawn_groups(whole, by) if len(whole) else ([], "")
-    own = curves[curves["key"].isin([key for group in groups for key in group.keys])]
+    shown_curves = curves[curves["key"].isin([key for group in groups for key in group.keys])]
     sections = [
         Section("scores", "Scores", _kept(training.scores(shown, groups), training.crossed(shown))),
         Section("rates", "Learning rates", _kept(training.sensitivity(comparison, groups, shown.by))),
-        Section("learning", "Learning", training.learning(own, groups)),
-        Section("start", "By layer, at initialization", layers.at_start(own, groups)),
+        Section("learning", "Learning", training.learning(shown_curves, groups)),
+        Section("start", "By layer, at initialization", layers.at_start(shown_curves, groups)),
         Section("shapes", "Distributions", _kept(layers.shapes(groups, load))),
-        Section("layers", "By layer, through training", layers.through_training(own, groups)),
+        Section("layers", "By layer, through training", layers.through_training(shown_curves, groups)),
     ]
     sections = [section for section in sections if section.figures]
     figures = [figure for section in sections for figure in section.figures]
@@ -129,13 +129,14 @@ def _tables(comparison: Comparison, at_best: Tuned | None) -> list[dict[str, Any
     found = []
     if at_best is not None:
         how = (
-            "Each at the learning rate that serves it best, chosen on validation data, and beside it at the one rate "
-            "that serves all best on average."
+            "Each at its best learning rate on validation data, and beside it at the one rate that is best for all on "
+            "average."
         )
-        found.append(_table("Each at its own best learning rate", how, tuned_columns(at_best)))
+        found.append(_table("Each at its best learning rate", how, tuned_columns(at_best)))
     how = (
-        "The best is chosen on validation data; the numbers are of test data, brackets hold 95% intervals. Others are "
-        "held against it over the seeds they share. Tied: these seeds don't tell them apart; fewer steps come first."
+        "The best is chosen on validation data; numbers are of test data. Brackets show 95% confidence intervals. Runs "
+        "are compared in pairs: seed 3 of one group with seed 3 of the other. Not distinguished: p is .05 or more "
+        "after Holm's correction; fewer steps come first."
     )
     found.append(_table("Ranking", how, ranking(comparison)))
     return found
@@ -153,7 +154,7 @@ def _table(title: str, how: str, columns: Sequence[Column]) -> dict[str, Any]:
 
 
 def _switch(group: Group) -> dict[str, Any]:
-    """How a group's switch looks."""
+    """Return the look of a group's switch."""
     return {
         "label": group.label, "counted": group.counted, "color": color(group).removeprefix("@"),
         "shape": SYMBOLS[group.marker], "dashed": group.line != "-", "hollow": group.hollow,
@@ -161,7 +162,7 @@ def _switch(group: Group) -> dict[str, Any]:
 
 
 def _title(runs: pd.DataFrame, sessions: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
-    """An experiment's own title and question; else what was typed."""
+    """Return an experiment's title and question; else the command that was typed."""
     said = [list(runs[name].dropna().unique()) if name in runs else [] for name in ("report.title", "report.question")]
     title, question = (str(values[0]) if len(values) == 1 else "" for values in said)
     names = [without_password(str(session["name"])) for session in sessions]
@@ -174,7 +175,7 @@ def _counted(runs: pd.DataFrame) -> str:
 
 
 def _lost(runs: pd.DataFrame) -> dict[str, Any] | None:
-    """The runs that diverged or failed, failures first."""
+    """Return the runs that diverged or failed, failures first."""
     lost = runs[runs["fate"] != "finished"].sort_values("fate", ascending=False, kind="stable")
     if lost.empty:
         return None
@@ -182,7 +183,7 @@ def _lost(runs: pd.DataFrame) -> dict[str, Any] | None:
         (
             str(run["name"]),
             str(run["fate"]),
-            f"the loss was no longer finite at step {run['diverged_at_step']:.0f}"
+            f"the loss was not finite at step {run['diverged_at_step']:.0f}"
             if run["fate"] == "diverged"
             else " ".join(str(run["error"]).split()),
         )
@@ -192,7 +193,7 @@ def _lost(runs: pd.DataFrame) -> dict[str, Any] | None:
 
 
 def _settings(comparison: Comparison, runs: pd.DataFrame) -> list[tuple[str, str]]:
-    """What all runs have in common."""
+    """Return the settings that all runs share."""
     names = [str(name) for name in runs]
     described = [
         name for name in names[: names.index("fate")]
@@ -220,6 +221,6 @@ def _asset(name: str) -> str:
 
 @lru_cache(maxsize=1)
 def _plotly() -> str:
-    """Plotly's script as the page carries it, a third of its size."""
+    """Return Plotly's script as the page carries it, compressed to a third."""
     script = files("plotly").joinpath("package_data", "plotly.min.js").read_bytes()
     return base64.b64encode(gzip.compress(script, mtime=0)).decode()

@@ -1,4 +1,4 @@
-"""What charts of the page share: figures of panels as plain values for Plotly, and how a group looks in them.
+"""Charts of the page: figures of panels as plain values for Plotly, and the look of a group in them.
 
 Colours are tokens that the page's script replaces when it draws, by light or dark: ``@3`` is the fourth of the palette,
 ``@ink`` that of text; ``@3/0.15`` is seen through.
@@ -30,7 +30,7 @@ SCALE = "Cividis"  # made for eyes that confuse colours
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes: Plotly's ``traces`` and ``layout``; ``group``: it is shown while that group is."""
+    """Pair of axes: Plotly's ``traces`` and ``layout``; ``group``: it is shown while that group is."""
 
     traces: Sequence[Trace]
     layout: dict[str, Any]
@@ -40,7 +40,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Figure:
-    """Panels beside each other with a ``title``, a sentence on ``how`` to read them, and an alternative text."""
+    """Panels side by side with a ``title``, a sentence on ``how`` to read them, and an alternative text."""
 
     title: str
     how: str
@@ -54,23 +54,23 @@ class Figure:
 
 
 def of_group(number: int, group: Group, **trace: Any) -> Trace:
-    """A trace of a group, which the group's switch shows and hides."""
+    """Return a trace of a group, which the group's switch shows and hides."""
     return {"name": text(group.label), "legendgroup": f"g{number}", "showlegend": False} | trace
 
 
 def color(group: Group, opacity: float | None = None) -> str:
-    """The token of a group's colour."""
+    """Return the token of a group's colour."""
     token = f"@{PALETTE.index(group.color)}"
     return token if opacity is None else f"{token}/{opacity:g}"
 
 
 def line(group: Group, width: float = 2) -> dict[str, Any]:
-    """How a group's lines look."""
+    """Return the look of a group's lines."""
     return {"color": color(group), "width": width, "dash": "solid" if group.line == "-" else "dash"}
 
 
 def marker(group: Group, size: float = 8, opacity: float = 1.0) -> dict[str, Any]:
-    """How a group's points look."""
+    """Return the look of a group's points."""
     return {
         "symbol": SYMBOLS[group.marker] + "-open" * group.hollow,
         "color": color(group),
@@ -80,17 +80,17 @@ def marker(group: Group, size: float = 8, opacity: float = 1.0) -> dict[str, Any
 
 
 def values(array: Array | Iterable[float]) -> list[float | None]:
-    """Numbers to five digits for JSON, None for what is not finite."""
+    """Return numbers to five digits for JSON, None for those that are not finite."""
     return [float(f"{value:.5g}") if math.isfinite(value) else None for value in np.asarray(array, np.float64).tolist()]
 
 
 def text(label: str) -> str:
-    """A text as Plotly shows it, which takes tags for markup."""
+    """Return a text escaped for Plotly, which takes tags for markup."""
     return escape(label, quote=False)
 
 
 def log_axis(low: float, high: float) -> dict[str, Any]:
-    """A logarithmic axis that holds ``low`` to ``high`` and spans a decade at least."""
+    """Return a logarithmic axis that holds ``low`` to ``high`` and spans a decade at least."""
     bottom, top = math.log10(low), math.log10(high)
     pad = max(0.05 * (top - bottom), (1 - (top - bottom)) / 2)
     bottom, top = bottom - pad, top + pad
@@ -105,7 +105,7 @@ def log_axis(low: float, high: float) -> dict[str, Any]:
 
 
 def log_ticks(low: float, high: float) -> dict[str, Any]:
-    """Ticks of a colour bar over decimal logarithms."""
+    """Return ticks of a colour bar over decimal logarithms."""
     powers = range(math.ceil(low), math.floor(high) + 1)
     if len(powers) < 2:
         return {"tickvals": [low, high], "ticktext": [f"{10**low:.2g}", f"{10**high:.2g}"]}

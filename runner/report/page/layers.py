@@ -27,9 +27,9 @@ from weightinit.arrays import Array
 
 QUANTITIES = ("activation_rms", "gradient_std", "weight_std")
 FALLS = {
-    "activation_rms": "Activations that fall from left to right vanish, that rise explode.",
-    "gradient_std": "Gradients flow from right to left: those that fall on that way vanish.",
-    "weight_std": "The spread of the weights that the scheme drew.",
+    "activation_rms": "Activations that fall from left to right vanish; those that rise explode.",
+    "gradient_std": "Gradients flow from right to left; those that fall on that way vanish.",
+    "weight_std": "Standard deviation of the weights that the scheme drew.",
 }
 STEPS = 40  # columns of a heatmap
 WITHIN = 4.5  # standard deviations that a shape is drawn to
@@ -51,14 +51,14 @@ def _at_start(curves: pd.DataFrame, groups: Sequence[Group], quantity: str) -> F
     expected = False
     for number, group in enumerate(groups):
         keys = [key for key in group.keys if key in measured]
-        own = measured[keys].dropna(how="all")
-        if own.empty:
+        shown = measured[keys].dropna(how="all")
+        if shown.empty:
             continue
-        low, middle, high = over_runs(own.to_numpy(np.float64))
-        x = np.arange(1, len(own) + 1)
-        longest = max(longest, list(own.index), key=len)
-        names = [layer.replace("hidden/", "layer ") for layer in own.index]
-        lines = over_runs(theory.reindex(index=own.index, columns=keys).to_numpy(np.float64))[1]
+        low, middle, high = over_runs(shown.to_numpy(np.float64))
+        x = np.arange(1, len(shown) + 1)
+        longest = max(longest, list(shown.index), key=len)
+        names = [layer.replace("hidden/", "layer ") for layer in shown.index]
+        lines = over_runs(theory.reindex(index=shown.index, columns=keys).to_numpy(np.float64))[1]
         if np.isfinite(lines).any():
             expected = True
             traces.append(
@@ -67,7 +67,7 @@ def _at_start(curves: pd.DataFrame, groups: Sequence[Group], quantity: str) -> F
                     hovertemplate="%{text}: theory %{y:.3g}",
                 )
             )  # fmt: skip
-        points: Trace = {"mode": "markers", "marker": marker(group, 7 if len(own) <= 20 else 4)}
+        points: Trace = {"mode": "markers", "marker": marker(group, 7 if len(shown) <= 20 else 4)}
         if not np.isfinite(lines).any():
             points |= {"mode": "lines+markers", "line": line(group, 0.8)}
         if len(keys) > 1:
@@ -94,7 +94,7 @@ def _at_start(curves: pd.DataFrame, groups: Sequence[Group], quantity: str) -> F
     how = FALLS[quantity] + f" Lines: {'theory' if expected else 'only to join the points'}; points: measured"
     how += ", the median of a group's runs; bars: the middle 90% of them." if _several(groups) else "."
     if zeros:
-        how += f" Exactly zero, and so not on this axis: {', '.join(zeros)}."
+        how += f" Exactly zero, hence not on this axis: {', '.join(zeros)}."
     name = NAMES[quantity].capitalize()
     return Figure(
         name, how, f"{name} by layer at initialization, first to last: {'; '.join(story)}.", (Panel(traces, layout),)
@@ -110,10 +110,10 @@ def through_training(curves: pd.DataFrame, groups: Sequence[Group]) -> list[Figu
         rows = rows[np.isfinite(rows["value"])]
         tables = {}
         for number, group in enumerate(groups):
-            own = rows[rows["key"].isin(group.keys)]
-            if own["step"].nunique() > 1:
-                table = own.pivot_table(index="layer", columns="step", values="value", aggfunc="mean")
-                table = table.reindex(network_order(own["layer"]))
+            points = rows[rows["key"].isin(group.keys)]
+            if points["step"].nunique() > 1:
+                table = points.pivot_table(index="layer", columns="step", values="value", aggfunc="mean")
+                table = table.reindex(network_order(points["layer"]))
                 tables[number] = table.iloc[:, :: -(-table.shape[1] // STEPS)]
         if tables:
             figures.append(_heatmaps(quantity, tables, groups))
@@ -146,8 +146,8 @@ def _heatmaps(quantity: str, tables: Mapping[int, pd.DataFrame], groups: Sequenc
     )
     name = NAMES[quantity].capitalize()
     how = (
-        "Up is deeper, right is later, bright is larger; all panels share one scale of colours. "
-        "Rows of one brightness train alike."
+        "Up: deeper; right: later; bright: larger. All panels share one scale of colours. "
+        "Layers of equal brightness train at a similar rate."
     )
     return Figure(
         f"{name} through training",
@@ -158,7 +158,7 @@ def _heatmaps(quantity: str, tables: Mapping[int, pd.DataFrame], groups: Sequenc
 
 
 def shapes(groups: Sequence[Group], load: Callable[[str], Mapping[str, Array]]) -> Figure | None:
-    """Distributions at initialization in units of their own standard deviation, of the first, a middle, the last layer.
+    """Distributions at initialization in units of their standard deviation, of the first, a middle, the last layer.
 
     ``load``: a run's arrays by its key. One run stands for its group.
     """
@@ -194,17 +194,17 @@ def shapes(groups: Sequence[Group], load: Callable[[str], Mapping[str, Array]]) 
     if not panels:
         return None
     how = (
-        "Density over distance from the mean in standard deviations, of one run a group; dotted: a normal "
-        "distribution. Peaks at the sides are units that saturate, a peak in the middle is mass at zero."
+        "Density by distance from the mean in standard deviations, of one run per group. Dotted: a normal "
+        "distribution. Peaks at the sides: saturated units. A peak in the middle: many zeros."
     )
     if flat:
-        how += f" All values equal, and so without a shape: {', '.join(sorted(flat))}."
+        how += f" All values equal, hence not drawn: {', '.join(sorted(flat))}."
     alt = f"Shapes of weights, pre-activations and gradients at initialization of {', '.join(g.label for g in groups)}."
     return Figure("Distributions at initialization", how, alt, panels)
 
 
 def _shape(histogram: Array | None) -> tuple[Array, Array] | None:
-    """Density over standard deviations from the mean; None of what has no spread or was not recorded."""
+    """Return density by standard deviations from the mean; None without spread or recording."""
     if histogram is None:
         return None
     centres, counts = np.asarray(histogram, np.float64)

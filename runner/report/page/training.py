@@ -1,9 +1,10 @@
-"""Charts of what training showed: learning curves, scores, sensitivity to the learning rate, two swept values."""
+"""Charts of training: learning curves, scores, sensitivity to the learning rate, two swept values."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,21 +35,31 @@ def learning(curves: pd.DataFrame, groups: Sequence[Group]) -> list[Figure]:
     figures = []
     for quantity, title in CURVES.items():
         whole = by_step(curves, quantity)
-        found = [_curve(whole, group, quantity) for group in groups]
-        shown = [(number, group, *one) for number, (group, one) in enumerate(zip(groups, found, strict=True)) if one]
+        found = [_curve(whole, number, group, quantity) for number, group in enumerate(groups)]
+        shown = [curve for curve in found if curve is not None]
         if shown:
             figures.append(_learning(title, shown, logarithmic=quantity.endswith("loss")))
     return figures
 
 
-Curve = tuple[Array, Array, Array, Array, list[tuple[float, float]]]
+@dataclass(frozen=True)
+class _Curve:
+    """Mean over a group's runs by step, the ends ``low`` and ``high`` of its interval, and ``ends`` of diverged runs.
 
-
-def _curve(whole: pd.DataFrame, group: Group, quantity: str) -> Curve | None:
-    """Steps, mean, ends of its interval, and (step, loss) of the last numbers before runs diverged; None without any.
-
-    A run that has diverged has no loss any more: the mean is that of the others.
+    ``ends``: (step, loss) of the last finite losses; from there on the mean is that of the other runs.
     """
+
+    number: int
+    group: Group
+    steps: Array
+    mean: Array
+    low: Array
+    high: Array
+    ends: list[tuple[float, float]]
+
+
+def _curve(whole: pd.DataFrame, number: int, group: Group, quantity: str) -> _Curve | None:
+    """Return the curve of one group; None without any finite number."""
     keys = [key for key in group.keys if key in whole]
     if not keys:
         return None
@@ -66,19 +77,18 @@ def _curve(whole: pd.DataFrame, group: Group, quantity: str) -> Curve | None:
         high = np.minimum(high, 1)
     ended = [table[key][np.isfinite(table[key])] for key in keys if key in group.diverged]
     ends = [(float(run.index[-1]), float(run.iloc[-1])) for run in ended if len(run)]
-    return drawn.index.to_numpy()[rows], middle, low, high, ends[:MARKS]
+    return _Curve(number, group, drawn.index.to_numpy()[rows], middle, low, high, ends[:MARKS])
 
 
-def _learning(
-    title: str, shown: Sequence[tuple[int, Group, Array, Array, Array, Array, Any]], *, logarithmic: bool
-) -> Figure:
+def _learning(title: str, shown: Sequence[_Curve], *, logarithmic: bool) -> Figure:
     traces: list[Trace] = []
     bottom, top = _limits(shown, logarithmic=logarithmic)
-    for number, group, steps, middle, low, high, ends in shown:
-        known = np.isfinite(low)
+    for curve in shown:
+        number, group = curve.number, curve.group
+        known = np.isfinite(curve.low)
         if known.any():
-            around = np.concatenate([steps[known], steps[known][::-1]])
-            edge = np.concatenate([high[known], low[known][::-1]])
+            around = np.concatenate([curve.steps[known], curve.steps[known][::-1]])
+            edge = np.concatenate([curve.high[known], curve.low[known][::-1]])
             traces.append(
                 of_group(
                     number, group, x=around.tolist(), y=values(edge.clip(bottom, top)), fill="toself", mode="lines",
@@ -88,50 +98,52 @@ def _learning(
         several = known.any()
         traces.append(
             of_group(
-                number, group, x=steps.tolist(), y=values(middle), mode="lines", line=line(group),
-                customdata=[[*pair] for pair in zip(values(low), values(high), strict=True)] if several else None,
+                number, group, x=curve.steps.tolist(), y=values(curve.mean), mode="lines", line=line(group),
+                customdata=[[*pair] for pair in zip(values(curve.low), values(curve.high), strict=True)]
+                if several else None,
                 hovertemplate="step %{x}: %{y:.3g}"
                 + " [%{customdata[0]:.3g}, %{customdata[1]:.3g}]" * bool(several),
             )
         )  # fmt: skip
-        if ends:
+        if curve.ends:
             traces.append(
                 of_group(
-                    number, group, x=[step for step, _ in ends],
-                    y=values(np.clip([loss for _, loss in ends], bottom, top)), mode="markers", cliponaxis=False,
+                    number, group, x=[step for step, _ in curve.ends],
+                    y=values(np.clip([loss for _, loss in curve.ends], bottom, top)), mode="markers", cliponaxis=False,
                     marker={"symbol": "x", "size": 9, "color": color(group)}, hovertemplate="diverged after step %{x}",
                 )
             )  # fmt: skip
     axis = log_axis(bottom, top) if logarithmic else {"range": [bottom, top]}
     layout = {"xaxis": {"title": {"text": "training step"}}, "yaxis": axis}
-    of_several = any(len(group.keys) > 1 for _, group, *_ in shown)
+    of_several = any(len(curve.group.keys) > 1 for curve in shown)
     how = (
-        "Lower and earlier is better; a level line learns nothing." if logarithmic else "Higher and earlier is better."
+        "Lower and earlier is better. A level line: nothing is learned."
+        if logarithmic
+        else "Higher and earlier is better."
     )
     if of_several:
         kind = "geometric mean" if logarithmic else "mean"
         how += f" Line: {kind} over a group's runs; band: its 95% interval."
-    if any(one[-1] for one in shown):
-        how += " A cross ends a run that diverged; the mean goes on without it."
-    last = [(group, middle[np.isfinite(middle)]) for _, group, _, middle, *_ in shown]
-    ends_text = ", ".join(f"{group.label} {known[-1]:.3g}" for group, known in last)
-    return Figure(title, how, f"{title} by training step; at the end: {ends_text}.", (Panel(traces, layout),))
+    if any(curve.ends for curve in shown):
+        how += " A cross marks where a run diverged; the mean continues without it."
+    last = ", ".join(f"{curve.group.label} {curve.mean[np.isfinite(curve.mean)][-1]:.3g}" for curve in shown)
+    return Figure(title, how, f"{title} by training step; at the end: {last}.", (Panel(traces, layout),))
 
 
-def _limits(shown: Sequence[Any], *, logarithmic: bool) -> tuple[float, float]:
-    """Ends of an axis with room for what trains; what diverges climbs out of it."""
-    everything = np.concatenate([np.concatenate([middle, low, high]) for _, _, _, middle, low, high, _ in shown])
+def _limits(shown: Sequence[_Curve], *, logarithmic: bool) -> tuple[float, float]:
+    """Return ends of an axis with room for the runs that train; those that diverge leave it."""
+    everything = np.concatenate([np.concatenate([curve.mean, curve.low, curve.high]) for curve in shown])
     everything = everything[np.isfinite(everything)]
     if not logarithmic:
         return max(min(float(everything.min()), 0.0), -1.0), 1.02
-    starts = [middle[0] for _, group, _, middle, *_ in shown if len(group.diverged) < len(group.keys)]
+    starts = [curve.mean[0] for curve in shown if len(curve.group.diverged) < len(curve.group.keys)]
     starts = [start for start in starts if np.isfinite(start)]
     kept = everything[everything <= 30 * max(starts)] if starts else everything
     return float(max(kept.min(), 1e-12)), float(min(max(kept.max(), 1e-11), 1e300))
 
 
 def scores(comparison: Comparison, groups: Sequence[Group]) -> Figure | None:
-    """The test score of each run, and its mean with an interval for each group."""
+    """Test score of each run, and mean with interval of each group."""
     runs = comparison.runs.drop_duplicates("key").set_index("key")
     metrics = comparison.groups["metric"].unique()
     if len(metrics) != 1 or metrics[0] not in runs:
@@ -182,29 +194,29 @@ def scores(comparison: Comparison, groups: Sequence[Group]) -> Figure | None:
         },
         "height": 90 + 34 * len(groups),
     }  # fmt: skip
-    how = "A mark is a run. One run a group says nothing about chance."
+    how = "A mark is a run. One run per group does not show chance."
     if any(len(group.keys) > 1 for group in groups):
-        how = "A mark is a run, the upright the mean of its group, the bar its 95% interval. What diverged has none."
+        how = "Mark: a run; upright: the mean of its group; bar: its 95% interval. Diverged runs have no score."
     return Figure(
         f"Test {METRICS[metric]}", how, f"Test {METRICS[metric]}: {', '.join(story)}.", (Panel(traces, layout),)
     )
 
 
 def _room(lowest: float, metric: str) -> dict[str, Any]:
-    """The ends of an axis of scores, which have a largest value, as Plotly takes them."""
+    """Return ends of an axis of scores, which have a largest value, as Plotly takes them."""
     if metric == "test_loss":
         return {}
     pad = max(0.04 * (1 - lowest), 0.004)
     return {"range": [max(lowest, -1.0) - pad, 1 + pad]}
 
 
-def sensitivity(comparison: Comparison, groups: Sequence[Group], own: Sequence[str]) -> Figure | None:
-    """The test score over learning rates, a line for each group; ``own``: the columns that tell groups apart."""
+def sensitivity(comparison: Comparison, groups: Sequence[Group], columns: Sequence[str]) -> Figure | None:
+    """Test score over learning rates, a line for each group; ``columns``: those that define the groups."""
     if RATE not in comparison.by or len(comparison.groups["metric"].unique()) != 1:
         return None
     table = comparison.groups[comparison.groups[RATE].notna()].copy()
     metric = str(table["metric"].iloc[0])
-    table["line"] = [label(row, own) or "all runs" for row in table.to_dict("records")]
+    table["line"] = [label(row, columns) or "all runs" for row in table.to_dict("records")]
     traces: list[Trace] = []
     story = []
     lowest = float(np.nanmin([*table["test_low"], *table["test"], 0.0 if metric != "test_loss" else math.inf]))
@@ -241,15 +253,15 @@ def sensitivity(comparison: Comparison, groups: Sequence[Group], own: Sequence[s
         "yaxis": {"title": {"text": HEADERS[metric].replace("acc", "accuracy")}},
     }
     how = (
-        "A flat line is a scheme that forgives the learning rate. Points: mean over seeds, with its 95% interval; "
-        "a cross at the foot: every run diverged."
+        "A flat line: the scheme hardly depends on the learning rate. Points: mean over seeds with its 95% interval. "
+        "A cross at the bottom: every run diverged."
     )
     alt = f"Test {METRICS[metric]} by learning rate: {', '.join(story)}."
     return Figure("Sensitivity to the learning rate", how, alt, (Panel(traces, layout),))
 
 
 def crossed(comparison: Comparison) -> Figure | None:
-    """The test score over two swept values; where more were swept, of the two with the most values."""
+    """Test score over two swept settings; of more, the two with the most values."""
     groups = comparison.groups
     if len(comparison.by) < 2 or len(groups["metric"].unique()) != 1:
         return None
@@ -281,9 +293,9 @@ def crossed(comparison: Comparison) -> Figure | None:
         },
         "height": 110 + 40 * len(rows),
     }
-    how = f"A cell is the mean test {METRICS[metric]} over seeds; bright is better; ×: every run diverged."
+    how = f"Cells: mean test {METRICS[metric]} over seeds; bright is better; ×: every run diverged."
     if len(comparison.by) > 2:
-        how += " Of the other settings it is the one that did best on validation data."
+        how += " Other settings are those that are best on validation data."
     best = cells.iloc[int(cells["validation"].argmax())]
     alt = f"Test {METRICS[metric]} by {short(first)} and {short(second)}; best on validation data: {best['label']}."
     return Figure(f"{short(first)} × {short(second)}", how, alt, (Panel([trace], layout),))
@@ -300,6 +312,6 @@ def _cell(cells: pd.DataFrame, at: dict[str, Any], metric: str) -> str:
 
 
 def _sorted(column: pd.Series[Any]) -> list[Any]:
-    """Distinct values: numbers by size, names as they came."""
+    """Return distinct values: numbers by size, names as they came."""
     distinct = list(column.dropna().unique())
     return sorted(distinct) if pd.api.types.is_numeric_dtype(column) else distinct
