@@ -118,8 +118,8 @@ def draw(to: Path = PICTURE) -> None:
         tops.append(height)
         height += 2 * GAP
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "house", "font.family": ["DejaVu Sans"]}):
-        figure = Figure((WIDTH, height - 2 * GAP))
-        axes = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(0, height - 2 * GAP))
+        figure = Figure((WIDTH, height - GAP))
+        axes = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(0, height - GAP))
         axes.set_axis_off()
         for house, top, (folder, face, edge) in zip((library, runner), tops, STYLES, strict=True):
             axes.text(0.1, top, folder, va="center", size=9, color=edge)
