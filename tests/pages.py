@@ -83,7 +83,7 @@ class Page:
     @cached_property
     def typed(self) -> list[str]:
         """Commands without output, each once: lines of an indented block, and those within a sentence."""
-        found = re.findall(r"^    (\S.*)$|`((?:python -m|make) [^`]+)`", self.prose, re.MULTILINE)
+        found = re.findall(r"^    (\S.*)$|`((?:python -m runner|make) [^`]+)`", self.prose, re.MULTILINE)
         lines = (line or inline for line, inline in found)
         return list(dict.fromkeys(line for line in lines if module(line) or line.startswith("make ")))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import sys
 from pathlib import Path
 
@@ -113,26 +112,6 @@ def test_advice_is_given_on_ones_own_activation(tmp_path: Path, capsys: pytest.C
     assert "squareplus" in capsys.readouterr().out
     (directory,) = directories(tmp_path)
     assert set(read(directory)[0]["activation"]) == {"squareplus"}
-
-
-DOCUMENT = (ROOT / "docs/extending_parts.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"^```python\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)
-COMMANDS = re.findall(r"^    python -m runner (.*mine.*)$", DOCUMENT, re.MULTILINE)
-
-
-def test_the_examples_of_the_document_are_those_tested_here() -> None:
-    module = (ROOT / "tests/parts_for_tests.py").read_text(encoding="utf-8")
-    assert len(EXAMPLES) == 7
-    for example in EXAMPLES[1:]:
-        assert example in module
-    assert set(EXAMPLES[0].splitlines()) <= {*module.replace("Dataset, ", "").splitlines()}
-
-
-@pytest.mark.parametrize("line", COMMANDS)
-def test_the_commands_of_the_document_make_trials(composer: Composer, line: str) -> None:
-    typed_words = shlex.split(line.replace("=mine.", f"={HERE}."))
-    command = composer.command([word for word in typed_words if word != "-m"], multirun="-m" in typed_words)
-    assert composer.trials(command.runs[:6])
 
 
 # The derivative of an activation
