@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import struct
 import subprocess
 import sys
@@ -13,20 +14,23 @@ import numpy as np
 import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from scipy.special import chdtr, chdtrc, ndtri
+from scipy.linalg import hadamard
+from scipy.special import chdtr, chdtrc, erf, erfinv, ndtri
 
 from runner.config.composition import Composer
 from runner.training.loop import train
-from weightinit import audit
+from weightinit import audit, initializers
 from weightinit.__main__ import main
 from weightinit.auditing import read_arrays
+from weightinit.auditing.examination import TESTS
 from weightinit.auditing.named_laws import NAMED, rule
 from weightinit.auditing.tests_of_law import largest_z
 from weightinit.fans import Fans, compute_fans
 from weightinit.laws import UNKNOWN, Law
 from weightinit.nn import mlp
 from weightinit.nn.weights import WeightSpec
-from weightinit.schemes import Normal, PyTorchLinear, VarianceScaling
+from weightinit.schemes import Normal, PyTorchLinear, Uniform, VarianceScaling
+from weightinit.schemes.base import ZERO
 
 LAWS = [
     "he",
@@ -247,7 +251,7 @@ def test_a_name_that_explains_more_layers_is_preferred():
     assert len(report["1/weight"].looks_like) > 1
 
 
-def power(factor, elements, kurtosis, tests=7):
+def power(factor, elements, kurtosis, tests=TESTS):
     """Chance that the test of the std catches a factor, from the distribution of the sample variance."""
     freedom = 2 * elements / (kurtosis - (elements - 3) / (elements - 1))
     limit, spread = largest_z(1e-3 / tests), math.sqrt(2 / (9 * freedom))
@@ -262,7 +266,7 @@ def test_the_power_is_what_sampling_theory_says():
         caught = 0
         for _ in range(audits):
             x = rng.standard_normal((128, 64)) * math.sqrt(2 / 128) * factor
-            caught += abs(audit({"w": x}, "he")["w"].std_z) > largest_z(1e-3 / 7)
+            caught += abs(audit({"w": x}, "he")["w"].std_z) > largest_z(1e-3 / TESTS)
         expected = power(factor, n, 3.0)
         assert abs(caught - audits * expected) < 4.5 * math.sqrt(audits * max(expected * (1 - expected), 1 / audits))
 
@@ -329,6 +333,45 @@ def test_identical_units(arrays):
     assert (kinds(report["2/weight"]), report["2/weight"].repeated_units) == (["units"], 127)
 
 
+def test_repeated_inputs_and_negated_units_are_always_found():
+    rng = np.random.default_rng(32)
+    for law in ("he", "he_uniform", "flax", "orthogonal", "sparse(nonzero=40)"):
+        for _ in range(20):
+            w = draw(law, [(64, 48)], rng)["1/weight"]
+            (first, other), (unit, last) = rng.choice(64, 2, False), rng.choice(48, 2, False)
+            rows, columns, negated = w.copy(), w.copy(), w.copy()
+            rows[other] = rows[first]
+            columns[:, last] = -columns[:, unit]
+            negated[other] = -negated[first]
+            found = [audit({"w": x}, law)["w"] for x in (rows, columns, negated)]
+            assert [kinds(t)[0] for t in found] == ["inputs", "units", "inputs"]
+            counts = [(t.repeated_units, t.negated_units, t.repeated_inputs, t.negated_inputs) for t in found]
+            assert counts == [(0, 0, 1, 0), (0, 1, 0, 0), (0, 0, 0, 1)]
+            assert len(audit({"w": rows}, law, level=1e-6)["w"].findings) > 0
+
+
+def test_repeated_channels_of_a_convolution_and_units_made_as_pairs():
+    rng = np.random.default_rng(33)
+    x = rng.standard_normal((3, 3, 16, 32)) * math.sqrt(2 / 144)
+    x[:, :, 9] = x[:, :, 4]
+    assert (kinds(audit({"w": x}, "he")["w"]), audit({"w": x}, "he")["w"].repeated_inputs) == (["inputs"], 1)
+    half = rng.standard_normal((64, 24)) * math.sqrt(2 / 64)
+    report = audit({"w": np.concatenate([half, -half], 1)}, "he")["w"]  # Balduzzi et al. 2017
+    assert (kinds(report), report.negated_units) == (["units"], 24)
+    assert "looks-linear" in report.sentence
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rounding_repeats_no_rows_of_small_or_narrow_weights(dtype):
+    rng = np.random.default_rng(34)
+    for law in ("he", "he_uniform", "sparse(nonzero=1)"):
+        for shape in ((2, 2), (2, 1), (1, 300), (300, 1), (2, 400), (60, 50)):
+            for _ in range(5):
+                assert not {"units", "inputs", "constant"} & {
+                    *kinds(audit(draw(law, [shape], rng, dtype), law)["1/weight"])
+                }
+
+
 def test_biases_left_at_pytorchs_default_and_at_a_wrong_constant(arrays):
     arrays["1/bias"] = draw("pytorch", [(64, 96)], np.random.default_rng(2))["1/bias"]
     arrays["2/bias"][:] = 0.01
@@ -343,6 +386,135 @@ def test_a_fixed_matrix_must_be_that_matrix():
     assert audit({"w": np.eye(20, 30)}, "identity").ok
     assert not audit({"w": np.eye(20, 30) * 1.1}, "identity").ok
     assert not audit({"w": np.eye(20, 30)}, "he").ok
+
+
+def test_the_identity_of_a_convolution_is_diracs_kernel():
+    assert audit({"k": initializers.dirac(None, (3, 3, 8, 16))}, "identity").ok
+    assert audit({"k": initializers.dirac(None, (3, 3, 8, 16), gain=2.0)}, "identity(gain=2.0)").ok
+    assert not audit({"k": np.ones((3, 3, 8, 16))}, "identity").ok
+    assert not audit({"w": np.eye(20)[np.random.default_rng(1).permutation(20)]}, "identity").ok
+
+
+RNG = np.random.default_rng(35)
+WRITTEN_DOWN = {
+    "identity": np.eye(20, 30),
+    "identity(gain=0.5)": np.eye(30, 20) / 2,
+    "dirac kernel": initializers.dirac(None, (3, 3, 8, 16)),
+    "dirac(gain=2) kernel": initializers.dirac(None, (5, 8, 16), gain=2.0, groups=2),
+    "permutation": np.eye(20)[RNG.permutation(20)],
+    "Hadamard matrix times 0.25": hadamard(16) / 4,
+    "signs times 0.1": RNG.choice([-0.1, 0.1], (20, 30)),
+    "delta_orthogonal(gain=1) kernel": initializers.delta_orthogonal(RNG, (3, 3, 8, 16)),
+    "delta kernel": np.pad(RNG.standard_normal((1, 1, 8, 16)), [(1, 1), (1, 1), (0, 0), (0, 0)]),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", WRITTEN_DOWN)
+def test_a_kernel_that_is_written_down_has_its_name(name, dtype):
+    x = cast(WRITTEN_DOWN[name], dtype)
+    for law in ("he", "he_uniform", "orthogonal"):
+        tensor = audit({"k": x}, law)["k"]
+        assert (tensor.verdict, kinds(tensor), tensor.looks_like[0][:8]) == ("differs", ["law"], name[:8])
+    assert audit({"k": x})["k"].looks_like[0][:8] == name[:8]
+    assert dtype != "float32" or audit({"k": x})["k"].looks_like == (name,)
+
+
+def test_a_zero_row_is_padding_of_an_embedding_and_a_fault_elsewhere():
+    x = np.random.default_rng(36).standard_normal((100, 32))
+    x[0] = 0
+    for name, layout in (("embed.weight", "auto"), ("token_embedding/embedding", "auto"), ("wte", "in_out")):
+        tensor = audit({name: x}, "normal", layout=layout)[name]
+        assert (tensor.verdict, tensor.remark) == ("follows", "Its vector 0 is zero, as padding of an embedding is.")
+        assert abs(tensor.std_z) < 4
+    assert not audit({"embed.weight": x * 1.2}, "normal").ok
+    tensor = audit({"dense/kernel": x}, "normal")["dense/kernel"]
+    assert kinds(tensor) == ["zeros"]
+    assert tensor.sentence.startswith("1 of 100 inputs is zero, number 0.")
+    x[:, [3, 5]] = 0
+    assert (
+        "2 of 32 units are zero, the first number 3 and 1 of 100 inputs is zero"
+        in audit({"w": x}, "normal")["w"].sentence
+    )
+
+
+def test_sparse_draws_are_named():
+    x = draw("sparse(nonzero=15, std=0.5)", [(100, 40)], np.random.default_rng(37))["1/weight"]
+    tensor = audit({"w": x}, "he")["w"]
+    assert kinds(tensor) == ["law"]
+    assert tensor.looks_like[0].startswith("sparse(nonzero=15, std=0.")
+
+
+# Half precision
+
+
+def of_few_bits(distribution, dtype, bits, shape, rng):
+    """Draws of JAX's generators in half precision, after ``jax._src.random`` 0.10: every step is rounded.
+
+    Its uniform numbers are k / 2^bits, with 7 bits in bfloat16 and 10 in float16. PyTorch's have a bit more.
+    """
+    numbers = rng.integers(2**bits, size=shape) / 2**bits
+    match distribution:
+        case "uniform":
+            return cast(cast(numbers * 2 - 1, dtype) * cast(np.array(math.sqrt(6 / shape[0])), dtype), dtype)
+        case "normal":
+            u = cast(numbers * 2 - (1 - 2.0 ** -(bits + 1)), dtype)
+            low, high, std = -1, 1, math.sqrt(2 / shape[0])
+        case _:
+            low, high = (float(cast(np.array(sign * erf(math.sqrt(2))), dtype)) for sign in (-1, 1))
+            u = cast(cast(numbers * float(cast(np.array(high - low), dtype)), dtype) + low, dtype)
+            std = math.sqrt(2 / shape[0]) / 0.87962566
+    return cast(cast(math.sqrt(2) * erfinv(u.astype(float)), dtype) * float(cast(np.array(std), dtype)), dtype)
+
+
+HALF = [("bfloat16", 7), ("float16", 10)]
+DISTRIBUTIONS = {"normal": "he", "uniform": "he_uniform", "truncated_normal": "he(distribution='truncated_normal')"}
+
+
+@pytest.mark.parametrize(("dtype", "bits"), HALF)
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_draws_in_half_precision_follow_their_law(distribution, dtype, bits):
+    rng = np.random.default_rng(38)
+    for shape in ((7, 5), (64, 32), (100, 50), (500, 400), (900, 1000)):
+        report = audit({"w": of_few_bits(distribution, dtype, bits, shape, rng)}, DISTRIBUTIONS[distribution])
+        assert report.ok, report
+    assert f"random numbers of {bits} bits" in report["w"].remark
+    assert f"{2**bits} distinct values" in str(report)
+
+
+@pytest.mark.parametrize(("dtype", "bits"), HALF)
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_z_scores_in_half_precision_are_normal_deviates(distribution, dtype, bits):
+    rng = np.random.default_rng(39)
+    law = DISTRIBUTIONS[distribution]
+    found = [audit({"w": of_few_bits(distribution, dtype, bits, (200, 150), rng)}, law)["w"] for _ in range(60)]
+    for z in (np.array([t.mean_z for t in found]), np.array([t.std_z for t in found])):
+        assert abs(z.mean()) < 4.5 / math.sqrt(z.size)
+        assert 0.6 < z.std() < 1.4
+
+
+@pytest.mark.parametrize(("dtype", "bits"), HALF)
+def test_half_precision_hides_no_mistake(dtype, bits):
+    rng = np.random.default_rng(40)
+    shape = (256, 128)
+    for law, distribution, factor in (
+        ("he", "normal", 1.05),
+        ("he_uniform", "uniform", 0.95),
+        ("he", "uniform", 1.0),
+        ("he", "truncated_normal", 1.0),
+        ("xavier", "normal", 1.0),
+    ):
+        x = of_few_bits(distribution, dtype, bits, shape, rng) * np.float32(factor)
+        assert audit({"w": x.astype(np.float32)}, law).verdict in ("differs", "trained"), (law, distribution)
+
+
+def test_uniform_numbers_of_pytorch_and_tensorflow_in_half_precision():
+    rng = np.random.default_rng(41)
+    for dtype, bits in (("bfloat16", 8), ("float16", 11), ("float16", 10)):
+        numbers = rng.integers(2**bits, size=(600, 500)) / 2**bits
+        for bound in (math.sqrt(6 / 600), 1.05 * 2**-3, 1.9 * 2**-3):
+            x = cast((numbers * 2 - 1) * bound, dtype)
+            assert audit({"w": x}, f"uniform(low={-bound}, high={bound})").ok
 
 
 # Trained weights
@@ -458,6 +630,52 @@ def test_patterns_give_laws_and_the_first_that_matches_counts(arrays):
     assert not audit(arrays, {"*/weight": "he", "output/*": "normal(std=0.02)"}).ok
 
 
+def test_biases_take_a_law_by_name_and_by_pattern():
+    rng = np.random.default_rng(54)
+    state = {
+        "fc.weight": rng.standard_normal((64, 100)) * math.sqrt(2 / 100),
+        "fc.bias": rng.uniform(-0.1, 0.1, 64),
+        "bn.weight": np.full(64, 0.5),
+        "alpha": np.array(0.1),
+    }
+    law = "uniform(low=-.1, high=.1)"
+    for pattern in ("*.bias", "fc.bias"):
+        report = audit(state, {"*.weight": "he", pattern: law})
+        assert report["fc.bias"].verdict == "follows"
+        assert report["fc.bias"].law == Law("uniform", 0.0, 0.2 / math.sqrt(12), (-0.1, 0.1))
+        assert kinds(report["bn.weight"]) == ["constant"]  # he leaves gains at 1
+        assert not audit(state | {"fc.bias": np.zeros(64)}, {pattern: law}).ok
+    laws = {"fc.weight": "he", "fc.bias": Uniform(low=-0.1, high=0.1), "bn.weight": "constant(value=0.5)"}
+    assert audit(state, {**laws, "alpha": "constant(value=0.1)"}).ok
+    assert not audit(state, {**laws, "alpha": "zeros"}).ok
+    assert audit(state, laws)["alpha"].verdict == "unjudged"
+    assert audit({"b1": state["fc.bias"]}, law).ok
+
+
+@pytest.mark.parametrize(
+    ("law", "bias"),
+    [
+        ("pytorch", Law("uniform", 0.0, 1 / math.sqrt(300), (-0.1, 0.1))),
+        ("keras", ZERO),
+        ("he(bias_std=0.2)", Law("normal", 0.0, 0.2)),
+        ("he", Law("normal", 0.0, math.sqrt(0.02))),
+        ("zeros", ZERO),
+    ],
+)
+def test_a_law_of_biases_alone_is_theirs_and_a_librarys_name_means_its_biases(law, bias):
+    arrays = {"fc.weight": np.ones((64, 100)), "fc.bias": np.ones(64)}
+    found = audit(arrays, {"*.bias": law})["fc.bias"].law
+    assert (found.family, found.std) == (bias.family, pytest.approx(bias.std))
+    assert audit(arrays, "he(bias_std=0.2)")["fc.bias"].law == Law("normal", 0.0, 0.2)
+    assert audit(arrays, "he")["fc.bias"].law == ZERO
+
+
+def test_a_law_of_matrices_is_refused_for_biases():
+    for law in ("orthogonal", "sparse", "identity"):
+        with pytest.raises(ValueError, match=r"is one of matrices; got it for 'fc\.bias'"):
+            audit({"fc.weight": np.ones((64, 100)), "fc.bias": np.ones(64)}, {"*.bias": law})
+
+
 def test_without_a_law_only_copies_and_nans_are_findings(arrays):
     assert audit(arrays, {"*": UNKNOWN}).verdict == "unjudged"
     arrays["2/weight"][0] = np.nan
@@ -508,6 +726,159 @@ def test_arrays_must_be_real_and_there():
     with pytest.raises(TypeError, match="real numbers"):
         audit({"w": np.ones((3, 4), complex)}, "he")
     assert audit({"w": np.ones((0, 4)), "n": np.arange(3)}, "he").verdict == "unjudged"
+
+
+# Without a law
+
+LOOKS = {
+    # name: what it should be called first
+    "he": "he",
+    "he_uniform": "he_uniform",
+    "pytorch": "pytorch",
+    "glorot_uniform": "glorot_uniform",
+    "flax": "lecun_normal(distribution='truncated_normal')",
+    "normal(std=0.02)": "normal(std=0.02)",
+    "random": "random",
+    "orthogonal(gain=1.5)": "orthogonal(gain=1.5)",
+    "sparse": "sparse(nonzero=15, std=",
+    "normal(std=0.3)": "normal(std=0.",
+    "uniform(low=0.0, high=0.5)": "uniform(low=",
+    "zeros": "zeros",
+    "ones": "ones",
+    "constant": "constant(value=0.01)",
+}
+
+
+@pytest.mark.parametrize("law", LOOKS)
+def test_without_a_law_each_array_is_described(law):
+    rng = np.random.default_rng(55)
+    for _ in range(5):
+        report = audit({"w": draw(law, [(200, 90)], rng)["1/weight"]})
+        assert (report.verdict, report.ok, report["w"].verdict, report["w"].findings) == (
+            "unjudged",
+            False,
+            "unjudged",
+            (),
+        )
+        assert report["w"].looks_like[0].startswith(LOOKS[law])
+        assert report["w"].remark.startswith(f"Looks like {LOOKS[law]}")
+        assert report["w"].sentence == report["w"].remark
+        assert LOOKS[law] in str(report)
+        json.dumps(report.as_dict(), allow_nan=False)
+
+
+def test_a_description_says_what_is_odd():
+    rng = np.random.default_rng(56)
+    w = rng.standard_normal((128, 64)) * math.sqrt(2 / 128)
+    arrays = {
+        "direction/kernel": w + 0.3 * np.outer(rng.standard_normal(128), rng.standard_normal(64)),
+        "tails/kernel": rng.standard_t(3, (128, 64)),
+        "masked/kernel": w * (rng.random(w.shape) < 0.7),
+        "embed.weight": np.concatenate([np.zeros((1, 64)), rng.standard_normal((99, 64))]),
+        "few/kernel": rng.standard_normal((2, 2)),
+        "bf16/kernel": of_few_bits("normal", "bfloat16", 7, (128, 64), rng),
+        "count": np.array(3),
+        "bias": np.zeros(5),
+        "nan": np.array([np.nan, 1.0]),
+    }
+    arrays["copy/kernel"] = arrays["tails/kernel"]
+    report = audit(arrays)
+    said = {t.name: t.sentence for t in report.tensors}
+    assert "looks trained" in said["direction/kernel"]
+    assert "looks trained" in said["tails/kernel"]
+    assert "values are zero" in said["masked/kernel"]
+    assert said["masked/kernel"].startswith("Looks like he, N(0, 0.125²)")
+    assert "padding" in said["embed.weight"]
+    assert "others" in said["few/kernel"]
+    assert "half precision" in said["bf16/kernel"]
+    assert said["count"] == "It holds no floating-point numbers."
+    assert said["bias"] == "Looks like zeros."
+    assert (kinds(report["nan"]), kinds(report["copy/kernel"])) == (["not_finite"], ["copy"])
+    assert {t.verdict for t in report.tensors} == {report.verdict} == {"unjudged"}
+    text = str(report)
+    assert max(map(len, text.splitlines())) <= 100
+    assert text.endswith("Described, not judged: no law was given.")
+
+
+# Whatever the numbers
+
+EXTREME = [0.0, -0.0, 1.0, -1.0, np.nan, np.inf, -np.inf, 1e308, -1e308, 5e-324, 1e-300, 1e155, 1e-160, 65504.0, 6e-8]
+
+
+def any_array(rng):
+    shape = tuple(rng.integers(0 if rng.random() < 0.05 else 1, 9, size=rng.integers(5)))
+    scale = 10 ** rng.uniform(-320, 308)
+    match rng.integers(6):
+        case 0 | 1:
+            x = rng.standard_normal(shape) * scale
+        case 2:
+            x = rng.choice(EXTREME, shape)
+        case 3:
+            x = np.full(shape, rng.choice(EXTREME))
+        case 4:
+            x = np.where(rng.random(shape) < 0.3, 0.0, rng.uniform(-1, 1, shape) * scale)
+        case _:
+            x = np.broadcast_to(rng.standard_cauchy(shape[-1:]) * scale, shape).copy()
+    dtype = rng.choice(["f2", "f4", "f4", "f8", "f8", "f8", "g", ">f4", "i4", "?"])
+    with np.errstate(all="ignore"):
+        return (np.nan_to_num(x).clip(-9, 9) if dtype in ("i4", "?") else np.asarray(x)).astype(dtype)
+
+
+@pytest.mark.filterwarnings("error")
+def test_any_numbers_have_a_report():
+    rng = np.random.default_rng(57)
+    laws = [*LAWS, "zeros", "he(bias_std=0.1)", "normal(std=1e200)", "normal(std=1e-300)", None]
+    names = ["w", "fc.weight", "conv/kernel", "fc.bias", "b", "bn.scale", "embed.weight"]
+    for i in range(600):
+        arrays = {f"{rng.choice(names)}{j or ''}": any_array(rng) for j in range(rng.integers(1, 4))}
+        law = laws[i % len(laws)]
+        if law in ("identity", "sparse") or str(law).startswith("orthogonal"):
+            arrays["w/kernel"] = rng.standard_normal((3, 4))  # so that biases are not given a law of matrices
+        report = audit(arrays, law, level=10 ** rng.uniform(-9, -0.1))
+        assert report.verdict in ("follows", "differs", "trained", "unjudged")
+        assert str(report)
+        json.dumps(report.as_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize("std", [1e-300, 1e-160, 1e154, 1e155, 1e200, 1e307])
+def test_weights_of_absurd_size_differ(std):
+    x = np.random.default_rng(58).standard_normal((64, 32)) * std
+    for law in ("he", "he_uniform", "flax", "orthogonal", "sparse"):
+        assert audit({"w": x}, law).verdict in ("differs", "trained")
+    assert audit({"w": x}, f"normal(std={std})").ok
+    assert audit({"w": x})["w"].looks_like[0].startswith("normal(std=")
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.ones((3, 4), complex),
+        np.array(["a", "b"]),
+        np.array([{}, None]),
+        np.zeros(2, [("a", "f4")]),
+        np.zeros(2, "M8[s]"),
+        [[1.0], [1.0, 2.0]],
+    ],
+)
+def test_arrays_that_are_not_of_real_numbers_are_refused(x):
+    with pytest.raises(TypeError, match=r"arrays must hold .*real numbers; got .* in 'w'"):
+        audit({"w": x}, "he")
+
+
+def test_every_dtype_and_rank():
+    rng = np.random.default_rng(59)
+    x = rng.standard_normal((64, 32)) * math.sqrt(2 / 64)
+    for dtype in ("f2", "f4", "f8", "g", ">f4", ">f8"):
+        assert audit({"w": x.astype(dtype)}, "he").ok
+        assert not audit({"w": 2 * x.astype(dtype)}, "he").ok
+    for dtype in ("i1", "u2", "i8", "?"):
+        assert audit({"w": np.ones((4, 3), dtype)}, "he").verdict == "unjudged"
+    for shape in ((), (0,), (0, 3), (3, 0, 2)):
+        assert audit({"w": np.zeros(shape), "v": x}, "he").ok
+        assert audit({"w": np.zeros(shape)}).verdict == "unjudged"
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    assert audit({"w": x.astype(bfloat16)}, "he").ok
+    assert not audit({"w": (2 * x).astype(bfloat16)}, "he").ok
 
 
 # Report
@@ -657,6 +1028,26 @@ def test_statuses_and_patterns(model, capsys):
     assert "this looks like fan_out" in capsys.readouterr().out
 
 
+def test_biases_from_the_shell(model, capsys):
+    law = "*.bias=uniform(low=-.1,high=.1)"
+    assert main(["audit", model, "--law", law]) == 1
+    assert "All values are 0 (the first; the others alike)" in capsys.readouterr().out.replace("\n  ", " ")
+    assert main(["audit", model, "--law", "*.bias=zeros"]) == 0
+    assert main(["audit", model, "--law", "*.bias=orthogonal"]) == 2
+
+
+def test_without_a_law_the_shell_shows_a_description(model, capsys):
+    assert main(["audit", model]) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"layers.0.weight +48x128 .* he, N\(0, 0.125²\)\.", text)
+    assert re.search(r"head.weight +10x48 .* pytorch, U\(-0.1443, 0.1443\)\.", text)
+    assert re.search(r"head.bias +10 .* zeros\.", text)
+    assert main(["audit", model, "--json"]) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert plain["verdict"] == "unjudged"
+    assert [tensor["looks_like"][0] for tensor in plain["tensors"]] == ["zeros", "zeros", "he", "pytorch"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -664,6 +1055,7 @@ def test_statuses_and_patterns(model, capsys):
         (["{model}", "--law", "conv*=he"], "matches none of the arrays"),
         (["{model}", "--law", "he", "--law", "xavier"], "only one --law"),
         (["{model}", "--law", "a=he", "--law", "a=xavier"], "twice"),
+        (["{model}", "--law", "he(gain=1e200)"], "leaves the range of float64"),
         (["nowhere.safetensors", "--law", "he"], "No such file"),
         (["nowhere.npz", "--law", "he"], "No such file"),
         (["model.pt", "--law", "he"], "must end in .npz or .safetensors"),

@@ -202,6 +202,7 @@ def test_the_console_script_is_the_same_program(installed: Environment) -> None:
     assert "got 'hee'. Pass scheme=he." in done.stderr
 
 
+@pytest.mark.slow
 def test_the_console_script_in_processes_and_with_a_scheme_of_ones_own(installed: Environment) -> None:
     (installed.elsewhere / "mine.py").write_text("from weightinit.schemes import Normal as Mine\n")
     (installed.elsewhere / "my_conf/scheme").mkdir(parents=True)
@@ -276,6 +277,7 @@ def without_conf(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Envir
 # What docs/install.md says
 
 
+@pytest.mark.slow
 def test_the_commands_to_install(source: Path, tmp_path: Path) -> None:
     """Carries them out, without an index: an environment that has what they ask for finds it installed already."""
     environment = Environment(tmp_path / "environment")
@@ -299,6 +301,7 @@ def test_the_commands_that_are_shown_with_their_output(installed: Environment) -
 # Editable installations
 
 
+@pytest.mark.slow
 def test_an_editable_installation_uses_the_repository_itself(editable: Environment, source: Path) -> None:
     code = "import runner; from runner.config.catalogue import CONF; print(runner.__file__, CONF, sep='\\n')"
     assert editable.python(code).splitlines() == [str(source / "runner/__init__.py"), str(source / "conf")]
@@ -311,7 +314,7 @@ def test_an_editable_installation_uses_the_repository_itself(editable: Environme
         choice.unlink()
 
 
-@pytest.mark.parametrize("name", ["installed", "editable"])
+@pytest.mark.parametrize("name", ["installed", pytest.param("editable", marks=pytest.mark.slow)])
 def test_hydra_finds_the_plugins(name: str, request: pytest.FixtureRequest) -> None:
     environment: Environment = request.getfixturevalue(name)
     assert "StackedLauncher" in environment.printed("weightinit-runner", "--info", "plugins")
@@ -352,8 +355,8 @@ def in_bash(line: str) -> str:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("weightinit-runner architecture.dep", {"architecture.depth="}),
-        ("weightinit-runner scheme=he activation=ta", {"activation=tanh"}),
+        pytest.param("weightinit-runner architecture.dep", {"architecture.depth="}, marks=pytest.mark.slow),
+        pytest.param("weightinit-runner scheme=he activation=ta", {"activation=tanh"}, marks=pytest.mark.slow),
         ("weightinit-runner scheme=xavier,he -m experiment=wh", {"experiment=why"}),
     ],
 )
@@ -361,11 +364,13 @@ def test_completion_in_bash(line: str, expected: set[str], installed: Environmen
     assert completed(installed, "bash", in_bash(line)) == expected
 
 
+@pytest.mark.slow
 def test_completion_in_fish(installed: Environment) -> None:
     code = f"{COMPLETION['fish']}; complete -C 'weightinit-runner scheme=xa'"
     assert completed(installed, "fish", code) == {"scheme=xavier"}
 
 
+@pytest.mark.slow
 def test_completion_in_zsh(installed: Environment) -> None:
     """Types the line in a terminal of its own, since zsh completes nowhere else."""
     code = rf"""

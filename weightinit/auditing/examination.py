@@ -32,6 +32,9 @@ class Examination:
     tensor: Expected
     values: Array
     elements: Elements
+    mean: float
+    std: float
+    zeros: int
     findings: list[Finding] = field(default_factory=list)
     explained: tuple[Explanation, ...] = ()
     differs: str = ""
@@ -51,6 +54,10 @@ class Examination:
         """The array as a matrix: inputs (those of all taps of a kernel) x units."""
         return self.values.reshape(-1, self.values.shape[-1])
 
+    def let_go(self) -> None:
+        """Drop the elements, which nothing asks for any more: a large model's take twice its memory."""
+        self.values, self.elements = np.empty(0), elements_of(np.empty(0))
+
     def find(self, kind: Kind, measured: str, advice: str) -> None:
         """Note a finding."""
         self.findings.append(Finding(kind, measured, advice))
@@ -64,7 +71,8 @@ def examine(tensor: Expected, copy: tuple[str, bool] | None) -> Examination:
     x = np.atleast_1d(tensor.values)
     if x.dtype.kind != "f":
         x = np.empty(0)  # whole numbers are not judged
-    exam = Examination(tensor, x.astype(np.float64), elements_of(x))
+    elements = elements_of(x)
+    exam = Examination(tensor, x.astype(np.float64), elements, elements.mean, elements.std, elements.zeros)
     if not_finite := int(x.size - np.count_nonzero(np.isfinite(x))):
         exam.not_finite = not_finite
         exam.find(

@@ -64,12 +64,15 @@ def audit(
     alpha = level / (TESTS * len(tensors))
     finite = {t.spec.name: t.values for t in tensors if _comparable(t) and np.isfinite(t.values).all()}
     again = copies(finite)
-    exams = [examine(tensor, again.get(tensor.spec.name)) for tensor in tensors]
-    for exam in exams:
+    exams = []
+    for tensor in tensors:
+        exam = examine(tensor, again.get(tensor.spec.name))
         if law is None:
             describe(exam, alpha)
         else:
             hold_against_law(exam, alpha)
+        exam.let_go()
+        exams.append(exam)
     votes = Counter(explanation.name for exam in exams for explanation in exam.explained)
     if law is None:
         sentence = "Described, not judged: no law was given."
@@ -114,19 +117,19 @@ def _described(exam: Examination, votes: Counter[str]) -> TensorReport:
 def _record(
     exam: Examination, looks_like: tuple[str, ...], verdict: Verdict, findings: Sequence[Finding], remark: str
 ) -> TensorReport:
-    tensor, elements = exam.tensor, exam.elements
+    tensor = exam.tensor
     return TensorReport(
         name=tensor.spec.name,
         shape=tensor.shape,
         fans=tensor.fans,
         label=tensor.label,
         law=tensor.law,
-        mean=elements.mean,
-        std=elements.std,
+        mean=exam.mean,
+        std=exam.std,
         mean_z=exam.mean_z,
         std_z=exam.std_z,
         outside=exam.outside,
-        zeros=elements.zeros,
+        zeros=exam.zeros,
         not_finite=exam.not_finite,
         repeated_units=exam.repeated_units,
         negated_units=exam.negated_units,

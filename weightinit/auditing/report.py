@@ -157,7 +157,7 @@ class Report:
         for tensor in self.tensors:
             numbers = _number(tensor.mean), _number(tensor.std)
             row = _row(tensor.name, tensor.shape_text, *numbers, tensor.remark.removeprefix(LOOKS_LIKE) or "-")
-            rows.append(fill(row, WIDTH, subsequent_indent=" " * 58))
+            rows.append(fill(row, WIDTH, subsequent_indent=" " * 58, break_long_words=False, break_on_hyphens=False))
         return rows
 
     def _findings_alike(self) -> list[tuple[Finding, list[str]]]:
