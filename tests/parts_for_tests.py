@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from runner.data import Dataset, Samples, source
-from runner.optimizers import Block, Optimizer
+from runner.optimizers import Block, Optimizer, Signature
 from weightinit import initializers
 from weightinit.activations import Activation
 from weightinit.arrays import Array
@@ -54,7 +54,7 @@ class SignSGD(Optimizer):
     slots: ClassVar[int] = 0  # arrays of the size of the weights that an update keeps
 
     @classmethod
-    def update(cls, block: Block, hyper: Mapping[str, Array], signature: tuple[Any, ...]) -> None:
+    def update(cls, block: Block, hyper: Mapping[str, Array], signature: Signature) -> None:
         change = np.sign(block.gradient, out=block.gradient)
         change *= hyper["rate"]
         if block.scale is not None:  # of the scheme, by parameter
@@ -113,7 +113,7 @@ def text() -> str:
     return "text"
 
 
-def anything(**arguments: Any) -> dict[str, Any]:
+def anything(**arguments: object) -> dict[str, object]:
     return arguments
 
 

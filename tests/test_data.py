@@ -27,7 +27,7 @@ from runner.data.dataset import Dataset, Samples, prepare
 from runner.data.tables import choose_task
 
 ROOT = Path(__file__).parents[1]
-NAMES = sorted(path.stem for path in (ROOT / "conf/data").glob("*.yaml"))
+NAMES = sorted(path.stem for path in (ROOT / "conf/data").glob("*.yaml") if path.stem != "custom")
 FACTORIES = [name for name in runner.data.__all__ if name not in ("Dataset", "Samples", "source")]
 PARTS = ("train", "validation", "test")
 RAW = {"standardize": False, "scale_samples": False}
