@@ -1,4 +1,4 @@
-"""Makes the README's pictures and the output it shows again, by the commands it shows: ``make gallery``."""
+"""Make the outputs and the pictures of the documentation again, by the commands they show: ``make gallery``."""
 
 from __future__ import annotations
 
@@ -11,48 +11,88 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
-README = ROOT / "README.md"
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
+
+import house  # noqa: E402
 
 from tests.browser import INSTALLED, browser  # noqa: E402
+from tests.pages import CONSOLE, DATE, PAGES, Page, dialogue  # noqa: E402
+
+# Stands for the date of every command, so that a page changes only where its numbers or words do.
+SHOWN_DATE = "2026-11-24_12-00-00"
+# A picture, and the first command below it, which draws it.
+PICTURE = re.compile(r"\((?:docs/)?(\w+)\.png\).*?^    (python -m runner [^\n#]+)", re.MULTILINE | re.DOTALL)
 
 
-def output(command: str) -> str:
-    """What ``command`` prints when it is typed in the repository's folder, its environment being active."""
-    # Those of a make around this one would change what `make run` prints.
+@contextmanager
+def reader(page: Page) -> Iterator[Path]:
+    """A reader's new folder: the Makefile, the environment and the files that the page shows."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shutil.copy(ROOT / "Makefile", folder)
+        for older in ("pyproject.toml", "constraints.txt"):  # than the environment, which make then leaves alone
+            (folder / older).touch()
+            os.utime(folder / older, (0, 0))
+        (folder / ".venv").symlink_to(sys.prefix, target_is_directory=True)
+        for path, text in page.files.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text, encoding="utf-8")
+        for example in page.examples:
+            if ".to_csv(" in example or ".savez(" in example:  # data for the commands below it
+                run([sys.executable, "-c", example], folder)
+        yield folder
+
+
+def run(command: str | list[str], folder: Path) -> str:
+    """Output of ``command`` in ``folder``, where the environment is active. Raises CalledProcessError if it fails."""
+    # Variables of a make around this script would change what `make run` prints.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    print(f"$ {command}", flush=True)
-    return subprocess.run(
-        command, shell=True, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True
-    ).stdout
+    environment["PATH"] = os.pathsep.join((str(Path(sys.prefix, "bin")), os.environ["PATH"]))
+    environment["PYTHONPATH"] = str(ROOT)
+    print(f"$ {command if isinstance(command, str) else command[-1]}", flush=True)
+    done = subprocess.run(
+        command,
+        shell=isinstance(command, str),
+        cwd=folder,
+        env=environment,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return done.stdout
 
 
-def draw(name: str, command: str) -> None:
-    """Writes ``docs/NAME.png``: the figure of this name that ``command`` draws, or for ``page`` its page."""
-    if "mode=" not in command:  # a sweep for its picture alone, which is not to be the latest
-        command = command.replace("runner", "runner tracking=none outputs=outputs/gallery", 1)
-    said = output(command.replace("mode.figures=pictures", "mode.figures=outputs/gallery"))
-    told = dict(re.findall(r"^(files|page): +(.+)$", said, re.MULTILINE))
+def remade(block: str, folder: Path) -> str:
+    """The console block with the output that its commands print now."""
+    parts = (f"$ {command}\n{DATE.sub(SHOWN_DATE, run(command, folder))}" for command, _ in dialogue(block))
+    return f"```console\n{''.join(parts)}```"
+
+
+def draw(name: str, command: str, folder: Path) -> None:
+    """Write ``docs/NAME.png``: the figure of this name that ``command`` draws, or for ``page`` its page."""
+    if name == "page" and not INSTALLED:
+        print(f"{name}.png stays as it is: it takes Chromium and its chromedriver")
+        return
+    if name == "page":  # needs a sweep to compare
+        run("python -m runner experiment=why -m", folder)
+    paths = dict(re.findall(r"^(files|page): +(.+)$", run(command, folder), re.MULTILINE))
     to = ROOT / "docs" / f"{name}.png"
     if name == "page":
-        photograph((ROOT / told["page"]).as_uri(), to)
-    elif "files" in told:
-        shutil.copy(ROOT / told["files"] / "figures" / to.name, to)
+        photograph((folder / paths["page"]).as_uri(), to)
     else:
-        shutil.copy(ROOT / "outputs" / "gallery" / to.name, to)
+        drawn = folder / paths["files"] / "figures" if "files" in paths else folder / "pictures"
+        shutil.copy(drawn / to.name, to)
 
 
 def photograph(address: str, to: Path) -> None:
-    """Writes the top of a page as a browser shows it."""
-    if not INSTALLED:
-        print(f"{to.name} stays as it is: that takes Chromium and its chromedriver")
-        return
+    """Write the top of a page as a browser shows it."""
     with tempfile.TemporaryDirectory() as profile, browser(Path(profile), "1040,1900") as window:
         window.call("POST", "/url", url=address)
         time.sleep(2)  # charts are drawn as they come into view
@@ -61,20 +101,18 @@ def photograph(address: str, to: Path) -> None:
 
 
 def main() -> None:
-    """Writes ``README.md`` with every ``console`` block's output as it is now, then the pictures in it.
-
-    A picture is made by the first command below it.
-    """
-    text = re.sub(
-        r"^```console\n\$ (.+)\n[^`]*```$",
-        lambda block: f"```console\n$ {block[1]}\n{output(block[1])}```",
-        README.read_text(encoding="utf-8"),
-        flags=re.MULTILINE,
-    )
-    README.write_text(text, encoding="utf-8")
-    pictures = re.findall(r"\(docs/(\w+)\.png\).*?^    (python -m runner [^\n#]+)", text, re.MULTILINE | re.DOTALL)
-    for name, command in pictures:
-        draw(name, command.rstrip())
+    """Rewrite each page with the outputs as they are now, then the pictures. Arguments: pages to rewrite, else all."""
+    if not Path(sys.prefix, ".installed").exists():
+        sys.exit("the documentation is made again in the environment of make: make gallery")
+    for page in PAGES:
+        if sys.argv[1:] and page.name not in sys.argv[1:]:
+            continue
+        with reader(page) as folder:
+            text = CONSOLE.sub(lambda block: remade(block[1], folder), page.text)
+            page.path.write_text(text, encoding="utf-8")
+            for name, command in PICTURE.findall(text):
+                draw(name, command.rstrip(), folder)
+    house.draw()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Parts of a user's own, one of each kind and some of them broken, for tests to name as ``_target_``.
 
-The first half are the examples of ``docs/extending_parts.md``, to the letter.
+The first half are the examples of ``docs/extending.md``, to the letter.
 """
 
 from __future__ import annotations

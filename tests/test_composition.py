@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.types import RunMode
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.base import Container, Node
 
 from runner.config.composition import CONFIG_NAME, Composer, own
@@ -245,6 +246,23 @@ def test_overrides_in_any_company_and_order_give_what_hydra_gives(
     for overrides in lists:
         overrides = filled(overrides, folder)
         assert composed(composer.loader, overrides) == composed(hydras, overrides), overrides
+
+
+def test_what_a_jobs_code_sees_is_the_whole_configuration_without_hydra(composer: Composer, folder: Path) -> None:
+    for given in [[], *([override] for override in [*GROUPS, *VALUES]), *TOGETHER]:
+        overrides = filled(given, folder)
+        whole = composer.loader.load_configuration(CONFIG_NAME, overrides, RunMode.RUN)
+        choices = OmegaConf.to_container(whole.hydra.runtime.choices)
+        with open_dict(whole):
+            del whole["hydra"]
+        task, found = composer.loader.load_task(CONFIG_NAME, overrides, RunMode.RUN)
+        assert described(task) == described(whole), overrides
+        assert found == choices, overrides
+    for override in filled(WRONG, folder):
+        with pytest.raises(Exception) as expected:  # noqa: PT011 - of many types, compared below
+            composer.loader.load_configuration(CONFIG_NAME, [override], RunMode.RUN)
+        with pytest.raises(type(expected.value), match=re.escape(str(expected.value))):
+            composer.loader.load_task(CONFIG_NAME, [override], RunMode.RUN)
 
 
 def test_what_a_job_does_to_its_configuration_stays_with_it(composer: Composer, hydras: ConfigLoaderImpl) -> None:

@@ -48,7 +48,7 @@ your own
   data=csv data.path=flowers.csv data.target=species        a table
   scheme=custom scheme._target_=my.module.Mine              code; its arguments as +scheme.NAME=...
   activation=custom activation._target_=my.module.phi       a function of arrays is enough
-  optimizer=custom, architecture=custom, data=custom        likewise; the files in conf/ say what each is
+  optimizer=custom, architecture=custom, data=custom        likewise; see conf/GROUP/custom.yaml
   --config-dir FOLDER                                       choices, in folders named as in conf/
 
 options

@@ -41,7 +41,7 @@ def notes(address: str, *, given: bool) -> tuple[str, ...]:
     name = address.rpartition(".")[2]
     return (
         f"the derivative of {name} is found numerically, which takes six evaluations of {name} a step; "
-        "pass activation.derivative=my.module.function to give it",
+        "pass +activation.derivative=my.module.function to give it",
     )
 
 

@@ -81,6 +81,16 @@ class Elements:
         return bits if bits is not None and self.sorted.size > 2 << bits else None
 
     @property
+    def grid_in_words(self) -> str:
+        """The coarseness of the random numbers in words; empty where it doesn't show."""
+        if self.grid_bits is None:
+            return ""
+        return (
+            f"Drawn in half precision, from random numbers of {self.grid_bits} bits: {len(np.unique(self.sorted))} "
+            "distinct values, which is allowed for."
+        )
+
+    @property
     def chance_of_equality(self) -> float:
         """Upper bound of the chance that two elements drawn independently are stored as one number."""
         return max(8 * self.spacing, 2.0 ** (1 - self.grid_bits) if self.grid_bits else 0.0)

@@ -107,8 +107,8 @@ def of_any_scale(elements: Elements, alpha: float) -> Explanation | None:
 
 
 def factor(ratio: float, error: float) -> str:
-    """Return the usual factor that a ratio of stds is, within three of its standard errors; empty if none."""
-    return next((f", a factor {name}" for name, size in FACTORS.items() if abs(ratio / size - 1) < 3 * error), "")
+    """Return the usual factor that a ratio of stds is, within two of its standard errors; empty if none."""
+    return next((f", a factor {name}" for name, size in FACTORS.items() if abs(ratio / size - 1) < 2 * error), "")
 
 
 def _known(tensor: Expected) -> Iterator[Explanation]:

@@ -32,7 +32,7 @@ LARGEST_HEADER: Final = 100_000_000
 
 
 def read_arrays(path: str | Path) -> dict[str, Array]:
-    """The arrays of a ``.npz`` or ``.safetensors`` file by name; bfloat16 as float32.
+    """Return the arrays of a ``.npz`` or ``.safetensors`` file by name; bfloat16 as float32.
 
     Raises ValueError for a file of another kind and for a broken one, OSError for one that can't be read.
     """

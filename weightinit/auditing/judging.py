@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import Final
 
 import numpy as np
-from scipy.special import pdtrc
 
 from weightinit import initializers
 from weightinit.auditing.distributions import DRAWN
@@ -22,6 +20,7 @@ from weightinit.auditing.matrices import (
 )
 from weightinit.auditing.named_laws import notation
 from weightinit.auditing.tests_of_law import Fit, fit, largest_z
+from weightinit.auditing.zeros import padding, sparse_law, too_many_zeros, zeros_in_words
 from weightinit.laws import Law
 from weightinit.schemes.rules import Identity
 
@@ -85,14 +84,20 @@ def _drawn(exam: Examination, law: Law, alpha: float) -> None:
             return
         values = distinct_part(exam, alpha)
     elements = exam.elements if values is exam.values else exam.elements.part(values)
-    if elements.zeros and (law.family == "sparse" or _too_many_zeros(elements, law, alpha)):
+    if elements.zeros and (law.family == "sparse" or too_many_zeros(elements, law.std, alpha)):
         if elements.zeros == elements.size:
             exam.find("zeros", "All values are 0", f"Nothing comes of them: draw it from {exam.tensor.label}.")
             return
         if law.family == "sparse":
             law = Law("normal", law.mean, law.std / math.sqrt(1 - elements.zeros / elements.size))
+        elif (sparse := sparse_law(exam, alpha)) is not None:
+            exam.explained, exam.differs = (sparse,), zeros_in_words(exam)
+            return
+        elif (place := padding(exam)) is not None:
+            exam.remark = f"Its vector {place} is zero, as padding of an embedding is."
         else:
-            _note_zeros(exam)
+            advice = f"{exam.tensor.label} draws none: look for a mask, pruning, or a layer that was filled in part."
+            exam.find("zeros", zeros_in_words(exam), advice)
         values = values[values != 0]
         elements = exam.elements.part(values)
         if elements.range[0] == elements.range[1] and elements.size > 1:
@@ -110,36 +115,7 @@ def _drawn(exam: Examination, law: Law, alpha: float) -> None:
     if not fitted.passes(alpha):
         _explain(exam, elements, _difference(elements, fitted, law, largest_z(alpha)), alpha)
     elif elements.grid_bits is not None:
-        exam.remark = (
-            f"Drawn in half precision, from random numbers of {elements.grid_bits} bits: "
-            f"it has {len(np.unique(elements.values))} distinct values, which is allowed for."
-        )
-
-
-def _too_many_zeros(elements: Elements, law: Law, alpha: float) -> bool:
-    return float(pdtrc(elements.zeros - 1, elements.size * elements.chance_of_zero(law.std))) < alpha
-
-
-def _note_zeros(exam: Examination) -> None:
-    """Note zeros that the law doesn't explain: whole units or inputs, padding of an embedding, or any."""
-    values, zeros = exam.values, exam.elements.zeros
-    measured = f"{zeros} of {values.size} values are zero"
-    if exam.tensor.is_weight:
-        units = np.flatnonzero(~exam.matrix.any(axis=0))
-        inputs = np.flatnonzero(~np.moveaxis(values, -2, 0).reshape(values.shape[-2], -1).any(axis=1))
-        left = values.size * (1 - len(units) / values.shape[-1]) * (1 - len(inputs) / values.shape[-2])
-        if values.size - zeros == round(left):  # no other zeros
-            if len(units) + len(inputs) == 1 and re.search(r"emb|wte|token", exam.tensor.spec.name.lower()):
-                exam.remark = f"Its vector {[*units, *inputs][0]} is zero, as padding of an embedding is."
-                return
-            parts = [
-                f"{len(zero)} of {size} {kind} are zero (the first is number {zero[0]})"
-                for kind, zero, size in (("units", units, values.shape[-1]), ("inputs", inputs, values.shape[-2]))
-                if len(zero)
-            ]
-            measured = " and ".join(parts)
-    advice = f"{exam.tensor.label} draws none: look for a mask, pruning, or a layer that was filled in part."
-    exam.find("zeros", measured, advice)
+        exam.remark = f"{exam.remark} {elements.grid_in_words}".strip()
 
 
 def _dependent(exam: Examination, alpha: float) -> bool:
@@ -170,7 +146,7 @@ def _stands_out(exam: Examination, alpha: float) -> bool:
 
 
 def direction_that_stands_out(exam: Examination, alpha: float) -> tuple[float, float]:
-    """Return the largest singular value about the mean, and what it stays below with chance 1 - ``alpha``."""
+    """Return the largest singular value about the mean, and the limit that independent draws pass with ``alpha``."""
     scaled, unit = in_units_of_its_largest(exam.matrix)
     largest = largest_singular_value(scaled - exam.elements.mean / unit) * unit
     return largest, largest_singular_value_drawn(exam.matrix.shape, alpha) * exam.elements.std

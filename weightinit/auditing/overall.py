@@ -14,9 +14,10 @@ from weightinit.auditing.copies import copies
 from weightinit.auditing.description import describe
 from weightinit.auditing.examination import TESTS, Examination, examine
 from weightinit.auditing.expected import AxisOrder, Expected, Laws, expect
+from weightinit.auditing.explanations import KNOWN
 from weightinit.auditing.judging import hold_against_law
 from weightinit.auditing.named_laws import notation
-from weightinit.auditing.report import Finding, Report, TensorReport, Verdict
+from weightinit.auditing.report import LOOKS_LIKE, Finding, Report, TensorReport, Verdict
 from weightinit.auditing.tests_of_law import largest_z
 from weightinit.nn.weights import WeightSpec
 
@@ -99,12 +100,11 @@ def _judged(exam: Examination, votes: Counter[str]) -> TensorReport:
 def _described(exam: Examination, votes: Counter[str]) -> TensorReport:
     """Return the record of an array that no law was given for."""
     explained = sorted(exam.explained, key=lambda explanation: -votes[explanation.name])
-    words = []
-    for explanation in explained[:SHOWN]:
-        drawn = explanation.law.family in ("normal", "uniform", "truncated_normal")
-        known = drawn and notation(explanation.law) not in explanation.name
-        words.append(f"{explanation.name}, {notation(explanation.law)}" if known else explanation.name)
-    said = f"Looks like {'; or '.join(words)}" if words else ""
+    words = [
+        f"{explanation.name}, {notation(explanation.law)}" if explanation.name in KNOWN else explanation.name
+        for explanation in explained[:SHOWN]
+    ]
+    said = f"{LOOKS_LIKE}{'; or '.join(words)}" if words else ""
     said += f"; or {len(explained) - SHOWN} others." if len(explained) > SHOWN else "." if words else ""
     remark = " ".join(part for part in (said, exam.remark) if part)
     names = tuple(explanation.name for explanation in explained)

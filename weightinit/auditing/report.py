@@ -15,6 +15,8 @@ Kind: TypeAlias = Literal[
 ]
 Verdict: TypeAlias = Literal["follows", "differs", "trained", "unjudged"]
 WIDTH = 100
+LOOKS_LIKE = "Looks like "
+"""Beginning of a description."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ class Report:
                 more = f"{finding.measured} (the first; the others alike). {finding.advice}"
             lines += ["", fill(f"{_names(names)}: {more}", WIDTH, subsequent_indent="  ")]
         remarks: dict[str, list[str]] = {}
-        for tensor in self.tensors:
+        for tensor in self.tensors if judged else ():
             if tensor.remark:
                 remarks.setdefault(tensor.remark, []).append(tensor.name)
         for remark, names in remarks.items():
@@ -153,8 +155,9 @@ class Report:
     def _table_of_descriptions(self) -> list[str]:
         rows = [_row("tensor", "shape", "mean", "std", "looks like")]
         for tensor in self.tensors:
-            name = _fit(tensor.looks_like[0], 42) if tensor.looks_like else "-"
-            rows.append(_row(tensor.name, tensor.shape_text, _number(tensor.mean), _number(tensor.std), name))
+            numbers = _number(tensor.mean), _number(tensor.std)
+            row = _row(tensor.name, tensor.shape_text, *numbers, tensor.remark.removeprefix(LOOKS_LIKE) or "-")
+            rows.append(fill(row, WIDTH, subsequent_indent=" " * 58))
         return rows
 
     def _findings_alike(self) -> list[tuple[Finding, list[str]]]:
