@@ -195,7 +195,8 @@ def test_a_scheme_that_names_what_the_network_lacks_fails_alone(field: str, name
 
 def test_what_breaks_a_whole_stack_fails_run_by_run() -> None:
     """An activation that raises in training takes down its stack; run by run, each says why."""
-    runs = trials("activation._target_=tests.schemes_for_tests.breaking_activation", each=[["seed=0"], ["seed=1"]])
+    breaking = ("activation=custom", "activation._target_=tests.schemes_for_tests.breaking_activation")
+    runs = trials(*breaking, each=[["seed=0"], ["seed=1"]])
     outcomes = sweep.execute(runs, Kept())
     assert [outcome.fate for outcome in outcomes] == ["failed", "failed"]
     assert "broken on purpose" in str(outcomes[0].error)

@@ -57,7 +57,7 @@ class Activation:
         return out
 
     def backward(self, z: Array, a: Array, d_a: Array, out: Array) -> Array:
-        """d_a * phi'(z), given a = phi(z). ``out`` may be any of the inputs; one of its own saves a temporary array."""
+        """d_a * phi'(z), given a = phi(z). ``out`` may be any of the inputs; a separate array saves a temporary one."""
         slope = _apart(out, z, a, d_a)
         self.slope(z, a, slope, **self.parameters)
         np.multiply(d_a, slope, out=out)
@@ -250,9 +250,9 @@ _TAIL = (legendre.legvander(_NODES, 15) * _WEIGHTS[:, None] * (np.arange(16) + 0
 
 
 def _rough(function: Callable[..., Any], scale: float, low: Array, high: Array) -> tuple[Array, Array]:
-    """Those panels [low, high] on which the function is no polynomial of degree 15, to rounding.
+    """Return the panels [low, high] on which the function is no polynomial of degree 15, to rounding.
 
-    Samples reach a tenth beyond the panel: between the last node and the end a kink would not show.
+    Samples reach a tenth beyond the panel, because a kink between the last node and the end would not show.
     """
     z = (low + high)[:, None] / 2 + (high - low)[:, None] * 0.55 * _NODES
     values = _evaluate(function, z)
@@ -300,7 +300,7 @@ def _floating(z: Any) -> Array:
 
 
 def _apart(out: Array, *inputs: Array) -> Array:
-    """``out``, or an array like it where it shares memory with an input that is still to be read."""
+    """Return ``out``, or an array like it where it shares memory with an input that is still to be read."""
     return np.empty_like(out) if any(np.may_share_memory(out, x) for x in inputs) else out
 
 

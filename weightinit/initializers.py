@@ -38,7 +38,7 @@ FLOATS: Final = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64
 
 
 class Layout(TypedDict, total=False):
-    """Which axes of a weight are its inputs and outputs, as in :func:`weightinit.fans.compute_fans`."""
+    """Axes of a weight's inputs and outputs, as in :func:`weightinit.fans.compute_fans`."""
 
     groups: int
     in_axis: int | Sequence[int]
@@ -380,7 +380,7 @@ def orthogonal(
 
 
 def orthogonal_factor(rows: int, columns: int, preserve: Preserve) -> float:
-    """What multiplies an orthonormal ``(rows, columns)`` matrix so that it preserves lengths, or the rms of a unit."""
+    """Factor by which an orthonormal ``(rows, columns)`` matrix preserves lengths, or the rms of a unit."""
     widen = _choice("preserve", preserve, ("isometry", "rms")) == "rms" and columns > rows
     return math.sqrt(columns / rows) if widen else 1.0
 

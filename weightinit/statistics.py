@@ -302,7 +302,7 @@ def _saturated_fraction(slope: Array | Reading) -> Array:
 
 
 def _finite_runs(x: Array | Reading) -> Array:
-    """As float64, with NaN all over a run that isn't finite."""
+    """Return float64 values, NaN throughout a run that is not finite."""
     values = _reading(x).x.astype(np.float64)
     values[~array_module(values).isfinite(values).all((1, 2))] = math.nan
     return values

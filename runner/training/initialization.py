@@ -33,7 +33,7 @@ def initialize(trials: Sequence[Trial]) -> tuple[Initialized | None, list[int], 
                 for index in indices:
                     try:
                         parts.append(([index], _apply(network, [trials[index]])))
-                    except Exception as error:  # a scheme may be anybody's code
+                    except Exception as error:  # a scheme may be foreign code
                         failures[index] = error
     alive = sorted(index for indices, _ in parts for index in indices)
     place = {index: position for position, index in enumerate(alive)}
