@@ -23,7 +23,7 @@ bench: $(INSTALLED)  ## speed, as ratios in one run
 ui: $(INSTALLED)  ## the MLflow UI on http://localhost:5000
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///outputs/mlflow.db
 
-gallery: $(INSTALLED)  ## the README's pictures and tables, made again by the commands it shows
+gallery: $(INSTALLED)  ## outputs and pictures of the documentation, by the commands it shows
 	$(BIN)/python docs/remake.py
 
 clean:
