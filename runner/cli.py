@@ -32,6 +32,7 @@ from runner.text import look_lines, relative
 if TYPE_CHECKING:
     from runner.config.trial import Trial
     from runner.modes.advise import Shortlist
+    from runner.tracking.frames import Tables
 
 FAILED, MISTAKE, INTERRUPTED = 1, 2, 130
 
@@ -108,8 +109,9 @@ def _train(command: Command, composer: Composer, line: Sequence[str]) -> int:
                 recorder = Recorder(session, _tracking(command, trials), [trial.key for trial in trials])
                 if recorder.complete:
                     _say(f"nothing is left to do in {relative(session.directory)}")
-                    print(_page(session, command, trials, shortlist=shortlist))
-                    return FAILED if _failed(session) else 0
+                    tables = read(session.directory)
+                    print(_page(session, command, trials, tables, shortlist=shortlist))
+                    return FAILED if _failed(tables) else 0
                 # The processes of a long sweep start while the recorder opens its store.
                 known = command.multirun and bool(trials)
                 workers = resources(command.config.hydra.launcher, trials) if known else nullcontext(Resources())
@@ -133,19 +135,20 @@ def _train(command: Command, composer: Composer, line: Sequence[str]) -> int:
                     if all(outcome.error != str(error) for outcome in jobs.outcomes.values()):
                         _say(f"stopped: {error or type(error).__name__}")
             else:
-                hydra_jobs.log_to(session.directory, command.config)
+                hydra_jobs.prepare(session.directory, command.config)
                 jobs.run(trials, **given)
             if not jobs.outcomes:
                 recorder.finish(status="FAILED")
                 return FAILED
-            page = cache(lambda: _page(session, command, trials, jobs.outcomes, shortlist))
+            recorded = cache(lambda: read(session.directory))  # complete once the recorder has merged its files
+            page = cache(lambda: _page(session, command, trials, recorded(), jobs.outcomes, shortlist))
             recorder.finish(
-                figures=lambda: artifacts.draw(session, *read(session.directory)),
+                figures=lambda: artifacts.draw(session, *recorded()),
                 text=lambda: re.sub(r"\033\[\d+m|\n+look: .*", "", page(), flags=re.DOTALL),
                 status=None if trouble is None else "FAILED",
             )
         print(page())
-        return FAILED if trouble is not None or _failed(session) else 0
+        return FAILED if trouble is not None or _failed(recorded()) else 0
     except Stopped as stopped:
         _say(f"stopped, since {stopped}. What had finished is kept.{said}{stopped.hint and f' {stopped.hint}'}")
         return FAILED
@@ -163,20 +166,22 @@ def _page(
     session: Session,
     command: Command,
     trials: Sequence[Trial],
+    tables: Tables,
     outcomes: Mapping[str, Outcome] | None = None,
     shortlist: Shortlist | None = None,
 ) -> str:
     """Return what a command showed.
 
-    ``outcomes``: of a single run, read from files where not given; ``shortlist``: of what is asked for advice on.
+    ``tables``: the runs and curves that it recorded; ``outcomes``: of a single run, read from files where not given;
+    ``shortlist``: of what is asked for advice on.
     """
     from runner.analysis import best_rates, comparison
     from runner.modes import advise
     from runner.report import terminal
-    from runner.tracking import files, read
+    from runner.tracking import files
     from runner.tracking.address import viewer
 
-    runs, curves = read(session.directory)
+    runs, curves = tables
     color, directory = sys.stdout.isatty(), relative(session.directory)
     opener = viewer(_tracking(command, trials))
     if shortlist is not None:
@@ -193,11 +198,9 @@ def _page(
     return terminal.run_text(trials[0], outcome, directory=directory, viewer=opener, color=color)
 
 
-def _failed(session: Session) -> bool:
+def _failed(tables: Tables) -> bool:
     """Whether a run has failed."""
-    from runner.tracking import read
-
-    runs, _ = read(session.directory)
+    runs, _ = tables
     return bool((runs["fate"] == "failed").any())
 
 

@@ -19,7 +19,7 @@ MODULES = (
     "sklearn",
     "threadpoolctl",
 )
-"""What they are imported as."""
+"""Names to import, one for each package."""
 
 
 def check() -> None:

@@ -27,7 +27,7 @@ KEPT: Final[Mapping[str, str]] = {
     "backward": "keeps the second moment of gradients",
     "torch": "PyTorch's calculate_gain, convention in part",
 }
-"""What a weight of std gain / sqrt(fan_in) does, by kind of gain."""
+"""Effects of weights of std gain / sqrt(fan_in), by kind of gain."""
 
 ADAPTIVE: Final[Mapping[str, Callable[[], Scheme]]] = {"critical": Critical, "autoinit": AutoInit}
 """Schemes that look for their own variance, beside those that a law names."""

@@ -1,4 +1,4 @@
-"""What can be chosen: the files below ``conf/``, described by their own header comments."""
+"""Catalogue of choices: the files below ``conf/``, described by their own header comments."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def check_conf() -> None:
 
 
 def choices(group: str, folders: Iterable[Path] = (CONF,)) -> list[Choice]:
-    """What can be chosen in ``group``, by name; a file of an earlier folder hides one of a later folder."""
+    """Return the choices in ``group``, by name; a file of an earlier folder hides one of a later folder."""
     found: dict[str, Choice] = {}
     for folder in folders:
         for path in sorted((folder / group).glob("[!_]*.yaml")):

@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Command:
-    """What a command line asks for: its overrides, the configuration without its sweeps (``hydra`` included), and each
+    """A command line: its overrides, the configuration without its sweeps (``hydra`` included), and each
     run's overrides; no runs where the sweeper makes them up as it goes."""
 
     overrides: tuple[str, ...]

@@ -46,7 +46,7 @@ def notes(address: str, *, given: bool) -> tuple[str, ...]:
 
 
 def _named(function: Function, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Those of the arguments that the function takes."""
+    """Return the arguments that the function takes."""
     parameters = inspect.signature(function).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return arguments

@@ -183,7 +183,7 @@ class _Files(ConfigRepository):
         return result
 
     def __deepcopy__(self, memo: object) -> _Files:
-        """What Hydra makes for each composition: it may look elsewhere, but reads the same files."""
+        """Return a copy for each composition of Hydra's: it may look elsewhere, but reads the same files."""
         return copy(self)
 
 

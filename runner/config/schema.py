@@ -25,7 +25,7 @@ class Probe:
 
 @dataclass
 class Training:
-    """How long, how and on what one run trains, and what it measures on the way."""
+    """Training of one run: length, batches, precision, and what is measured on the way."""
 
     steps: int = 420
     epochs: float | None = None
@@ -43,7 +43,7 @@ class Training:
 
 @dataclass
 class Tracking:
-    """Where runs are recorded beside the local Parquet files."""
+    """Place of the records beside the local Parquet files."""
 
     backend: str = "mlflow"
     uri: str | None = None
@@ -54,7 +54,7 @@ class Tracking:
 
 @dataclass
 class Mode:
-    """What the command does; ``figures``: the folder for those of a forecast."""
+    """Task of the command; ``figures``: the folder for those of a forecast."""
 
     name: str = "train"
     figures: str | None = None
@@ -62,7 +62,7 @@ class Mode:
 
 @dataclass
 class Report:
-    """What the final table of an experiment says beside the usual."""
+    """Additions to the final table of an experiment."""
 
     title: str | None = None
     question: str | None = None
@@ -89,7 +89,7 @@ class Config:
 
 @dataclass
 class StackedLauncher:
-    """How stacks are trained.
+    """Settings of the launcher that trains stacks.
 
     ``memory``: share of the machine's memory that the stacks at work may take; ``max_workers``: how many are at work,
     null for one a core; ``executor``: where, any class with the interface of ``concurrent.futures``' executors; null
@@ -147,7 +147,7 @@ _WORDS = {
 
 
 def expected(key: str) -> str | None:
-    """What a shared key takes, in words, as in ``a whole number, or null``; None for a key that isn't shared."""
+    """Return what a shared key takes, in words, as in ``a whole number, or null``; None for a key that isn't shared."""
     kind: Any = Config
     for name in key.split("."):
         if not is_dataclass(kind) or name not in (hints := get_type_hints(kind)):

@@ -68,7 +68,7 @@ class Trial:
 
     @property
     def tracking(self) -> Tracking:
-        """Where this trial is to be recorded."""
+        """Return the place where this trial is to be recorded."""
         return Tracking(outputs=Path(self.config["outputs"]).absolute(), **self.config["tracking"])
 
     def named(self, name: str) -> Trial:

@@ -95,8 +95,8 @@ def run(command: Command, composer: Composer, task: Task) -> None:
         hydra.run(CONFIG_NAME, task, [*overrides, "hydra.mode=RUN"])
 
 
-def log_to(directory: Path, config: DictConfig) -> None:
-    """Configures logging as Hydra does for a job, with the log file of a whole sweep in ``directory``."""
+def prepare(directory: Path, config: DictConfig) -> None:
+    """Keeps a sweep's configuration in its directory, and logs to a file there as Hydra does for a job."""
     with open_dict(config.hydra):
         config.hydra.sweep.dir = str(directory)
         config.hydra.runtime.output_dir = str(directory)
@@ -146,7 +146,7 @@ def launch(
 
 
 def _returned(job: DictConfig, outcome: Outcome) -> JobReturn:
-    """What ``run_job`` would return of a job whose run has this outcome."""
+    """Return what ``run_job`` would return of a job whose run has this outcome."""
     failed = outcome.fate == "failed"
     return JobReturn(
         overrides=list(job.hydra.overrides.task),

@@ -49,7 +49,7 @@ class Jobs:
 
     @property
     def waiting(self) -> int:
-        """How many finished runs MLflow has yet to get."""
+        """Number of finished runs that MLflow has yet to get."""
         return self.recorder.waiting
 
     def recall(self, trial: Trial) -> None:

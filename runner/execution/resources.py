@@ -33,7 +33,7 @@ class Resources(TypedDict, total=False):
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -75,7 +75,7 @@ def check(settings: DictConfig) -> None:
 
 @contextmanager
 def resources(settings: Any, trials: Sequence[Trial] = ()) -> Iterator[Resources]:
-    """What the settings of the stacked launcher give to train with; nothing where they are another launcher's.
+    """Resources that the settings of the stacked launcher give; none where they are another launcher's.
 
     ``trials``: what is to be trained, so that an executor may be chosen. Left by an exception, the executor drops what
     has not started, and its processes end.

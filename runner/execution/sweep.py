@@ -24,7 +24,7 @@ class Sink(Protocol):
 
     @property
     def waiting(self) -> int:
-        """How many runs ``send`` has yet to pass on."""
+        """Number of runs that ``send`` has yet to pass on."""
 
     def record(self, recorded: Sequence[tuple[Trial, Outcome]]) -> None:
         """Keeps runs for good, in little time."""

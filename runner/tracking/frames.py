@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,9 @@ import pandas as pd
 from runner.config.trial import Trial, called
 from runner.records import LABELS, Outcome
 from weightinit.arrays import Array
+
+# The runs, one row each, and their curves.
+Tables: TypeAlias = tuple[pd.DataFrame, pd.DataFrame]
 
 
 def frames(recorded: Iterable[tuple[Trial, Outcome]]) -> tuple[pd.DataFrame, pd.DataFrame]:
