@@ -57,11 +57,8 @@ def capacity(trial: Trial, memory: float = math.inf) -> int:
 def _touched(trial: Trial) -> int:
     """Bytes of a run that a training step reads or writes: samples, activations, parameter vectors."""
     network, samples = trial.network, trial.plan.batch_size
-    units = {"preactivation": 0, "activation": 0}
-    for layer in network.layers:
-        units[layer.quantity] += layer.units
-    by_sample = network.inputs + network.outputs + 2 * units["preactivation"] + units["activation"]
-    return network.dtype.itemsize * (samples * by_sample + (2 + trial.optimizer.slots) * network.parameters)
+    elements = samples * (network.inputs + network.outputs) + network.memory.elements(samples)
+    return network.dtype.itemsize * (elements + (2 + trial.optimizer.slots) * network.parameters)
 
 
 def seconds(trial: Trial) -> float:
