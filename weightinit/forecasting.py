@@ -91,8 +91,13 @@ class Forecast:
 
     @property
     def depth(self) -> int:
-        """Number of hidden layers."""
-        return len(self.layers)
+        """Number of hidden layers, or of residual blocks."""
+        return len(self.layers) - self.residual
+
+    @property
+    def residual(self) -> bool:
+        """Whether the signal is followed from block to block of a residual network."""
+        return any(layer.layer.startswith("block/") for layer in self.layers)
 
 
 def forecast(network: Network, scheme: Scheme, inputs: Moments, names: Mapping[str, str], *, seed: int = 0) -> Forecast:
@@ -104,8 +109,10 @@ def forecast(network: Network, scheme: Scheme, inputs: Moments, names: Mapping[s
     laws = _laws(scheme, network, seed, inputs.second_moment)
     expected = _course(network, inputs, laws)
     layers = expected.layers
-    last = layers[-1].layer if layers else "output"
-    sigma_w2, sigma_b2 = _variances(network, laws, last)
+    last = _last_with_weights(network)
+    # Fixed points and the critical line are those of equal layers, one after the other.
+    plain = network.gradient_quantity == "gradient_std"
+    sigma_w2, sigma_b2 = _variances(network, laws, last) if plain else (math.nan, math.nan)
     phi = next(iter(network.activations), None)
     theory = phi is not None and not math.isnan(sigma_w2)
     return Forecast(
@@ -122,8 +129,13 @@ def forecast(network: Network, scheme: Scheme, inputs: Moments, names: Mapping[s
         sigma_b2=sigma_b2,
         scales=_scales(phi, sigma_w2, sigma_b2, layers[0].moments.second_moment) if theory else None,
         critical=_critical(phi, sigma_b2) if theory else None,
-        better=_better(network, inputs, sigma_b2, expected.stability),
+        better=_better(network, inputs, laws, sigma_b2, expected.stability),
     )
+
+
+def _last_with_weights(network: Network) -> str:
+    names = [site.name for site in network.sites if site.weight is not None]
+    return next((name for name in reversed(names) if name != "output"), "output")
 
 
 @dataclass(frozen=True)
@@ -190,8 +202,18 @@ def _critical(activation: Activation, sigma_b2: float) -> CriticalPoint | None:
     return point if point is not None and point.holds else None
 
 
-@lru_cache(maxsize=64)
-def _better(network: Network, inputs: Moments, sigma_b2: float, stability: Stability) -> Alternative | None:
+def _level_branches(network: Network) -> tuple[str, dict[str, Law]] | None:
+    """Return the override that makes the branches of a residual network small enough, and the laws that it means."""
+    names = [spec.name for spec in network.constants if spec.name.endswith("/branch_scale")]
+    if not names:
+        return None
+    value = float(f"{math.sqrt(0.4 / len(names)):.2g}")  # the stream then grows by exp(.4) in all, which counts as level
+    return f"architecture.branch_scale={value:g}", {name: Law("constant", value, 0.0) for name in names}
+
+
+def _better(
+    network: Network, inputs: Moments, laws: Mapping[str, Law], sigma_b2: float, stability: Stability
+) -> Alternative | None:
     """Return a scheme that is stable on this network or, where none is and the present one is lost, trainable."""
     if stability.label in ("stable", "unknown"):
         return None
@@ -199,12 +221,15 @@ def _better(network: Network, inputs: Moments, sigma_b2: float, stability: Stabi
     if sigma_b2 > 0:
         schemes = {f"scheme=critical scheme.sigma_b2={sigma_b2:.6g}": Critical(sigma_b2=sigma_b2)} | schemes
     found = []
+    scale = _level_branches(network)
+    if scale is not None:
+        found.append(Alternative(scale[0], _course(network, inputs, {**laws, **scale[1]}).stability))
     for overrides, scheme in schemes.items():
         try:
-            laws = scheme.rule_for(network, inputs.second_moment).laws(network)
+            theirs = scheme.rule_for(network, inputs.second_moment).laws(network)
         except ValueError:  # this network has no such point
             continue
-        found.append(Alternative(overrides, _course(network, inputs, laws).stability))
+        found.append(Alternative(overrides, _course(network, inputs, theirs).stability))
     stable = [candidate for candidate in found if candidate.stability.label == "stable"]
     trainable = [candidate for candidate in found if candidate.stability.trainable and not stability.trainable]
     return next(iter(stable + trainable), None)

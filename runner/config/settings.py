@@ -8,7 +8,7 @@ from typing import Any
 from runner.config import schema
 from runner.config.mistakes import unknown_key
 from weightinit.nn import LOSSES
-from weightinit.nn.architectures import DTYPES
+from weightinit.nn.architectures.checks import DTYPES
 
 _ALLOWED = {
     "tracking.backend": ("mlflow", "none"),

@@ -262,6 +262,13 @@ def _footnotes(comparison: Comparison, groups: pd.DataFrame) -> list[_Footnote]:
     runs = comparison.runs.drop_duplicates("group").set_index("group").loc[groups.index]
     for row, (group, run) in enumerate(zip(groups.to_dict("records"), runs.to_dict("records"), strict=True)):
         factor, kept = group["growth_predicted"], group["kept"]
+        if _changes(group) and str(group["layer"]).startswith("block/") and 1.1 < factor < math.inf:
+            cause = f"each residual block multiplies the mean square by {number(factor, 2)}."
+            rows, after = found.setdefault(cause, ([], {}))
+            rows.append(row)
+            blocks = int(run["hidden"]) - 1
+            after[blocks] = f"after {blocks} blocks rms = {number(group['rms_predicted'])}"
+            continue
         if not _changes(group) or not (0 < factor < math.inf and kept > 0) or abs(math.log(factor)) < 0.1:
             continue
         share = {"0.50": "halves", "1.00": "keeps"}.get(f"{kept:.2f}", f"keeps {number(kept, 2)} of")

@@ -70,36 +70,31 @@ def _expected(
     before: dict[str, Prediction] = {}
     after: dict[str, Moments] = {}
     by_name = dict(zip(names, laws, strict=True))
-    predictions = network.expect(samples.moments, by_name)
+    predictions = network.expect(samples.moments_for(network), by_name)
     for prediction in predictions:
         if prediction.quantity:
             before.setdefault(prediction.layer, prediction)
             after[prediction.layer] = prediction.moments
-    units = {site.name: site.shape[-1] for site in network.sites}
+    sites = {site.name: site for site in network.sites}
     pairs = samples.x.shape[1] ** 2
     facts, gram = [], np.empty((len(before), pairs), np.float32)
     for index, (layer, flow) in enumerate(before.items()):
-        last = after[layer]
-        if last is flow.moments:
+        last, site = after[layer], sites[layer]
+        if last is flow.moments and site.linear:
             # Without an activation, the units are Gaussian given the layers before, and their mean square scatters.
-            last = replace(last, relative_variance=last.relative_variance + 2.0 / units[layer])
+            last = replace(last, relative_variance=last.relative_variance + 2.0 / site.shape[-1])
         numbers = {
-            "preactivation_rms": flow.moments.rms,
+            **({"preactivation_rms": flow.moments.rms} if site.linear else {}),
             "activation_rms": last.rms,
             "activation_mean": last.mean,
-            "activation_correlation": _off_diagonal_mean(last.correlation),
+            "activation_correlation": last.pair_correlation,
             "scatter": last.scatter,
             "gradient_scatter": 0.5 * math.sqrt(flow.input.relative_variance + flow.gradient.relative_variance),
         }
         facts.append(_Facts(layer, numbers, math.sqrt(flow.gradient.second_moment)))
-        alike = flow.input.correlation * flow.gradient.correlation
+        # Weights that several positions share are beyond this theory.
+        alike = flow.input.correlation * flow.gradient.correlation if len(site.shape) == 1 and site.weight else math.nan
+        if np.size(alike) not in (1, pairs):
+            alike = math.nan
         gram[index] = np.ravel(flow.input.second_moment * flow.gradient.second_moment * alike)
     return facts, network.expect_jacobian(predictions, by_name), gram
-
-
-def _off_diagonal_mean(correlation: float | Array) -> float:
-    """Return the mean over pairs of different samples."""
-    matrix = np.asarray(correlation)
-    if matrix.ndim == 0:
-        return float(matrix)
-    return float((matrix.sum() - np.trace(matrix)) / (matrix.size - len(matrix)))

@@ -11,7 +11,8 @@ import numpy as np
 from runner.config.plan import Plan
 from runner.data import Dataset
 from weightinit.arrays import Array, stream
-from weightinit.nn import Moments
+from weightinit.nn import Moments, Network
+from weightinit.nn.moments import moments_of
 
 
 @lru_cache(maxsize=32)
@@ -32,10 +33,12 @@ class ProbeSamples:
 
     @cached_property
     def moments(self) -> Moments:
-        """Return the second moment of the inputs, and E[x x'] / E[x²] of every pair of samples (samples, samples)."""
-        x = self.x[0].astype(np.float64)
-        second_moment = float(np.mean(x**2))
-        return Moments(second_moment, correlation=x @ x.T / (x.shape[1] * second_moment))
+        """Moments of the inputs as plain features: second moment, and E[x x'] / E[x²] of every pair of samples."""
+        return moments_of(self.x[0], (self.x.shape[-1],))
+
+    def moments_for(self, network: Network) -> Moments:
+        """Return the moments of the inputs as the network takes them: by position, where it has positions."""
+        return self.moments if len(network.in_shape) == 1 else moments_of(self.x[0], network.in_shape)
 
 
 @lru_cache(maxsize=8)

@@ -17,8 +17,8 @@ from weightinit.laws import Law
 from weightinit.meanfield import SingularValues
 from weightinit.nn.layers import Nonlinearity, Sum
 from weightinit.nn.memory import Memory
-from weightinit.nn.moments import Gradient, Moments, Prediction
-from weightinit.nn.outline import outline
+from weightinit.nn.moments import Gradient, Moments, Prediction, spread
+from weightinit.nn.outline import outline, trunk
 from weightinit.nn.tape import Params, Phase, Shape, State, Tape
 from weightinit.nn.tree import Node, Step, steps
 from weightinit.nn.weights import ConstantSpec, StatisticSpec, WeightSpec
@@ -138,8 +138,9 @@ class Network:
 
     @cached_property
     def trunk(self) -> tuple[Site, ...]:
-        """Sites that everything goes through, but for the output."""
-        return tuple(site for site in self.sites if site.on_trunk and site.name != "output")
+        """Sites by which the signal is followed through the network; see ``weightinit.nn.trunk``."""
+        names = trunk([site.name for site in self.sites])
+        return tuple(site for site in self.sites if site.name in names)
 
     @cached_property
     def gradient_quantity(self) -> str:
@@ -275,7 +276,7 @@ class Network:
 
         Constants that differ from their defaults are among the ``laws``, as laws without spread.
         """
-        registers = [moments]
+        registers = [spread(moments, self.in_shape)]
         for step in self.steps:
             registers.append(step.expect(registers, laws))
         gradients: dict[int, Gradient] = {len(self.steps): Gradient()}

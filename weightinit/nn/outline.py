@@ -1,4 +1,4 @@
-"""Outline of a network: its sizes as people write them."""
+"""Outline of a network: its sizes as people write them, and the layers along its trunk."""
 
 from __future__ import annotations
 
@@ -25,6 +25,25 @@ def outline(entering: Shape, tree: Sequence[Node], steps: Sequence[Step]) -> str
     ]
     middle = [_repeated(text, len(list(group))) for text, group in groupby(kept[:-1])]
     return "-".join(["x".join(map(str, entering)), *middle, *kept[-1:]])
+
+
+def trunk(layers: Sequence[str]) -> list[str]:
+    """Return the layers by which a signal is followed through a network, among all that are measured, in order.
+
+    They are all but the output; in a residual network its blocks, and what enters the first of them. A block is a layer
+    within whose name others lie, as ``block/3/dense/1`` lies within ``block/3``.
+    """
+    known = set(layers)
+    blocks = {outer for name in layers for outer in _around(name) if outer in known}
+    on_trunk = [name for name in layers if name != "output" and not any(outer in blocks for outer in _around(name))]
+    places = [place for place, name in enumerate(on_trunk) if name in blocks]
+    return on_trunk[max(places[0] - 1, 0) : places[-1] + 1] if places else on_trunk
+
+
+def _around(name: str) -> list[str]:
+    """Return the names around a name: ``block`` and ``block/3`` around ``block/3/dense``."""
+    parts = name.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts))]
 
 
 def _weighs(step: Step) -> bool:

@@ -16,7 +16,7 @@ from weightinit.activations import Activation
 from weightinit.arrays import Array
 from weightinit.laws import Law
 from weightinit.meanfield import CriticalPoint, critical_point
-from weightinit.nn.moments import Moments
+from weightinit.nn.moments import Moments, spread
 from weightinit.nn.network import Network
 from weightinit.nn.tree import Step
 from weightinit.nn.weights import WeightSpec
@@ -111,7 +111,7 @@ class AutoInit:
 
     def rule_for(self, network: Network, second_moment: float = 1.0) -> Rule:
         """Return a rule for each weight; raise ValueError at a layer without theory or with a zero signal."""
-        registers, rules = [Moments(second_moment)], {}
+        registers, rules = [spread(Moments(second_moment), network.in_shape)], {}
         for step in network.walk():
             for spec in step.weights:
                 if spec.role == "weight":

@@ -3,6 +3,7 @@
 from weightinit.nn.layers.base import Layer
 from weightinit.nn.layers.dense import Dense
 from weightinit.nn.layers.nonlinearity import Nonlinearity
+from weightinit.nn.layers.norm import LayerNorm
 from weightinit.nn.layers.residual import Sum
 
-__all__ = ["Dense", "Layer", "Nonlinearity", "Sum"]
+__all__ = ["Dense", "Layer", "LayerNorm", "Nonlinearity", "Sum"]
