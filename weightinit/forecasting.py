@@ -207,7 +207,9 @@ def _level_branches(network: Network) -> tuple[str, dict[str, Law]] | None:
     names = [spec.name for spec in network.constants if spec.name.endswith("/branch_scale")]
     if not names:
         return None
-    value = float(f"{math.sqrt(0.4 / len(names)):.2g}")  # the stream then grows by exp(.4) in all, which counts as level
+    value = float(
+        f"{math.sqrt(0.4 / len(names)):.2g}"
+    )  # the stream then grows by exp(.4) in all, which counts as level
     return f"architecture.branch_scale={value:g}", {name: Law("constant", value, 0.0) for name in names}
 
 

@@ -284,8 +284,8 @@ class Network:
         for index in range(len(self.steps), 0, -1):
             step, gradient = self.steps[index - 1], gradients[index]
             before, after = registers[step.source], registers[index]
-            quantity = next((slot.quantity for slot in step.layer.slots(step.entering)), "")
-            predictions.append(Prediction(step.path, quantity, before, after, gradient))
+            path, quantity = next(((slot[0], slot[1]) for slot in step.layer.slots(step.entering)), (step.path, ""))
+            predictions.append(Prediction(path, quantity, before, after, gradient))
             for register, part in step.expect_gradients(gradient, registers, laws):
                 gradients[register] = gradients[register] + part if register in gradients else part
         return tuple(predictions[::-1])
