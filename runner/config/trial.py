@@ -91,7 +91,7 @@ def build(
     parts = {group: Part.of(group, config[group]) for group in VARIANTS}
     dataset = factories.make_dataset(parts["data"])
     network = factories.make_network(
-        parts["architecture"], parts["activation"], dataset.inputs, dataset.outputs, training["dtype"]
+        parts["architecture"], parts["activation"], dataset.inputs, dataset.outputs, dataset.form, training["dtype"]
     )
     return Trial(
         config=config,

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from weightinit.arrays import Array, stream
+from weightinit.nn.architectures import Form
 from weightinit.predictor import Preparation
 
 EXAMPLES = 5
@@ -27,6 +28,8 @@ class Dataset:
     classification. ``image_shape``: (height, width[, channels]) of one sample's features, or None. ``digest``: sha256
     of the samples before the split, whatever their source. ``source``: a line for people. ``preparation``: the function
     from raw features to ``x_*``; ``examples``: raw features of a few training samples.
+    ``tokens``: how many there are, where features are numbers of tokens; ``y_*`` may then be (samples, features), a
+    class for each token or -1 for none.
     """
 
     name: str
@@ -46,6 +49,15 @@ class Dataset:
     source: str
     preparation: Preparation
     examples: Array
+    tokens: int | None = None
+
+    @property
+    def form(self) -> Form:
+        """Form of one sample: an image with its channels, tokens, or plain features."""
+        if self.tokens is not None:
+            return Form((self.inputs,), self.tokens, self.y_train.ndim == 2)
+        shape = (self.inputs,) if self.image_shape is None else self.image_shape
+        return Form((*shape, 1) if len(shape) == 2 else shape)
 
     @property
     def inputs(self) -> int:

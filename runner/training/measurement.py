@@ -121,8 +121,8 @@ def probe(
         for quantity, layer, values in layer_statistics(network, params, tape, ends=True, laws=part_laws):
             found.setdefault((quantity, layer), []).append(values)
         part_arrays = _histograms(network, params, tape)
-        if network.outputs * network.inputs <= JACOBIAN_SIZE:
-            spectra = singular_values(network, params, part_state, samples.x)
+        if network.outputs * network.inputs <= JACOBIAN_SIZE and not network.takes_tokens:
+            spectra = singular_values(network, params, network.calibrated(part_state, tape), samples.x)
             for quantity, values in measure({"singular_values": spectra}, ends=True).items():
                 found.setdefault((quantity, ""), []).append(values)
             for kept, values in zip(part_arrays, spectra, strict=True):
@@ -136,6 +136,8 @@ def probe(
 
 def singular_values(network: Network, params: Params, state: State, x: Array) -> Array:
     """Singular values (runs, samples, values), float64, of the network's Jacobian at the first few samples of ``x``.
+
+    Running statistics are those of ``state``.
 
     Their number is that of the outputs or of the inputs, whichever is smaller. NaN where the Jacobian is not finite.
     """

@@ -34,7 +34,8 @@ def predict(log: Log, network: Network, initialized: Initialized, samples: Probe
     table: dict[tuple[str, str], Array] = {}
     for run, (layers, jacobian, gram) in enumerate(expected):
         # Sum over pairs of samples of (input . input') (gradient . gradient'): the square of the weights' gradient.
-        squares = gram @ (d_output[run] @ d_output[run].T).ravel() / network.outputs
+        flat = d_output[run].reshape(len(d_output[run]), -1)
+        squares = gram @ (flat @ flat.T).ravel() / network.outputs
         rms = np.sqrt(np.mean(d_output[run] ** 2))
         for facts, square in zip(layers, squares, strict=True):
             row = facts.numbers | {

@@ -110,7 +110,7 @@ class Moments:
         return Moments(
             total,
             self.mean + other.mean,
-            (1.0 - share) * self.correlation + share * other.correlation,
+            _mixture(share, self.correlation, other.correlation),
             _together(share, self.relative_variance, spread) + 4.0 * share * (1.0 - share) / units,
             "",
             None if even else np.asarray(self.q + other.q),
@@ -166,7 +166,7 @@ class Gradient:
         share = other.second_moment / total
         return Gradient(
             total,
-            (1.0 - share) * self.correlation + share * other.correlation,
+            _mixture(share, self.correlation, other.correlation),
             _together(share, self.relative_variance, other.relative_variance),
             "",
             None if self.squares is None and other.squares is None else np.asarray(self.q + other.q),
@@ -236,6 +236,28 @@ def spread(moments: Moments, shape: Shape) -> Moments:
 def few_of(samples: int, positions: int) -> int:
     """Return of how many samples the pairs are followed, so that there are about a million."""
     return min(samples, max(2, min(FEW, 1024 // positions)))
+
+
+def _mixture(share: float, one: float | Array, other: float | Array) -> float | Array:
+    """Return the correlation of a sum of which ``share`` is the other."""
+    one, other = matched(one, other)
+    return (1.0 - share) * one + share * other
+
+
+def matched(one: float | Array, other: float | Array) -> tuple[float | Array, float | Array]:
+    """Return two arrays of pairs for the samples that both are about; plain numbers as they are."""
+    if not (np.ndim(one) and np.ndim(other)):
+        return one, other
+    one, other = np.asarray(one), np.asarray(other)
+    few = min(len(one), len(other))
+    one, other = (pairs[:few, :few] if pairs.ndim == 2 else pairs[:few, :, :few] for pairs in (one, other))
+    return one, other
+
+
+def times(one: float | Array, other: float | Array) -> Array:
+    """Return the product of two arrays of pairs."""
+    one, other = matched(one, other)
+    return np.asarray(one * other)
 
 
 def _together(share: float, one: float, other: float) -> float:

@@ -15,7 +15,7 @@ from weightinit.activations import Activation
 from weightinit.arrays import Array, array_module
 from weightinit.laws import Law
 from weightinit.meanfield import SingularValues
-from weightinit.nn.layers import Nonlinearity, Sum
+from weightinit.nn.layers import BatchNorm, Embedding, Nonlinearity, Sum
 from weightinit.nn.memory import Memory
 from weightinit.nn.moments import Gradient, Moments, Prediction, spread
 from weightinit.nn.outline import outline, trunk
@@ -89,6 +89,11 @@ class Network:
     def inputs(self) -> int:
         """Features of one sample."""
         return prod(self.in_shape)
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether the input holds numbers of tokens, which have no derivative."""
+        return isinstance(self.steps[0].layer, Embedding)
 
     @property
     def out_shape(self) -> Shape:
@@ -251,6 +256,14 @@ class Network:
                 if into is not None and written is not None and written is not into:
                     into += written
         return tape.gradient
+
+    def calibrated(self, state: State, tape: Tape) -> State:
+        """Return a state whose running statistics are those of the batch that the tape has just passed."""
+        found = dict(state)
+        for step in self.steps:
+            if isinstance(step.layer, BatchNorm):
+                found |= step.layer.statistics_of(tape)
+        return found
 
     def jacobian(self, params: Params, state: State, x: Array) -> Array:
         """Return the derivatives (runs, samples, outputs, inputs) of each output by each input, float64.

@@ -6,7 +6,7 @@ from weightinit.nn.layers.batch import BatchNorm, GroupNorm
 from weightinit.nn.layers.convolution import Convolution
 from weightinit.nn.layers.dense import Dense
 from weightinit.nn.layers.gated import Gated
-from weightinit.nn.layers.noise import Dropout
+from weightinit.nn.layers.noise import NOISE, Dropout
 from weightinit.nn.layers.nonlinearity import Nonlinearity
 from weightinit.nn.layers.norm import LayerNorm
 from weightinit.nn.layers.pooling import AveragePooling, GlobalPooling, MaxPooling
@@ -15,6 +15,7 @@ from weightinit.nn.layers.shape import Flatten, Patches
 from weightinit.nn.layers.tokens import Embedding, Positions
 
 __all__ = [
+    "NOISE",
     "Attention",
     "AveragePooling",
     "BatchNorm",

@@ -12,7 +12,7 @@ from weightinit.laws import Law
 from weightinit.nn.layers.base import Layer
 from weightinit.nn.layers.dense import folded
 from weightinit.nn.layers.norm import EPSILON, FIXED, NONE, affine, affine_gradients
-from weightinit.nn.moments import Gradient, Moments, unknown_gradient, unknown_moments
+from weightinit.nn.moments import Gradient, Moments, times, unknown_gradient, unknown_moments
 from weightinit.nn.tape import Params, Shape, Slot, Tape, ones_for
 from weightinit.nn.weights import StatisticSpec, WeightSpec
 
@@ -38,6 +38,12 @@ class BatchNorm(Layer):
     def statistics(self) -> tuple[StatisticSpec, ...]:
         shape = (1, self.units)
         return StatisticSpec(f"{self.name}/mean", shape, 0.0), StatisticSpec(f"{self.name}/variance", shape, 1.0)
+
+    def statistics_of(self, tape: Tape) -> dict[str, Array]:
+        """Return mean and variance of the last batch by the names of the running ones."""
+        scale = tape[self.name, "scale"]
+        variance = 1.0 / (scale * scale) - scale.dtype.type(EPSILON)
+        return {f"{self.name}/mean": tape[self.name, "mean"].copy(), f"{self.name}/variance": variance}
 
     def slots(self, entering: Shape) -> tuple[Slot, ...]:
         return (
@@ -285,7 +291,7 @@ class GroupNorm(Layer):
         if pairs.ndim == 4:
             sizes = sizes[:, None, :, None]
         squares = np.broadcast_to(each * gradient.q, moments.squares.shape)
-        return Gradient.uneven(squares, sizes * np.asarray(gradient.covariance), gradient.relative_variance)
+        return Gradient.uneven(squares, times(sizes, gradient.covariance), gradient.relative_variance)
 
     @property
     def _few(self) -> str:

@@ -14,7 +14,7 @@ from weightinit.laws import Law
 from weightinit.nn.layers.base import Layer
 from weightinit.nn.layers.dense import folded, silent, through_weights
 from weightinit.nn.layers.nonlinearity import Nonlinearity
-from weightinit.nn.moments import Gradient, Moments, unknown_gradient, unknown_moments
+from weightinit.nn.moments import Gradient, Moments, times, unknown_gradient, unknown_moments
 from weightinit.nn.tape import Params, Shape, Slot, Tape
 from weightinit.nn.weights import WeightSpec
 
@@ -98,7 +98,7 @@ class Gated(Layer):
         if moments.squares is None:
             q = opened.second_moment * value.second_moment
             return Moments(q, 0.0, opened.correlation * value.correlation, np.nan)
-        pairs = np.asarray(opened.covariance) * np.asarray(value.covariance)
+        pairs = times(opened.covariance, value.covariance)
         return Moments.uneven(np.asarray(opened.q * value.q), 0.0, pairs, np.nan)
 
     def expect_gradient(self, gradient: Gradient, moments: Moments, laws: Mapping[str, Law]) -> Gradient:
@@ -120,4 +120,4 @@ def _times(gradient: Gradient, moments: Moments) -> Gradient:
         alike = gradient.correlation * moments.correlation
         return Gradient(gradient.second_moment * moments.second_moment, alike, gradient.relative_variance)
     squares = np.broadcast_to(np.asarray(gradient.q * moments.q), moments.squares.shape)
-    return Gradient.uneven(squares, np.asarray(gradient.covariance * moments.covariance), gradient.relative_variance)
+    return Gradient.uneven(squares, times(gradient.covariance, moments.covariance), gradient.relative_variance)

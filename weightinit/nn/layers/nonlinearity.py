@@ -16,7 +16,7 @@ from weightinit.gaussian import expectation
 from weightinit.laws import Law
 from weightinit.meanfield import SingularValues, covariance, second_moment, slope_covariance, slope_second_moment
 from weightinit.nn.layers.base import UNKNOWN_VALUES, Layer
-from weightinit.nn.moments import Gradient, Moments, of_few, outer, unknown_gradient
+from weightinit.nn.moments import Gradient, Moments, of_few, outer, times, unknown_gradient
 from weightinit.nn.tape import Params, Shape, Slot, Tape
 
 # Degree of the polynomial that interpolates an expectation over many pairs of inputs (accurate to about 1e-4), and the
@@ -117,7 +117,7 @@ class Nonlinearity(Layer):
         typical = replace(moments, squares=None, means=None, correlation=math.nan)
         variance = self.expect_gradient(Gradient(1.0, 1.0, gradient.relative_variance), typical, {}).relative_variance
         pairs = self._pairs(slope_covariance, slope_second_moment, moments, squares)
-        return Gradient.uneven(squares * gradient.q, pairs * gradient.covariance, variance)
+        return Gradient.uneven(squares * gradient.q, times(pairs, gradient.covariance), variance)
 
     def _pairs(self, at: Callable[..., Any], size: Callable[..., Any], moments: Moments, squares: Array) -> Array:
         """Return E[f(z) f(z')] of pairs of unequal size: ``at`` by ``size`` as a correlation, times the sizes."""

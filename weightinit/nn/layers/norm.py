@@ -13,7 +13,7 @@ from weightinit.laws import Law
 from weightinit.meanfield import SingularValues
 from weightinit.nn.layers.base import UNKNOWN_VALUES, Layer
 from weightinit.nn.layers.dense import folded
-from weightinit.nn.moments import Gradient, Moments, of_few, outer, unknown_gradient
+from weightinit.nn.moments import Gradient, Moments, of_few, outer, times, unknown_gradient
 from weightinit.nn.tape import Params, Shape, Slot, Tape, ones_for
 from weightinit.nn.weights import WeightSpec
 
@@ -149,4 +149,4 @@ def normalized_gradient(
     few = np.asarray(moments.correlation)
     sizes = outer(np.sqrt(of_few(np.broadcast_to(inverse, moments.squares.shape), few)))
     squares = np.broadcast_to(gain * inverse * gradient.q, moments.squares.shape)
-    return Gradient.uneven(squares, gain * sizes * gradient.covariance, relative)
+    return Gradient.uneven(squares, gain * times(sizes, gradient.covariance), relative)
