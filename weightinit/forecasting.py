@@ -20,6 +20,7 @@ from weightinit.meanfield import (
     signal_stability,
 )
 from weightinit.nn import Moments, Network, Prediction
+from weightinit.nn.layers import BatchNorm, GroupNorm, LayerNorm
 from weightinit.schemes import AutoInit, Critical, Ruled, Scheme
 
 SAMPLES = 64
@@ -71,7 +72,7 @@ class Forecast:
     variance of a bias; ``scales``: where layers of these settle; ``critical``: the point between order and chaos for
     this activation and sigma_b2, if there is one that signals stay at. NaN and None where no theory applies.
     ``better``: a scheme with more stability at this depth, if this one is not stable and another is, or is at least
-    trainable where this one is not.
+    trainable where this one is not. ``normed``: whether norms stand on the residual branches.
     """
 
     names: Mapping[str, str]
@@ -88,6 +89,7 @@ class Forecast:
     scales: DepthScales | None
     critical: CriticalPoint | None
     better: Alternative | None
+    normed: bool = False
 
     @property
     def depth(self) -> int:
@@ -98,6 +100,11 @@ class Forecast:
     def residual(self) -> bool:
         """Whether the signal is followed from block to block of a residual network."""
         return any(layer.layer.startswith("block/") for layer in self.layers)
+
+    @property
+    def alike(self) -> float:
+        """Correlation of two positions of a sample behind the last of the layers; NaN without positions."""
+        return self.layers[-1].moments.position_correlation if self.layers else math.nan
 
 
 def forecast(network: Network, scheme: Scheme, inputs: Moments, names: Mapping[str, str], *, seed: int = 0) -> Forecast:
@@ -129,6 +136,7 @@ def forecast(network: Network, scheme: Scheme, inputs: Moments, names: Mapping[s
         sigma_b2=sigma_b2,
         scales=_scales(phi, sigma_w2, sigma_b2, layers[0].moments.second_moment) if theory else None,
         critical=_critical(phi, sigma_b2) if theory else None,
+        normed=any(isinstance(step.layer, LayerNorm | BatchNorm | GroupNorm) and step.block for step in network.walk()),
         better=_better(network, inputs, laws, sigma_b2, expected.stability),
     )
 

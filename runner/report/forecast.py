@@ -12,6 +12,7 @@ from weightinit.forecasting import Forecast, Growth
 from weightinit.meanfield import DepthScales, critical_point
 
 WIDTH = 100
+ALIKE = 0.95  # correlation of positions from which they carry next to nothing of their own
 
 
 def run_text(forecast: Forecast) -> str:
@@ -19,11 +20,17 @@ def run_text(forecast: Forecast) -> str:
     if not forecast.layers:
         return f"{_title(forecast)}\nno hidden layers: nothing to forecast"
     if forecast.stability.label == "unknown":
-        return f"{_title(forecast)}\nno theory covers this scheme: it depends on data, or its weights have a mean"
+        reason = next((layer.moments.reason for layer in forecast.layers if layer.moments.reason), "")
+        reason = reason or "the scheme depends on data, or its weights have a mean"
+        return f"{_title(forecast)}\nno theory covers this network: {reason}"
     lines = [_title(forecast), *_growth_lines(forecast)]
     if forecast.scales is not None:
         lines += _scale_lines(forecast, forecast.scales)
     lines += _critical_lines(forecast)
+    if forecast.alike > ALIKE:
+        lines.append(
+            f"positions  become alike: two of one sample correlate at {number(forecast.alike)} behind the last of them"
+        )
     lines.append(f"advice     {' '.join(_advice(forecast))}")
     return "\n".join(part for line in lines for part in textwrap.wrap(line, WIDTH, subsequent_indent=" " * 11) or [""])
 
@@ -145,6 +152,8 @@ def _advice(forecast: Forecast) -> list[str]:
         return [f"May train: signal and gradient are stable, but inputs stay distinct for about {_cell(trainable)} of "
                 f"{depth} {layers} only."]  # fmt: skip
     better = forecast.better
+    if forecast.stability.trainable and forecast.normed:
+        return [f"May train: the stream {label} over {depth} {layers}, and norms keep what each branch sees level."]
     if forecast.stability.trainable:
         advice = [f"May train, but more slowly: the signal {label} over {depth} {layers}."]
     else:

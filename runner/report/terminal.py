@@ -33,6 +33,7 @@ from runner.report.signals import predicted_words, rms_words, signal_header, sig
 from runner.text import Column, bold, label, look_lines, number, plain, setting, short, table
 from runner.tracking.frames import frames
 from runner.training.initial_state import deviation
+from weightinit.nn import trunk
 
 if TYPE_CHECKING:
     from runner.config.trial import Trial
@@ -85,7 +86,7 @@ def _initial_lines(rows: Rows, shape: str, runs: pd.DataFrame) -> list[str]:
     measured = {layer: value for _, layer, value in rows.select("init_activation_rms")}
     theory = {layer: value for _, layer, value in rows.select("predicted_activation_rms")}
     scatter = {layer: value for _, layer, value in rows.select("predicted_scatter")}
-    hidden = [layer for layer in measured if layer != "output"]
+    hidden = trunk(list(measured))
     if len(hidden) >= LAYERS:
         hidden = [hidden[round(index * (len(hidden) - 1) / (LAYERS - 2))] for index in range(LAYERS - 1)]
     layers = hidden + [layer for layer in measured if layer == "output"]
@@ -114,8 +115,9 @@ def _deviation(
     measured: Mapping[str, float], theory: Mapping[str, float], scatter: Mapping[str, float], shape: str
 ) -> str:
     """Return whether the scatter of one network at its width explains how the measurement deviates from theory."""
-    widths = shape.split("-")[1:-1]
-    width = f"width {widths[0].rpartition('x')[2]}" if len(widths) == 1 else "these widths"
+    hidden = "-".join(shape.split("-")[1:-1])
+    widths = set(re.findall(r"\d+", re.sub(r"\d+x(?=\d)|x\d+(?= residual)", "", hidden)))  # without the counts
+    width = f"width {widths.pop()}" if len(widths) == 1 else "these widths"
     worst, where = 0.0, ""
     for layer, expected in theory.items():
         spread = scatter.get(layer, math.nan)

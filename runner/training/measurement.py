@@ -12,7 +12,8 @@ from runner.records import Rows
 from runner.training.samples import ProbeSamples
 from weightinit.arrays import Array
 from weightinit.laws import Law
-from weightinit.nn import Loss, Network, Params, State, Tape
+from weightinit.nn import Loss, Network, Params, State, Sum, Tape
+from weightinit.nn.layers import Attention
 from weightinit.statistics import Reading, histogram, measure
 
 # Jacobian: largest number of samples, of rows (unless a single sample has more), and of elements per sample.
@@ -84,6 +85,14 @@ def layer_statistics(
                 readings["laws"] = tuple(laws[name])
         for quantity, values in measure(readings, ends=ends).items():
             yield quantity, site.name, values
+    for step in network.walk() if ends else ():
+        readings = {}
+        if isinstance(step.layer, Sum):
+            readings = {"branch": step.layer.written(params, tape), "stream": tape[step.path, "activation"]}
+        elif isinstance(step.layer, Attention):
+            readings = {"attention": tape[step.path, "attention"]}
+        for quantity, values in measure(readings, ends=ends).items():
+            yield quantity, step.path, values
 
 
 def probe(

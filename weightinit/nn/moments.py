@@ -87,6 +87,16 @@ class Moments:
         """Mean of the correlation over pairs of different samples, at equal positions."""
         return off_diagonal_mean(self.correlation)
 
+    @property
+    def position_correlation(self) -> float:
+        """Mean correlation of two different positions of a sample; NaN without positions."""
+        pairs = np.asarray(self.correlation)
+        if pairs.ndim != 4 or pairs.shape[1] < 2:
+            return math.nan
+        within = pairs.diagonal(axis1=0, axis2=2)  # (positions, positions, few)
+        own = np.einsum("ppt->", within)
+        return float((within.sum() - own) / own / (pairs.shape[1] - 1))
+
     def scaled(self, square: float) -> Moments:
         """Return the moments of units multiplied by a factor of this square."""
         return replace(

@@ -23,7 +23,11 @@ def outline(entering: Shape, tree: Sequence[Node], steps: Sequence[Step]) -> str
         for text, following in zip(parts, [*parts[1:], ""], strict=True)
         if not (following.startswith("[") and text.isdigit() and text == _first(tree, ends))
     ]
-    middle = [_repeated(text, len(list(group))) for text, group in groupby(kept[:-1])]
+    middle: list[str] = []
+    for in_blocks, group in groupby(kept[:-1], key=lambda text: text.startswith("[")):
+        middle += (
+            _blocks(list(group)) if in_blocks else [_repeated(text, len(list(same))) for text, same in groupby(group)]
+        )
     return "-".join(["x".join(map(str, entering)), *middle, *kept[-1:]])
 
 
@@ -70,7 +74,14 @@ def _first(tree: Sequence[Node], ends: dict[str, int]) -> str:
     return ""
 
 
+def _blocks(parts: list[str]) -> list[str]:
+    """Return residual blocks in a row, a pair that repeats as one: ``[64, 256-64]x4 residual``."""
+    pair = parts[:2]
+    if len(parts) > 2 and pair[0] != pair[-1] and parts == pair * (len(parts) // 2):
+        return [f"[{', '.join(part.strip('[]') for part in pair)}]x{len(parts) // 2} residual"]
+    counted = [(text, len(list(same))) for text, same in groupby(parts)]
+    return [f"{text}x{count} residual" if count > 1 else f"{text} residual" for text, count in counted]
+
+
 def _repeated(text: str, count: int) -> str:
-    if text.startswith("["):
-        return f"{text}x{count} residual" if count > 1 else f"{text} residual"
     return f"{count}x{text}" if count > 1 else text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 from weightinit.activations import Activation, get
@@ -47,7 +48,8 @@ def layers(
 
     Each entry is the name of a layer, or a name with a number or options: ``dense: 64``, ``activation``, ``convolution:
     {filters: 16, kernel: 3}``, ``residual: {branch: [...], scale: 0.5}``. KINDS has all of them. Sizes that enter are
-    taken from the layers before. Raises ValueError for an entry that can't be read and for shapes that don't fit.
+    taken from the layers before. A layer of your own goes by its address, and is called as ``Mine(name, units,
+    **options)`` with the size of the last axis that enters. Raises ValueError for an entry that can't be read and for shapes that don't fit.
     """
     if isinstance(tree, str) or not isinstance(tree, Sequence) or not tree:
         raise ValueError(f"architecture.tree must be a list of layers; got {tree!r}. Pass architecture.tree=[dense].")
@@ -96,6 +98,8 @@ class _Builder:
             end = Sum(name, leaving[-1], scale, skip_scale, bool(options.pop("trained", False)))
             _none_left(options, kind)
             return Residual(end, tuple(branch), tuple(skip))
+        if "." in kind:
+            return _own(kind, self._name(kind.rpartition(".")[2].lower(), prefix), shape[-1], options)
         made = KINDS[kind](self, self._name(kind, prefix), shape, options)
         _none_left(options, kind)
         return made
@@ -116,7 +120,7 @@ def _read(entry: Any) -> tuple[str, dict[str, Any]]:
     if isinstance(entry, Mapping) and len(entry) == 1:
         ((kind, options),) = entry.items()
     known = sorted({*KINDS, "activation", "residual"})
-    if kind not in known:
+    if kind not in known and "." not in str(kind):
         raise ValueError(
             f"each entry of architecture.tree must be one of {', '.join(known)}, by name or as name: options; "
             f"got {entry!r}."
@@ -126,6 +130,20 @@ def _read(entry: Any) -> tuple[str, dict[str, Any]]:
     if not isinstance(options, Mapping):
         options = {_FIRST.get(str(kind), "size"): options}
     return str(kind), dict(options)
+
+
+def _own(address: str, name: str, units: int, options: dict[str, Any]) -> Layer:
+    """Return a layer of the class at an address; raise ValueError where there is none."""
+    module, _, kind = address.rpartition(".")
+    try:
+        made = getattr(import_module(module), kind)(name, units, **options)
+    except (ImportError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"architecture.tree: {address} must be the address of a layer, called as {kind}(name, units, ...): {error}."
+        ) from error
+    if not isinstance(made, Layer):
+        raise ValueError(f"architecture.tree: {address} must make a weightinit.nn.Layer; got {type(made).__name__}.")
+    return made
 
 
 # The option that a plain value after a layer's name means.
