@@ -168,7 +168,10 @@ def _course(network: Network, inputs: Moments, laws: Mapping[str, Law]) -> _Cour
     trunk = [site.name for site in network.trunk]
     layers = tuple(first[name] for name in trunk)
     signal = Growth.of([last_of[name].moments.second_moment for name in trunk])
-    gradient = Growth.of([p.gradient.second_moment for p in layers[::-1]])
+    sizes = {site.name: 1 for site in network.trunk}
+    if network.gradient_quantity == "backward_norm":
+        sizes = {site.name: math.prod(site.shape) for site in network.trunk}
+    gradient = Growth.of([p.gradient.second_moment * sizes[p.layer] for p in layers[::-1]])
     last = last_of[trunk[-1]].moments.second_moment if trunk else math.nan
     stability = signal_stability(math.sqrt(last), signal.log_rms, gradient.log_rms, max(len(layers) - 1, 0))
     return _Course(layers, signal, last / inputs.second_moment, gradient, stability)

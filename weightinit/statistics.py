@@ -87,7 +87,8 @@ class Statistic:
     ``needs``: its inputs in order, among ``weight (runs, *kernel, fan_in, fan_out)``; ``laws``, one ``Law`` per run;
     ``preactivation``, ``activation`` and ``slope`` (phi' at the pre-activations), each ``(runs, batch, units)``;
     ``singular_values`` of the network's Jacobian at a few samples ``(runs, samples, values)``, largest first;
-    ``backward``, the gradient of the loss with respect to the pre-activations, of their shape;
+    ``backward``, the gradient of the loss with respect to the pre-activations, of their shape; ``propagated``, the same
+    where sizes change along the network;
     ``branch`` and ``stream``, what a residual branch adds and their sum; ``attention (runs, batch, heads, queries,
     keys)``; ``gradient`` of the loss with respect to the weight; ``update``, the weight's change in one step.
     ``ends``: costly, for the start and the end of training only. ``doc``: what it is and how to read it.
@@ -440,6 +441,13 @@ STATISTICS: dict[str, Statistic] = {
         lambda x: _moments(x).rms,
         ("backward",),
         "root mean square of the loss's gradient with respect to the pre-activations: what is propagated back",
+        ends=True,
+    ),
+    "backward_norm": Statistic(
+        lambda x: _moments(x).rms * math.sqrt(math.prod(_reading(x).x.shape[2:])),
+        ("propagated",),
+        "root mean square over samples of the norm of what is propagated back, all positions and units of a place "
+        "together; level along the trunk is the aim where blocks or convolutions change sizes",
         ends=True,
     ),
     "backward_correlation": Statistic(

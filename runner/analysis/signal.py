@@ -27,8 +27,8 @@ def initial_state(curves: pd.DataFrame) -> pd.DataFrame:
         "before": "init_preactivation_rms",
         "gradient": "init_gradient_std",
         "gradient_predicted": "predicted_gradient_std",
-        "backward": "init_backward_rms",
-        "backward_predicted": "predicted_backward_rms",
+        "backward": "init_backward_norm",
+        "backward_predicted": "predicted_backward_norm",
         "rms_predicted": "predicted_activation_rms",
         "before_predicted": "predicted_preactivation_rms",
         "scatter": "predicted_scatter",
@@ -64,8 +64,7 @@ def initial_state(curves: pd.DataFrame) -> pd.DataFrame:
 def _of_trunk(layers: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of layers on the trunk of their network.
 
-    Where one of them has no weights, or theory speaks of none of the weights' gradients, ``gradient`` is that of what
-    is propagated.
+    Where the norm of what is propagated back is recorded, ``gradient`` is that.
     """
     if layers.empty:
         return layers
@@ -74,11 +73,7 @@ def _of_trunk(layers: pd.DataFrame) -> pd.DataFrame:
     kept = layers[
         [layer in names[order[key]] for key, layer in zip(layers["key"], layers["layer"], strict=True)]
     ].copy()
-    by_key = kept.groupby("key")
-    bare = by_key["gradient"].transform(lambda values: values.isna().any())
-    silent = by_key["gradient_predicted"].transform(lambda values: values.isna().all())
-    told = by_key["backward_predicted"].transform(lambda values: values.notna().any())
-    propagated = (bare | (silent & told)) & by_key["backward"].transform(lambda values: values.notna().any())
+    propagated = kept["backward"].notna().groupby(kept["key"]).transform("any")
     for name, other in (("gradient", "backward"), ("gradient_predicted", "backward_predicted")):
         kept[name] = kept[name].where(~propagated, kept[other])
     return kept

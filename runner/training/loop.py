@@ -189,11 +189,15 @@ class _Run:
             predict(self.log, self.network, self.initialized, samples, d_output)
             self.initial = initial_state.initial(self.log, self.network, self.initialized)
         params = self.network.views(self.flat)
+        kept_state = {name: values for name, values in self.state.items() if name != NOISE}
         save = self.plan.save in ("both", "initial" if initial else "final")
         for position, run in enumerate(self.alive):
             self.saved[run] |= {f"{'' if initial else 'final_'}{key}": kept for key, kept in arrays[position].items()}
             if save:
-                kept = {f"{'initial' if initial else 'final'}/{key}": w[position].copy() for key, w in params.items()}
+                kept = {
+                    f"{'initial' if initial else 'final'}/{key}": w[position].copy()
+                    for key, w in {**params, **kept_state}.items()
+                }
                 self.saved[run] |= kept
 
     def _rows_for(self, samples: int) -> int:

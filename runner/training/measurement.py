@@ -74,6 +74,8 @@ def layer_statistics(
             readings["preactivation"] = site.preactivation(tape)
         if (backward := site.backward(tape)) is not None:
             readings["backward"] = backward
+            if network.gradient_quantity == "backward_norm":
+                readings["propagated"] = backward
         if site.activation is not None:
             readings["slope"] = site.activation.dphi(site.preactivation(tape))
         if site.weight is not None:

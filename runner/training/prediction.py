@@ -31,6 +31,7 @@ def predict(log: Log, network: Network, initialized: Initialized, samples: Probe
     expected = [_expected(network, samples, names, run_laws) for run_laws in laws]
     d_output = d_output.astype(np.float64)
     everyone = np.arange(log.runs)
+    uneven = network.gradient_quantity == "backward_norm"
     table: dict[tuple[str, str], Array] = {}
     for run, (layers, jacobian, gram) in enumerate(expected):
         # Sum over pairs of samples of (input . input') (gradient . gradient'): the square of the weights' gradient.
@@ -40,6 +41,7 @@ def predict(log: Log, network: Network, initialized: Initialized, samples: Probe
         for facts, square in zip(layers, squares, strict=True):
             row = facts.numbers | {
                 "backward_rms": facts.backward * rms,
+                **({"backward_norm": facts.backward * rms * math.sqrt(facts.size)} if uneven else {}),
                 "gradient_std": math.sqrt(max(square, 0.0)) if square == square else math.nan,
             }
             for name, value in row.items():
@@ -52,11 +54,12 @@ def predict(log: Log, network: Network, initialized: Initialized, samples: Probe
 
 @dataclass(frozen=True)
 class _Facts:
-    """Theory of a layer: numbers by name, and the rms of its gradient over that at the output."""
+    """Theory of a layer: numbers by name, the rms of its gradient over that at the output, its size for one sample."""
 
     layer: str
     numbers: dict[str, float]
     backward: float
+    size: int
 
 
 @lru_cache(maxsize=8)
@@ -92,7 +95,7 @@ def _expected(
             "scatter": last.scatter,
             "gradient_scatter": 0.5 * math.sqrt(flow.input.relative_variance + flow.gradient.relative_variance),
         }
-        facts.append(_Facts(layer, numbers, math.sqrt(flow.gradient.second_moment)))
+        facts.append(_Facts(layer, numbers, math.sqrt(flow.gradient.second_moment), math.prod(site.shape)))
         # Weights that several positions share are beyond this theory.
         alike = flow.input.correlation * flow.gradient.correlation if len(site.shape) == 1 and site.weight else math.nan
         if np.size(alike) not in (1, pairs):

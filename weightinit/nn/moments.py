@@ -244,8 +244,8 @@ def spread(moments: Moments, shape: Shape) -> Moments:
 
 
 def few_of(samples: int, positions: int) -> int:
-    """Return of how many samples the pairs are followed, so that there are about a million."""
-    return min(samples, max(2, min(FEW, 1024 // positions)))
+    """Return of how many samples the pairs are followed, so that there are about 150,000."""
+    return min(samples, max(2, min(FEW, 384 // positions)))
 
 
 def _mixture(share: float, one: float | Array, other: float | Array) -> float | Array:

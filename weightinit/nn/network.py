@@ -151,10 +151,10 @@ class Network:
     def gradient_quantity(self) -> str:
         """Name of the statistic by which gradients are followed along the trunk.
 
-        ``gradient_std`` of the weights where each place has its own, else ``backward_rms`` of what is propagated.
+        ``gradient_std`` of the weights where each place has its own, else ``backward_norm`` of what is propagated.
         """
         plain = all(site.weight is not None and len(site.shape) == 1 for site in self.trunk)
-        return "gradient_std" if plain else "backward_rms"
+        return "gradient_std" if plain else "backward_norm"
 
     @cached_property
     def shape(self) -> str:

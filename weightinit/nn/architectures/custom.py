@@ -49,7 +49,8 @@ def layers(
     Each entry is the name of a layer, or a name with a number or options: ``dense: 64``, ``activation``, ``convolution:
     {filters: 16, kernel: 3}``, ``residual: {branch: [...], scale: 0.5}``. KINDS has all of them. Sizes that enter are
     taken from the layers before. A layer of your own goes by its address, and is called as ``Mine(name, units,
-    **options)`` with the size of the last axis that enters. Raises ValueError for an entry that can't be read and for shapes that don't fit.
+    **options)`` with the size of the last axis that enters. Raises ValueError for an entry that can't be read and for
+    shapes that don't fit.
     """
     if isinstance(tree, str) or not isinstance(tree, Sequence) or not tree:
         raise ValueError(f"architecture.tree must be a list of layers; got {tree!r}. Pass architecture.tree=[dense].")

@@ -13,7 +13,7 @@ from weightinit.fans import compute_fans
 from weightinit.laws import Law
 from weightinit.nn.layers.base import Layer
 from weightinit.nn.layers.dense import folded, silent
-from weightinit.nn.layers.positions import Padding, Windows, by_position, gathered, scattered, sources
+from weightinit.nn.layers.positions import Padding, Windows, by_position, gathered, scattered
 from weightinit.nn.moments import Gradient, Moments, unknown_gradient, unknown_moments
 from weightinit.nn.tape import Params, Shape, Slot, Tape, ones_for
 from weightinit.nn.weights import Position, WeightSpec
@@ -178,9 +178,7 @@ class Convolution(Layer):
         if not (weight.known and bias.known) or weight.mean != 0.0:
             return unknown_moments(silent(weight, bias))
         assert moments.squares is not None
-        positions = moments.squares.shape[1:]
-        factor = self.channels // self.groups * weight.second_moment
-        found = gathered(moments, sources(self.windows, positions), self.windows.out(positions), factor)
+        found = gathered(moments, self.windows, self.channels // self.groups * weight.second_moment)
         assert found.squares is not None
         covariance = np.asarray(found.covariance) + bias.second_moment
         return Moments.uneven(found.squares + bias.second_moment, bias.mean, covariance, math.nan)
@@ -196,4 +194,4 @@ class Convolution(Layer):
         positions = moments.squares.shape[1:]
         factor = self.filters // self.groups * weight.second_moment
         at = by_position(gradient, moments, self.windows.out(positions))
-        return scattered(at, sources(self.windows, positions), positions, factor)
+        return scattered(at, self.windows, positions, factor)

@@ -12,7 +12,7 @@ import numpy as np
 from weightinit.arrays import Array
 from weightinit.laws import Law
 from weightinit.nn.layers.base import Layer
-from weightinit.nn.layers.positions import Windows, mixed, sources, unmixed
+from weightinit.nn.layers.positions import Windows, mixed, unmixed
 from weightinit.nn.moments import Gradient, Moments, unknown_gradient, unknown_moments
 from weightinit.nn.tape import Params, Shape, Slot, Tape
 
@@ -74,10 +74,11 @@ class AveragePooling(Layer):
         return unmixed(gradient, self._matrix(positions), moments, positions)
 
     def _matrix(self, positions: Shape) -> Array:
-        at = sources(self.windows, positions)
-        matrix = np.zeros((at.shape[1], math.prod(positions)))
-        for row in at:
-            matrix[np.arange(len(row)), row] = 1.0 / math.prod(self.size)
+        numbers, out = np.arange(math.prod(positions)).reshape(positions), self.windows.out(positions)
+        matrix = np.zeros((math.prod(out), numbers.size))
+        for offset in self.windows.offsets():
+            seen = numbers[self.windows.slices(offset, out)].ravel()
+            matrix[np.arange(len(seen)), seen] = 1.0 / math.prod(self.size)
         return matrix
 
 

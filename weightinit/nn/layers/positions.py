@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal, get_args
 
 import numpy as np
@@ -69,49 +68,61 @@ class Windows:
         )
 
 
-@lru_cache(maxsize=64)
-def sources(windows: Windows, positions: Shape) -> Array:
-    """Return the position that each window sees at each offset (offsets, windows), -1 outside."""
-    numbers = np.arange(math.prod(positions)).reshape(positions)
-    if windows.padding == "circular":
-        padded = np.pad(numbers, windows.pads(positions), mode="wrap")
-    else:
-        padded = np.pad(numbers, windows.pads(positions), constant_values=-1)
-    out = windows.out(positions)
-    return np.stack([padded[windows.slices(offset, out)].ravel() for offset in windows.offsets()])
-
-
-def gathered(moments: Moments, at: Array, out: Shape, factor: float) -> Moments:
-    """Return moments summed over the offsets of each window, times ``factor``: what independent weights make of them.
-
-    ``at``: as ``sources`` returns it; ``out``: shape of the windows.
-    """
+def gathered(moments: Moments, windows: Windows, factor: float) -> Moments:
+    """Return moments summed over the offsets of each window, times ``factor``: as independent weights make them."""
     assert moments.squares is not None
-    squares = moments.squares.reshape(len(moments.squares), -1)
+    positions = moments.squares.shape[1:]
     pairs = np.asarray(moments.covariance)
-    count = at.shape[1]
-    summed, both = np.zeros((len(squares), count)), np.zeros((len(pairs), count, len(pairs), count))
-    few = np.arange(len(pairs))
-    for row in at:
-        inside = np.flatnonzero(row >= 0)
-        summed[:, inside] += squares[:, row[inside]]
-        both[np.ix_(few, inside, few, inside)] += pairs[:, row[inside]][:, :, :, row[inside]]
-    return Moments.uneven(factor * summed.reshape(-1, *out), 0.0, factor * both, moments.relative_variance)
+    few, out, axes = len(pairs), windows.out(positions), len(positions)
+    single = _padded(moments.squares, windows, positions, (1,))
+    double = _padded(pairs.reshape(few, *positions, few, *positions), windows, positions, (1, axes + 2))
+    squares, both = np.zeros((len(single), *out)), np.zeros((few, *out, few, *out))
+    for offset in windows.offsets():
+        at = windows.slices(offset, out)
+        squares += single[(slice(None), *at)]
+        both += double[(slice(None), *at, slice(None), *at)]
+    count = math.prod(out)
+    covariance = factor * both.reshape(few, count, few, count)
+    return Moments.uneven(factor * squares, 0.0, covariance, moments.relative_variance)
 
 
-def scattered(gradient: Gradient, at: Array, entering: Shape, factor: float) -> Gradient:
+def scattered(gradient: Gradient, windows: Windows, positions: Shape, factor: float) -> Gradient:
     """Return the gradient at the positions that windows see, from that at the windows."""
-    positions = math.prod(entering)
     assert gradient.squares is not None
-    squares = gradient.squares.reshape(len(gradient.squares), -1)
     pairs = np.asarray(gradient.covariance)
-    summed, both = np.zeros((len(squares), positions)), np.zeros((len(pairs), positions, len(pairs), positions))
-    few = np.arange(len(pairs))
-    for row in at:
-        inside = np.flatnonzero(row >= 0)
-        summed[:, row[inside]] += squares[:, inside]  # the windows see different positions
-        both[np.ix_(few, row[inside], few, row[inside])] += pairs[:, inside][:, :, :, inside]
-    return Gradient.uneven(factor * summed.reshape(-1, *entering), factor * both, gradient.relative_variance)
+    few, out, axes = len(pairs), windows.out(positions), len(positions)
+    pads = windows.pads(positions)
+    padded = tuple(n + sum(pad) for n, pad in zip(positions, pads, strict=True))
+    single, double = np.zeros((len(gradient.squares), *padded)), np.zeros((few, *padded, few, *padded))
+    whole = pairs.reshape(few, *out, few, *out)
+    for offset in windows.offsets():
+        at = windows.slices(offset, out)
+        single[(slice(None), *at)] += gradient.squares
+        double[(slice(None), *at, slice(None), *at)] += whole
+    single, double = _cut(single, windows, positions, (1,)), _cut(double, windows, positions, (1, axes + 2))
+    count = math.prod(positions)
+    covariance = factor * double.reshape(few, count, few, count)
+    return Gradient.uneven(factor * single, covariance, gradient.relative_variance)
+
+
+def _padded(x: Array, windows: Windows, positions: Shape, starts: Sequence[int]) -> Array:
+    """Return ``x`` padded as the windows are, along the axes of positions that begin at ``starts``."""
+    widths = [(0, 0)] * x.ndim
+    for start in starts:
+        widths[start : start + len(positions)] = windows.pads(positions)
+    return np.pad(x, widths, mode="wrap" if windows.padding == "circular" else "constant")
+
+
+def _cut(x: Array, windows: Windows, positions: Shape, starts: Sequence[int]) -> Array:
+    """Return ``x`` without its padding; what lies in a circular one belongs to the other side."""
+    for start in starts:
+        for axis, ((low, high), n) in enumerate(zip(windows.pads(positions), positions, strict=True), start=start):
+            moved = x.swapaxes(0, axis)
+            if windows.padding == "circular":
+                moved[n : n + low] += moved[:low]
+                moved[low : low + high] += moved[low + n :]
+            x = moved[low : low + n].swapaxes(0, axis)
+    return x
 
 
 def mixed(moments: Moments, matrix: Array, out: Shape) -> Moments:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from weightinit.arrays import Array
 from weightinit.laws import Law
 from weightinit.nn.layers.base import Layer
-from weightinit.nn.layers.positions import Windows, by_position, gathered, scattered, sources
+from weightinit.nn.layers.positions import Windows, by_position, gathered, scattered
 from weightinit.nn.moments import Gradient, Moments, unknown_gradient
 from weightinit.nn.tape import Params, Shape, Tape
 
@@ -80,20 +80,26 @@ class Patches(Layer):
         tiles = x.reshape(runs, batch, height // tall, tall, width // wide, wide, channels)
         return tiles.swapaxes(3, 4)
 
-    def _sources(self, moments: Moments) -> tuple[Array, Shape]:
-        assert moments.squares is not None
-        positions = moments.squares.shape[1:]
-        return sources(Windows(self.size, self.size, (1, 1), "valid"), positions), positions
+    @property
+    def windows(self) -> Windows:
+        """Windows that become tokens."""
+        return Windows(self.size, self.size, (1, 1), "valid")
 
     def expect(self, moments: Moments, laws: Mapping[str, Law]) -> Moments:
         """E[y²] of a token is the mean of E[x²] over the pixels of its patch."""
         if moments.reason:
             return moments
-        at, _ = self._sources(moments)
-        return gathered(moments, at, (at.shape[1],), 1.0 / math.prod(self.size))
+        found = gathered(moments, self.windows, 1.0 / math.prod(self.size))
+        assert found.squares is not None
+        return replace(found, squares=found.squares.reshape(len(found.squares), -1), means=None)
 
     def expect_gradient(self, gradient: Gradient, moments: Moments, laws: Mapping[str, Law]) -> Gradient:
         if reason := gradient.reason or moments.reason:
             return unknown_gradient(reason)
-        at, positions = self._sources(moments)
-        return scattered(by_position(gradient, moments, (at.shape[1],)), at, positions, 1.0)
+        assert moments.squares is not None
+        positions = moments.squares.shape[1:]
+        out = self.windows.out(positions)
+        at = by_position(gradient, moments, (math.prod(out),))
+        assert at.squares is not None
+        tiled = replace(at, squares=at.squares.reshape(-1, *out))
+        return scattered(tiled, self.windows, positions, 1.0)
