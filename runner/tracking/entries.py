@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -73,7 +75,7 @@ def entry_of(trial: Trial, outcome: Outcome, session: Session, tags: Mapping[str
     if outcome.error is not None:
         described["error"] = outcome.error[:LONGEST_TAG]
     metrics = [(key, value, milliseconds(seconds), step) for key, value, step, seconds in points(outcome)]
-    config = yaml.dump(dict(trial.config), Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False)
+    config = "".join(_yaml(pickle.dumps({name: value})) for name, value in trial.config.items())
     return Entry(
         outcome.key,
         trial.name,
@@ -90,6 +92,13 @@ def entry_of(trial: Trial, outcome: Outcome, session: Session, tags: Mapping[str
         _input(trial.dataset),
         without_password(config),
     )
+
+
+@lru_cache(maxsize=1024)
+def _yaml(section: bytes) -> str:
+    """Return a pickled section of a configuration as YAML; runs of a sweep share most sections."""
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    return str(yaml.dump(pickle.loads(section), Dumper=dumper, sort_keys=False))
 
 
 def _input(dataset: Dataset) -> Input:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -30,6 +32,7 @@ class Point(NamedTuple):
     time: float
 
 
+@lru_cache(maxsize=4096)
 def metric_name(quantity: str, layer: str = "") -> str:
     """The metric of a quantity in a layer: ``weight_std`` in ``hidden/2`` is ``weight_std/hidden_002``.
 
@@ -86,7 +89,14 @@ def thin(items: Sequence[T], most: int) -> list[T]:
     """At most ``most`` (two or more) of the items, evenly spaced, with the first and the last."""
     if len(items) <= most:
         return list(items)
-    return [items[index] for index in np.linspace(0, len(items) - 1, most).round().astype(int)]
+    return [items[index] for index in _spaced(len(items), most)]
+
+
+@lru_cache(maxsize=256)
+def _spaced(count: int, most: int) -> list[int]:
+    """Return ``most`` indices below ``count``, evenly spaced, the first and the last among them."""
+    spaced: list[int] = np.linspace(0, count - 1, most).round().astype(int).tolist()
+    return spaced
 
 
 def _thinned(series: dict[tuple[str, str], Series], room: int) -> dict[tuple[str, str], Series]:
@@ -102,12 +112,12 @@ def _thinned(series: dict[tuple[str, str], Series], room: int) -> dict[tuple[str
 
 def _series(rows: Rows) -> dict[tuple[str, str], Series]:
     """The finite points of each (quantity, layer), as recorded."""
-    series: dict[tuple[str, str], Series] = {}
-    columns = rows.step.tolist(), rows.quantity, rows.layer, rows.value.tolist()
-    for step, quantity, layer, value in zip(*columns, strict=True):
-        if math.isfinite(value):
-            series.setdefault((quantity, layer), []).append((step, value))
-    return series
+    series: defaultdict[tuple[str, str], Series] = defaultdict(list)
+    columns = rows.step.tolist(), rows.quantity, rows.layer, rows.value.tolist(), np.isfinite(rows.value).tolist()
+    for step, quantity, layer, value, finite in zip(*columns, strict=True):
+        if finite:
+            series[quantity, layer].append((step, value))
+    return dict(series)
 
 
 def _initial(series: dict[tuple[str, str], Series]) -> dict[str, Series]:

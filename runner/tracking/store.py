@@ -31,8 +31,8 @@ from weightinit.predictor import Predictor
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 MODEL = "model"
-# Runs per transaction: few waits for the disk, and none as long as a tenth of a second.
-BATCH = 8
+# Runs per transaction: one page of an index takes rows of many runs. A transaction lasts about a fifth of a second.
+BATCH = 32
 # Seconds of attempts while another process holds the database.
 SECONDS_LOCKED = 15.0
 
