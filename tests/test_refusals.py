@@ -103,7 +103,7 @@ REFUSALS: list[tuple[str, str]] = [
     ("mode.name=compare", r"^mode\.name is no key to set; got 'compare'\. Pass mode=NAME"),
     ("mode.name=forecast", r"^mode\.name is no key to set"),
     ("mode.name=schemes -m", r"^mode\.name is no key to set"),
-    ("mode=train,forecast -m", r"^mode=forecast: mode takes one value, not several"),
+    ("mode=train,forecast -m", r"^mode takes one value, not several\."),
     ("mode=advise architecture.depth=0", r"^mode=advise advises on hidden layers; this network has none\."),
     ("mode=advise optimizer.learning_rate=abc", r"optimizer\.learning_rate must be a finite number"),
     ("mode=advise hydra/sweeper=optuna", r"^mode=advise makes its own sweep"),

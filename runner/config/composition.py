@@ -80,6 +80,8 @@ class Composer:
                 raise ValueError(f"hydra.sweeper.{name} must be at least 1; got {count}. Pass hydra.sweeper.{name}=1.")
         params = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
         parsed = OverridesParser.create(config_loader=self.loader).parse_overrides([*params, *overrides])  # for glob()
+        if any(override.key_or_group == "mode" and override.is_sweep_override() for override in parsed):
+            raise ValueError("mode takes one value, not several. Pass mode=NAME, as in mode=train.")
         for address, listed in _LISTING.items():
             if str(config.hydra.sweeper._target_).startswith(address):
                 return Command(tuple(overrides), config, True, tuple(map(tuple, listed(parsed))))

@@ -123,8 +123,6 @@ def from_values(values: Mapping[str, Any], choices: Mapping[str, str], overrides
             )
     mode = values["mode"]
     check_mode(mode["name"], choices["mode"])
-    if mode["name"] != "train":
-        raise ValueError(f"mode takes one value, not several; got mode={mode['name']} beside others. Leave out -m.")
     if mode["figures"] is not None:
         raise ValueError("mode.figures is for mode=forecast; what trains draws its figures by itself. Leave it out.")
     return build(values, choices, overrides)
