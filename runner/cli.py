@@ -26,7 +26,7 @@ from runner.config import catalogue
 from runner.config.composition import CONFIG_NAME, Command, Composer
 from runner.config.internals import Hydra, get_args_parser
 from runner.records import Outcome, Session, Tracking
-from runner.text import look_lines, relative
+from runner.text import ECHOED, look_lines, printable, relative, shortened
 
 # What trains imports tables, figures and MLflow where it begins: a forecast is to answer at once.
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from runner.tracking.frames import Tables
 
 FAILED, MISTAKE, INTERRUPTED = 1, 2, 130
+LONGEST = 2000  # characters of a message
+# Errors that values of a command lead to before any work: wrong, too large, nested too deep, in no readable file.
+REFUSED = (ValueError, TypeError, ArithmeticError, MemoryError, RecursionError, OSError)
 
 
 def main() -> int:
@@ -58,7 +61,7 @@ def main() -> int:
             return _hydra_answers(composer, arguments, parser)
         if command.config.mode.name in ("schemes", "forecast", "compare"):
             return _answer(command, composer)
-    except (ValueError, TypeError) as error:
+    except REFUSED as error:
         return _refused(error)
     return _train(command, composer, sys.argv[1:])
 
@@ -88,7 +91,7 @@ def _train(command: Command, composer: Composer, line: Sequence[str]) -> int:
     from runner.execution import hydra_jobs, naming
     from runner.execution.jobs import Jobs, Stopped
     from runner.execution.progress import Progress
-    from runner.execution.resources import Resources, check, resources
+    from runner.execution.resources import Resources, check, check_memory, resources
     from runner.execution.session import session as session_of
     from runner.modes import advise
     from runner.report import artifacts
@@ -100,11 +103,13 @@ def _train(command: Command, composer: Composer, line: Sequence[str]) -> int:
             try:
                 if command.multirun:
                     check(command.config.hydra.launcher)
+                hydra_jobs.check(command.config)
                 shortlist = None
                 if command.config.mode.name == "advise":
                     command, shortlist = advise.plan(composer, command)
                 trials = naming.named(composer.trials(command.runs))
-                session = session_of(command, trials)
+                check_memory(trials)
+                session = held.enter_context(session_of(command, trials))
                 said = _rest(line)
                 recorder = Recorder(session, _tracking(command, trials), [trial.key for trial in trials])
                 if recorder.complete:
@@ -117,7 +122,7 @@ def _train(command: Command, composer: Composer, line: Sequence[str]) -> int:
                 workers = resources(command.config.hydra.launcher, trials) if known else nullcontext(Resources())
                 given = held.enter_context(workers)
                 held.enter_context(recorder)
-            except (ValueError, TypeError) as error:
+            except REFUSED as error:
                 return _refused(error)
             progress = held.enter_context(Progress(session.total, sum(trial.plan.steps for trial in trials)))
             jobs = Jobs(recorder, progress, trials)
@@ -266,7 +271,8 @@ def _say(text: str) -> None:
 
 def _refused(error: Exception) -> int:
     """Says what is wrong with a command; returns the exit status."""
-    _say(str(error))
+    what = str(error) if isinstance(error, ValueError | TypeError) else f"{type(error).__name__}: {error}"
+    _say(shortened(re.sub(rf"(\S{{{ECHOED}}})\S+", r"\1...", printable(what)), LONGEST))
     return MISTAKE
 
 

@@ -14,6 +14,13 @@ from weightinit.arrays import Array
 Fate = Literal["finished", "diverged", "failed"]
 # Labels of the initial state: its signal as measured and by theory, and whether the weights follow their declared laws.
 LABELS = ("measured_fate", "predicted_fate", "audit", "audit_tensor", "audit_finding")
+# Names of a run's summary numbers; steps_to_loss_... has the threshold at its end.
+SUMMARY = (
+    *(f"{part}_{number}" for part in ("train", "validation", "test") for number in ("accuracy", "r2", "loss")),
+    *("init_activation_ratio", "init_gradient_ratio", "init_activation_deviation", "init_gradient_deviation"),
+    *(f"{side}_jacobian_{number}" for side in ("init", "predicted") for number in ("mean_s2", "spread")),
+    *("distinct_units", "audit_faults"),
+)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from runner.config.settings import LARGEST
 from runner.data import Dataset
 
 _LEAST = {"steps": 0, "evaluation_batch_size": 1, "batch_size": 1, "evaluate_every": 1, "measure_every": 1}
@@ -103,5 +104,10 @@ def _steps(training: Mapping[str, Any], per_epoch: int) -> int:
     if not (math.isfinite(epochs) and epochs >= 0):
         raise ValueError(
             f"training.epochs must be a finite number of at least 0; got {epochs}. Pass training.epochs=20."
+        )
+    if epochs * per_epoch >= LARGEST:
+        raise ValueError(
+            f"training.epochs must give fewer than 2**63 steps; got {epochs}, of {per_epoch} steps each. "
+            "Pass training.epochs=20."
         )
     return round(epochs * per_epoch)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from runner.config import schema
 from runner.config.mistakes import unknown_key
+from runner.records import SUMMARY
+from runner.text import shortened
 from weightinit.nn import LOSSES
 from weightinit.nn.architectures import DTYPES
 
+# What the tables' columns of whole numbers can't hold.
+LARGEST = 2**63
 _ALLOWED = {
     "tracking.backend": ("mlflow", "none"),
     "tracking.log_model": ("none", "best", "all"),
@@ -23,12 +28,23 @@ _ALLOWED = {
 def check(config: Mapping[str, Any]) -> None:
     """Raises ValueError for shared keys that were added or deleted, and for values that aren't allowed."""
     _check_names("", config, schema.DEFAULTS)
+    _check_whole_numbers("", config)
     for key in ("seed", "training.seed"):
         if (value := _value(config, key)) < 0:
             raise ValueError(f"{key} must be zero or positive; got {value}. Pass {key}=0.")
+    for key in ("outputs", "tracking.experiment"):
+        if not _value(config, key).strip():
+            raise ValueError(f"{key} must not be empty. Pass {key}={_value(schema.DEFAULTS, key)}.")
     for key, allowed in _ALLOWED.items():
         if (value := _value(config, key)) not in allowed:
             raise ValueError(f"{key} must be one of {', '.join(allowed)}; got {value!r}. Pass {key}={allowed[0]}.")
+    for name in config["report"]["columns"]:
+        if name not in SUMMARY and not name.startswith("steps_to_loss_"):
+            close = [*get_close_matches(name, SUMMARY, n=1), "train_accuracy"][0]
+            raise ValueError(
+                f"report.columns must name summary numbers: {', '.join(SUMMARY)} or steps_to_loss_...; got {name!r}. "
+                f"Pass report.columns=[{close}]."
+            )
     tracking = config["tracking"]
     if tracking["backend"] == "none" and tracking["log_model"] != "none":
         raise ValueError(
@@ -42,6 +58,18 @@ def _value(config: Mapping[str, Any], key: str) -> Any:
     for name in key.split("."):
         value = value[name]
     return value
+
+
+def _check_whole_numbers(prefix: str, values: Mapping[str, Any]) -> None:
+    """Refuses whole numbers that a column of 64 bits can't hold."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            _check_whole_numbers(f"{prefix}{name}.", value)
+        elif isinstance(value, int) and not -LARGEST < value < LARGEST:
+            raise ValueError(
+                f"{prefix}{name} must be a whole number below 2**63 in size; got {shortened(value)}. "
+                f"Pass {prefix}{name}= with a smaller one."
+            )
 
 
 def _check_names(prefix: str, values: Mapping[str, Any], expected: Mapping[str, Any]) -> None:

@@ -124,11 +124,16 @@ def from_values(values: Mapping[str, Any], choices: Mapping[str, str], overrides
                 f"{group} takes one choice; got a list. Pass {group}=NAME, or {group}=ONE,OTHER -m to compare."
             )
     mode = values["mode"]
-    if mode["name"] != choices["mode"]:
-        raise ValueError(f"mode.name is no key to set; got {mode['name']!r}. Pass mode=NAME, as in mode=train.")
+    check_mode(mode["name"], choices["mode"])
     if mode["figures"] is not None:
         raise ValueError("mode.figures is for mode=forecast; what trains draws its figures by itself. Leave it out.")
     return build(values, choices, overrides)
+
+
+def check_mode(name: str, choice: str) -> None:
+    """Raises ValueError for a mode that goes by another name than its file's."""
+    if name != choice:
+        raise ValueError(f"mode.name is no key to set; got {name!r}. Pass mode=NAME, as in mode=train.")
 
 
 def check_fixed(config: DictConfig, swept: Sequence[str]) -> None:

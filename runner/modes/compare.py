@@ -74,6 +74,7 @@ def review(config: Any, tracking: Tracking) -> int:
         return 0 if found.same else CHANGED
     directory = recorded.beside(sweeps, tracking.outputs)
     files.check_writable(directory)
+    directory.mkdir(parents=True, exist_ok=True)
     compared = comparison.compare(runs, curves)
 
     def arrays(key: str) -> Any:

@@ -7,6 +7,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+MAGIC = b"SQLite format 3\0"
 # File systems for a write-ahead log: the processes share its index in memory.
 LOCAL = ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overlay")
 
@@ -25,11 +26,22 @@ def create(file: Path, artifacts: str) -> None:
         return
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
+    file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_name(f"{file.name}.new")
     for suffix in ("", "-journal", "-wal", "-shm"):
         new.with_name(f"{new.name}{suffix}").unlink(missing_ok=True)  # left by a killed process
     SqlAlchemyStore(f"sqlite:///{new}", artifacts).engine.dispose()  # type: ignore[no-untyped-call]
     new.replace(file)
+
+
+def possible(file: Path) -> bool:
+    """Return whether a file is a database of SQLite's, or may become one."""
+    if not file.exists():
+        return True
+    if not file.is_file():
+        return False
+    with file.open("rb") as content:
+        return content.read(len(MAGIC)) in (MAGIC, b"")
 
 
 def engine(uri: str, artifacts: str) -> Any:

@@ -20,10 +20,13 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from runner.config.trial import Trial
+from weightinit.nn import Network
 
 # Bytes that a step of a stack may touch.
 CACHE = 8 * 2**20
 MOST = 64
+# Bytes for each step's loss, until the run is recorded.
+REMEMBERED = 350
 
 
 def plan(trials: Sequence[Trial], *, workers: int = 1, memory: float = math.inf) -> list[list[int]]:
@@ -47,6 +50,14 @@ def plan(trials: Sequence[Trial], *, workers: int = 1, memory: float = math.inf)
     return sorted(stacks, key=lambda indices: -len(indices) * seconds(trials[indices[0]]))
 
 
+def needed(trial: Trial) -> int:
+    """Bytes that a run alone takes at least: in a step, at a measurement, and for the losses that it remembers."""
+    plan, network = trial.plan, trial.network
+    samples = max(plan.probe, min(plan.evaluation_batch_size, len(trial.dataset.x_train)))
+    measured = _touched(trial) + network.dtype.itemsize * max(samples - plan.batch_size, 0) * _by_sample(network)
+    return measured + REMEMBERED * plan.steps
+
+
 def capacity(trial: Trial, memory: float = math.inf) -> int:
     """Number of runs like ``trial`` in a stack of ``memory`` bytes: at least one, two if memory allows."""
     touched = _touched(trial)
@@ -57,11 +68,15 @@ def capacity(trial: Trial, memory: float = math.inf) -> int:
 def _touched(trial: Trial) -> int:
     """Bytes of a run that a training step reads or writes: samples, activations, parameter vectors."""
     network, samples = trial.network, trial.plan.batch_size
+    return network.dtype.itemsize * (samples * _by_sample(network) + (2 + trial.optimizer.slots) * network.parameters)
+
+
+def _by_sample(network: Network) -> int:
+    """Return the numbers that the network keeps of one sample."""
     units = {"preactivation": 0, "activation": 0}
     for layer in network.layers:
         units[layer.quantity] += layer.units
-    by_sample = network.inputs + network.outputs + 2 * units["preactivation"] + units["activation"]
-    return network.dtype.itemsize * (samples * by_sample + (2 + trial.optimizer.slots) * network.parameters)
+    return network.inputs + network.outputs + 2 * units["preactivation"] + units["activation"]
 
 
 def seconds(trial: Trial) -> float:
