@@ -139,12 +139,17 @@ class _Course:
 
 def _course(network: Network, inputs: Moments, laws: Mapping[str, Law]) -> _Course:
     predictions = network.expect(inputs, laws)
-    activations = [p for p in predictions if p.quantity == "activation"]
-    hidden = {p.layer for p in activations}
-    layers = tuple(p for p in predictions if p.quantity == "preactivation" and p.layer in hidden)
-    signal = Growth.of([p.moments.second_moment for p in activations])
+    first: dict[str, Prediction] = {}
+    last_of: dict[str, Prediction] = {}
+    for prediction in predictions:
+        if prediction.quantity:
+            first.setdefault(prediction.layer, prediction)
+            last_of[prediction.layer] = prediction
+    trunk = [site.name for site in network.trunk]
+    layers = tuple(first[name] for name in trunk)
+    signal = Growth.of([last_of[name].moments.second_moment for name in trunk])
     gradient = Growth.of([p.gradient.second_moment for p in layers[::-1]])
-    last = activations[-1].moments.second_moment if activations else math.nan
+    last = last_of[trunk[-1]].moments.second_moment if trunk else math.nan
     stability = signal_stability(math.sqrt(last), signal.log_rms, gradient.log_rms, max(len(layers) - 1, 0))
     return _Course(layers, signal, last / inputs.second_moment, gradient, stability)
 

@@ -33,14 +33,15 @@ def initial(log: Log, network: Network, initialized: Initialized) -> list[tuple[
     with hidden layers; ``audit`` and, where weights differ from their laws, ``audit_tensor`` and ``audit_finding``.
     """
     table = dict(zip(zip(log.quantities, log.layers, strict=True), log.values, strict=True))
-    layers = [spec.layer for spec in network.weights if spec.role == "weight"]
+    layers = [*(site.name for site in network.trunk), "output"]
+    gradient = network.gradient_quantity
     missing = np.full(log.runs, math.nan)
 
     def by_layer(quantity: str) -> Array:
         return np.array([table.get((quantity, layer), missing) for layer in layers])
 
     rms, expected_rms = by_layer("init_activation_rms"), by_layer("predicted_activation_rms")
-    std, expected_std = by_layer("init_gradient_std"), by_layer("predicted_gradient_std")
+    std, expected_std = by_layer(f"init_{gradient}"), by_layer(f"predicted_{gradient}")
     scatter = by_layer("predicted_scatter")
     numbers = {
         "init_activation_deviation": _largest(deviation(rms, expected_rms, scatter, level_mean=True)),

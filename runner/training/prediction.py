@@ -26,8 +26,8 @@ def predict(log: Log, network: Network, initialized: Initialized, samples: Probe
     ``predicted_gradient_std`` and ``predicted_gradient_scatter``. Of the network: ``predicted_jacobian_mean_s2`` and
     ``_spread``.
     """
-    names = tuple(initialized.laws)
-    laws = [tuple(initialized.laws[name][run] for name in names) for run in range(log.runs)]
+    names = (*initialized.laws, *initialized.constants)
+    laws = [tuple(initialized.laws_of(run).values()) for run in range(log.runs)]
     expected = [_expected(network, samples, names, run_laws) for run_laws in laws]
     d_output = d_output.astype(np.float64)
     everyone = np.arange(log.runs)
@@ -72,10 +72,10 @@ def _expected(
     by_name = dict(zip(names, laws, strict=True))
     predictions = network.expect(samples.moments, by_name)
     for prediction in predictions:
-        if prediction.quantity == "preactivation":
-            before[prediction.layer] = prediction
-        after[prediction.layer] = prediction.moments
-    units = {spec.layer: spec.shape[-1] for spec in network.weights}
+        if prediction.quantity:
+            before.setdefault(prediction.layer, prediction)
+            after[prediction.layer] = prediction.moments
+    units = {site.name: site.shape[-1] for site in network.sites}
     pairs = samples.x.shape[1] ** 2
     facts, gram = [], np.empty((len(before), pairs), np.float32)
     for index, (layer, flow) in enumerate(before.items()):
