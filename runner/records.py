@@ -17,7 +17,8 @@ LABELS = ("measured_fate", "predicted_fate", "audit", "audit_tensor", "audit_fin
 # Names of a run's summary numbers; steps_to_loss_... has the threshold at its end.
 SUMMARY = (
     *(f"{part}_{number}" for part in ("train", "validation", "test") for number in ("accuracy", "r2", "loss")),
-    *("init_activation_ratio", "init_gradient_ratio", "init_activation_deviation", "init_gradient_deviation"),
+    *("init_activation_ratio", "predicted_activation_ratio", "init_backward_ratio", "predicted_backward_ratio"),
+    *("init_gradient_ratio", "init_activation_deviation", "init_gradient_deviation"),
     *(f"{side}_jacobian_{number}" for side in ("init", "predicted") for number in ("mean_s2", "spread")),
     *("distinct_units", "audit_faults"),
 )

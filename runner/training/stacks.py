@@ -20,7 +20,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from runner.config.trial import Trial
-from weightinit.nn import Network
 
 # Bytes that a step of a stack may touch.
 CACHE = 8 * 2**20
