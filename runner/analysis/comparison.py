@@ -138,7 +138,8 @@ def compare(
     trained = finished & (taken > 0)
     groups["budget"] = _budgets(groups["context"], runs["group"], taken.where(finished))
     scores = {name: matrix(runs[name].where(trained)) for name in summary}
-    metric, test, validation = _metrics(groups["context"].to_numpy(), scores)
+    lost = matrix(diverged) == 1
+    metric, test, validation = _metrics(groups["context"].to_numpy(), scores, lost.shape)
     one_sample = _resolutions(groups["context"].to_numpy(), metric, test)
     groups["metric"] = metric
     groups["test"], low, high = intervals(test, resolution=one_sample)
@@ -146,9 +147,9 @@ def compare(
     groups["test_low"], groups["test_high"] = low.clip(least, most), high.clip(least, most)
     groups["median"] = pd.DataFrame(test).median(axis=1)
     worst = np.where(metric == "test_accuracy", 0.0, -math.inf)[:, None]
-    groups["validation"] = mean(np.where(matrix(diverged) == 1, worst, validation))
-    # A run that diverged never reaches the threshold; one that failed says nothing.
-    steps = matrix(reached.where(finished, math.inf).fillna(math.inf).mask(failed))
+    groups["validation"] = mean(np.where(lost, worst, validation))
+    # A run that diverged never reaches the threshold; one that failed or was not trained says nothing.
+    steps = matrix(reached.where(finished, math.inf).fillna(math.inf).where(trained | diverged))
     known = [row[~np.isnan(row)] for row in steps]
     groups["steps"] = [np.median(row) if len(row) else math.nan for row in known]
     groups["never"] = np.isposinf(steps).sum(axis=1)
@@ -226,13 +227,13 @@ def _budgets(contexts: pd.Series, group: pd.Series, steps: pd.Series) -> pd.Seri
     return longest.groupby(contexts).transform("min")
 
 
-def _metrics(contexts: Array, scores: Mapping[str, Array]) -> tuple[Array, Array, Array]:
+def _metrics(contexts: Array, scores: Mapping[str, Array], shape: tuple[int, ...]) -> tuple[Array, Array, Array]:
     """By group: name of the test number that counts in its context, its values, and those on validation data.
 
-    Values (groups, replicates); on validation data more is better.
+    Values are of ``shape`` (groups, replicates); on validation data more is better.
     """
     metric = np.full(len(contexts), "test_loss", object)
-    test, validation = (np.full_like(next(iter(scores.values()), np.empty((len(contexts), 0))), math.nan) for _ in "..")
+    test, validation = np.full(shape, math.nan), np.full(shape, math.nan)
     for context in np.unique(contexts):
         rows = contexts == context
         known = [name for name in RANGES if name in scores and not np.isnan(scores[name][rows]).all()]

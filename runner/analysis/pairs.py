@@ -51,10 +51,8 @@ def pairs(groups: pd.DataFrame, score: Array, resolution: Array, steps: Array) -
         counted, steps[best], choices=choices
     )
     lost, among = (groups[name].to_numpy() for name in ("diverged", "seeds"))
-    table["diverged_p"] = [
-        min(1.0, factor * p_more_often(int(lost[i]), int(among[i]), int(lost[j]), int(among[j])))
-        for i, j, factor in zip(others, best, choices, strict=True)
-    ]
+    exact = [p_more_often(*map(int, (lost[i], among[i], lost[j], among[j]))) for i, j in zip(others, best, strict=True)]
+    table["diverged_p"] = np.minimum(choices * np.array(exact, float), 1.0)
     corrected = holm(table[TESTS].to_numpy(np.float64).ravel())
     table[TESTS] = corrected.reshape(-1, len(TESTS))
     return table

@@ -18,11 +18,11 @@ from runner.analysis.comparison import STEPS, Comparison, compare
 from runner.analysis.signal import measured_signal
 from runner.config.trial import called
 from runner.records import Outcome, Rows
+from runner.report.audits import audit_sentence
 from runner.report.best_rates import tuned_lines
 from runner.report.sentences import (
     HEADERS,
     METRICS,
-    audit_sentence,
     interval,
     score,
     steps_text,
@@ -132,6 +132,8 @@ def _deviation(
 def _training_line(trial: Trial, outcome: Outcome) -> str:
     if outcome.diverged_at_step is not None:
         return f"training   diverged at step {outcome.diverged_at_step}: the loss was not a finite number"
+    if not max(outcome.rows.step, default=0):
+        return "training   none"
     threshold = trial.config["training"]["threshold"]
     reached = outcome.summary.get(f"{STEPS}{threshold:g}")
     when = "never" if reached is None else f"at step {reached:.0f}"
@@ -208,13 +210,13 @@ def _sweep_table(
     layers = set(groups["layer"].dropna())
     layer = _layer_name(layers.pop()) if len(layers) == 1 else "last layer"
     gradient: list[Column] = []
-    numbers = [
+    numbers = [] if comparison.untrained else [
         Column(
             " / ".join(metrics),
             [interval(row["test"], row["test_low"], row["test_high"], row["metric"]) for row in rows],
         ),
         Column(f"steps to\n{threshold_text(comparison)}", [steps_text(row) for row in rows]),
-    ]
+    ]  # fmt: skip
     if groups["rms"].notna().any():
         numbers.append(Column(f"rms {layer}\n(theory)", [rms_words(row) for row in rows]))
         gradient.append(Column("gradient\nW1", [number(row["gradient"]) for row in rows]))
