@@ -11,7 +11,7 @@ import pandas as pd
 
 from runner.analysis.audits import audited_std
 from runner.analysis.intervals import intervals, log, mean, resolution
-from runner.analysis.pairs import TESTS, pairs, places, verdicts
+from runner.analysis.pairs import TESTS, against_best, corrected, places, verdicts
 from runner.analysis.signal import initial_state, measured_signal, predicted_signal
 from runner.records import LABELS
 from runner.text import label
@@ -173,11 +173,11 @@ def compare(
     if part != "test":
         one_sample = _resolutions(groups["context"].to_numpy(), metric, validation)
     within = np.clip(steps, 1.0, groups["budget"].to_numpy(np.float64)[:, None])
-    found_pairs = pairs(groups, score, one_sample, within)
-    groups["verdict"] = verdicts(groups, found_pairs)
+    pairs = corrected(against_best(groups, score, one_sample, within))
+    groups["verdict"] = verdicts(groups, pairs)
     groups["place"] = places(groups, mean(score))
     means = pd.DataFrame({name: mean(matrix(runs[name])) for name in summary})
-    return Comparison(tuple(by), tuple(context), threshold, part, runs, groups.join(means), found_pairs)
+    return Comparison(tuple(by), tuple(context), threshold, part, runs, groups.join(means), pairs)
 
 
 def _equal_units(runs: pd.DataFrame) -> bool:

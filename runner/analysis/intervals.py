@@ -44,19 +44,29 @@ def p_values(differences: Array, *, resolution: float | Array = 0.0, choices: fl
 def ratios(above: Array, below: Array, *, choices: float | Array = 1.0) -> tuple[Array, Array, Array, Array]:
     """Return the ratio of the means of paired rows of steps, its 95% interval and the p-value that it is 1, each (k,).
 
-    ``above`` and ``below`` (k, n) are paired by column; NaN: a missing number. The interval is Student's for the
-    logarithm of the ratio, whose error is that of ``above / mean - below / mean`` to first order; it counts as a step
-    of the smaller mean at least. ``choices`` as in ``p_values``.
+    ``above`` and ``below`` (k, n) are positive and paired by column; NaN: a missing number. The interval holds the
+    ratios r for which Student's test finds no mean of ``above - r below`` (Fieller 1954), whose standard deviation
+    counts as a step at least. Where the mean of ``below`` is not known to be above zero, its upper end is infinite.
+    ``choices`` as in ``p_values``.
     """
     missing = np.isnan(above) | np.isnan(below)
     above, below = (np.where(missing, math.nan, side) for side in (above, below))
-    means = mean(above), mean(below)
+    n, y, std_y = _moments(above, 0.0)
+    _, x, std_x = _moments(below, 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        relative = above / means[0][:, None] - below / means[1][:, None]
-        centre, resolution = log(means[0]) - log(means[1]), 1 / np.minimum(*means)
-    n, _, std = _moments(relative, resolution)
-    half = _half(n, std, choices)
-    return np.exp(centre), np.exp(centre - half), np.exp(centre + half), _p(n, centre, std, choices)
+        together = np.nansum((above - y[:, None]) * (below - x[:, None]), axis=1) / (n - 1)
+        half = _half(n, np.ones(len(n)), choices)
+        # (y - r x)² = half² (std_y² - 2 r together + r² std_x²), a quadratic in r.
+        a, b, c = x**2 - (half * std_x) ** 2, x * y - half**2 * together, y**2 - (half * std_y) ** 2
+        root = np.sqrt(np.maximum(b**2 - a * c, 0))
+        bounded = a > 0
+        low = np.where(bounded, (b - root) / a, np.where(c > 0, (b - root) / a, 0.0))
+        low = np.minimum(np.maximum(low, 0.0), (y - half) / x)
+        high = np.where(bounded, np.maximum((b + root) / a, (y + half) / x), math.inf)
+    enough = n >= FEWEST
+    return y / x, np.where(enough, low, math.nan), np.where(enough, high, math.nan), p_values(
+        above - below, resolution=1.0, choices=choices
+    )  # fmt: skip
 
 
 @cache

@@ -17,45 +17,46 @@ AHEAD = ("best", NOT_DISTINGUISHED, "better")
 TESTS = ["p", "speed_p", "diverged_p"]
 
 
-def pairs(groups: pd.DataFrame, score: Array, resolution: Array, steps: Array) -> pd.DataFrame:
-    """Return each group against the best of its context, and what tells them apart.
+def against_best(groups: pd.DataFrame, score: Array, resolution: Array, steps: Array) -> pd.DataFrame:
+    """Return each group against the best of its context, and how sure it is that they differ, before ``corrected``.
 
     ``groups``: with ``context validation seeds diverged budget``; ``score`` (groups, replicates), more is better;
     ``resolution`` (groups,) of the score; ``steps`` (groups, replicates) to the threshold, at most the budget.
 
     The best is the first of k groups on validation data, which know of the score. So each p-value counts k/2 times, as
-    many as there are pairs of groups for each pair with the best, and intervals are as much wider. Then Holm's method
-    corrects all p-values of the table together.
+    many as there are pairs of groups for each pair with the best, and intervals are as much wider.
     """
-    others, best = [], []
-    sizes = groups["context"].map(groups["context"].value_counts()).to_numpy()
     validation = groups["validation"].fillna(-math.inf).to_numpy()
-    for context in groups["context"].unique():
-        rows = np.flatnonzero(groups["context"] == context)
-        chosen = rows[np.argmax(validation[rows])]
-        others += [row for row in rows if row != chosen]
+    others, best, choices = list[int](), list[int](), list[float]()
+    codes, contexts = pd.factorize(groups["context"])
+    for rows in np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes, minlength=len(contexts)))[:-1]):
+        chosen = int(rows[np.argmax(validation[rows])])
+        others += [row for row in rows.tolist() if row != chosen]
         best += [chosen] * (len(rows) - 1)
+        choices += [len(rows) / 2] * (len(rows) - 1)
     table = pd.DataFrame({"group": np.array(others, int), "best": np.array(best, int)})
-    choices = sizes[others] / 2
+    factors, finest = np.array(choices), resolution[others]
     difference = score[others] - score[best]
     table["pairs"] = (~np.isnan(difference)).sum(axis=1)
-    table["difference"], table["low"], table["high"] = intervals(
-        difference, resolution=resolution[others], choices=choices
-    )
-    table["p"] = p_values(difference, resolution=resolution[others], choices=choices)
-    budget = groups["budget"].to_numpy(np.float64)[others, None]
-    nowhere = ((steps[others] >= budget) & (steps[best] >= budget)) | np.isnan(steps[others] + steps[best])
-    counted = np.where(nowhere.all(axis=1)[:, None], math.nan, steps[others])  # of two that never arrive none is faster
+    table["difference"], table["low"], table["high"] = intervals(difference, resolution=finest, choices=factors)
+    table["p"] = p_values(difference, resolution=finest, choices=factors)
+    # Of two groups that never arrive neither is faster.
+    budget: Array = groups["budget"].to_numpy(np.float64)[others, None]
+    arrive = ((steps[others] < budget) | (steps[best] < budget)).any(axis=1, keepdims=True)
+    counted = np.where(arrive, steps[others], math.nan)
     table["speed_pairs"] = (~np.isnan(counted - steps[best])).sum(axis=1)
-    table["ratio"], table["ratio_low"], table["ratio_high"], table["speed_p"] = ratios(
-        counted, steps[best], choices=choices
-    )
-    lost, among = (groups[name].to_numpy() for name in ("diverged", "seeds"))
-    exact = [p_more_often(*map(int, (lost[i], among[i], lost[j], among[j]))) for i, j in zip(others, best, strict=True)]
-    table["diverged_p"] = np.minimum(choices * np.array(exact, float), 1.0)
-    corrected = holm(table[TESTS].to_numpy(np.float64).ravel())
-    table[TESTS] = corrected.reshape(-1, len(TESTS))
+    found = ratios(counted, steps[best], choices=factors)
+    table["ratio"], table["ratio_low"], table["ratio_high"], table["speed_p"] = found
+    lost, among = (groups[name].to_numpy(int).tolist() for name in ("diverged", "seeds"))
+    exact = [p_more_often(lost[i], among[i], lost[j], among[j]) for i, j in zip(others, best, strict=True)]
+    table["diverged_p"] = np.minimum(factors * np.array(exact, float), 1.0)
     return table
+
+
+def corrected(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Return the pairs with all their p-values corrected together by Holm's method."""
+    p = holm(pairs[TESTS].to_numpy(np.float64).ravel())
+    return pairs.assign(**dict(zip(TESTS, p.reshape(-1, len(TESTS)).T, strict=True)))
 
 
 def verdicts(groups: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:

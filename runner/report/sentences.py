@@ -204,7 +204,8 @@ def _speed_parts(
         fast, slow = ("best", "other") if pair["ratio"] > 1 else ("other", "best")
         arrives, never = not groups[fast]["never"], groups[slow]["never"]
         times = times_faster(pair)
-        if arrives and never == groups[slow]["seeds"]:  # beyond the budget they could take any number
+        # Beyond the budget the slow could take any number of steps; else few seeds may leave the ratio open.
+        if (arrives and never == groups[slow]["seeds"]) or math.isinf(pair["ratio_high"]):
             at_least = f"{names[fast]} at least {times.partition('[')[2].partition(',')[0]}x faster"
         elif not times.startswith("1.0x"):
             within = "" if arrives and not never else f" within {groups['best']['budget']:.0f} steps"
