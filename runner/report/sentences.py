@@ -68,24 +68,32 @@ def _top(comparison: Comparison, groups: pd.DataFrame) -> str:
     names = [_name(comparison, row) for row in top]
     setting = label(best, comparison.context)
     prefix = f"With {setting}, " if setting else ""
-    if len(top) == 1:
-        text = f"{prefix}{names[0]} is best: {_reached(best)}"
-    else:
+    if len(top) > 1:
         level = comparison.pairs["group"].isin(groups.index[groups["verdict"] == NOT_DISTINGUISHED])
         few = any(too_few(comparison, pair) for pair in comparison.pairs[level].to_dict("records"))
         by = " by so few seeds" if few else ""
         text = f"{prefix}{_listed(names)} are not distinguished{by}; {names[0]} has {_reached(top[0])}"
-        for words, found in zip(("faster", "slower"), _speeds(comparison, comparison.pairs[level]), strict=True):
-            if found:
-                verb = "is" if len(found) == 1 else "are"
-                text += f"; {_listed(found)} {verb} {words} than {_name(comparison, best)}"
+    elif groups["verdict"].isin(["", "better"]).any():
+        text = f"{prefix}{names[0]} is first on validation data, with {_reached(best)}"
+    else:
+        text = f"{prefix}{names[0]} is best: {_reached(best)}"
+    open_ones = comparison.pairs["group"].isin(groups.index[groups["verdict"].isin([NOT_DISTINGUISHED, ""])])
+    for words, found in zip(("faster", "slower"), _speeds(comparison, comparison.pairs[open_ones]), strict=True):
+        if found:
+            verb = "is" if len(found) == 1 else "are"
+            text += f"; {_listed(found)} {verb} {words} than {_name(comparison, best)}"
     for verdict, words in (("better", "better on test data"), ("worse", "worse"), ("diverged", "more often")):
         if others := [_name(comparison, row) for row in rows if row["verdict"] == verdict]:
             who = _listed(others) if len(others) <= SETTINGS else f"{len(others)} others"
             does = ("is", "diverges") if len(others) == 1 else ("are", "diverge")
             text += f"; {who} {does[verdict == 'diverged']} {words}"
-    if others := [_name(comparison, row) for row in rows if not row["verdict"] and row["diverged"] == row["seeds"] > 0]:
-        text += f"; {_listed(others) if len(others) <= SETTINGS else f'{len(others)} others'} diverged in every run"
+    for lost, words in ((True, "diverged in every run"), (False, "finished too few seeds in common with it")):
+        if others := [
+            _name(comparison, row)
+            for row in rows
+            if not row["verdict"] and row["seeds"] and (row["diverged"] == row["seeds"]) == lost
+        ]:
+            text += f"; {_listed(others) if len(others) <= SETTINGS else f'{len(others)} others'} {words}"
     return text
 
 
