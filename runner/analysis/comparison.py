@@ -50,7 +50,8 @@ class Comparison:
     ``pairs``: each group against the ``best`` of its context (indices into ``groups``) over common seeds: ``pairs
     difference low high p`` (positive is better than the best); ``speed_pairs ratio ratio_low ratio_high speed_p``, of
     mean steps to the threshold over the best's, restricted to the budget: a run that is not there by then, or diverged,
-    counts as the budget; ``diverged_p`` of how often runs diverge. All p are corrected together.
+    counts as the budget; ``diverged_p`` of how often runs diverge. All p are corrected together, and for the choice of
+    the best by the factor ``choices``.
     """
 
     by: tuple[str, ...]

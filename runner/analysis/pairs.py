@@ -23,17 +23,19 @@ def against_best(groups: pd.DataFrame, score: Array, resolution: Array, steps: A
     ``groups``: with ``context validation seeds diverged budget``; ``score`` (groups, replicates), more is better;
     ``resolution`` (groups,) of the score; ``steps`` (groups, replicates) to the threshold, at most the budget.
 
-    The best is the first of k groups on validation data, which know of the score. So each p-value counts k/2 times, as
-    many as there are pairs of groups for each pair with the best, and intervals are as much wider.
+    The best is the first of k groups with runs on validation data, which know of the score. So each p-value counts k/2
+    times (``choices``), as many as there are pairs of groups for each pair with the best, and intervals are as much
+    wider.
     """
     validation = groups["validation"].fillna(-math.inf).to_numpy()
+    lost, among = (groups[name].to_numpy(int) for name in ("diverged", "seeds"))
     others, best, choices = list[int](), list[int](), list[float]()
     codes, contexts = pd.factorize(groups["context"])
     for rows in np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes, minlength=len(contexts)))[:-1]):
         chosen = int(rows[np.argmax(validation[rows])])
         others += [row for row in rows.tolist() if row != chosen]
         best += [chosen] * (len(rows) - 1)
-        choices += [len(rows) / 2] * (len(rows) - 1)
+        choices += [max(1.0, (among[rows] > 0).sum() / 2)] * (len(rows) - 1)
     table = pd.DataFrame({"group": np.array(others, int), "best": np.array(best, int)})
     factors, finest = np.array(choices), resolution[others]
     difference = score[others] - score[best]
@@ -47,8 +49,9 @@ def against_best(groups: pd.DataFrame, score: Array, resolution: Array, steps: A
     table["speed_pairs"] = (~np.isnan(counted - steps[best])).sum(axis=1)
     found = ratios(counted, steps[best], choices=factors)
     table["ratio"], table["ratio_low"], table["ratio_high"], table["speed_p"] = found
-    lost, among = (groups[name].to_numpy(int).tolist() for name in ("diverged", "seeds"))
-    exact = [p_more_often(lost[i], among[i], lost[j], among[j]) for i, j in zip(others, best, strict=True)]
+    counts = list(zip(lost.tolist(), among.tolist(), strict=True))
+    exact = [p_more_often(*counts[other], *counts[against]) for other, against in zip(others, best, strict=True)]
+    table["choices"] = factors
     table["diverged_p"] = np.minimum(factors * np.array(exact, float), 1.0)
     return table
 

@@ -73,7 +73,7 @@ def _top(comparison: Comparison, groups: pd.DataFrame) -> str:
         few = any(too_few(comparison, pair) for pair in comparison.pairs[level].to_dict("records"))
         by = " by so few seeds" if few else ""
         text = f"{prefix}{_listed(names)} are not distinguished{by}; {names[0]} has {_reached(top[0])}"
-    elif groups["verdict"].isin(["", "better"]).any():
+    elif (groups["verdict"].isin(["", "better"]) & (groups["seeds"] > 0)).any():
         text = f"{prefix}{names[0]} is first on validation data, with {_reached(best)}"
     else:
         text = f"{prefix}{names[0]} is best: {_reached(best)}"
@@ -238,9 +238,7 @@ def times_faster(pair: Mapping[Any, Any]) -> str:
 
 def too_few(comparison: Comparison, pair: Mapping[Any, Any]) -> bool:
     """Return whether so many pairs can't show a difference of twice its std over seeds."""
-    context = comparison.groups["context"]
-    choices = (context == context[pair["group"]]).sum() / 2
-    return smallest_shown(pair["pairs"], comparison.tests * choices) > 2
+    return smallest_shown(pair["pairs"], comparison.tests * pair["choices"]) > 2
 
 
 def _many(comparison: Comparison, pairs: Sequence[Mapping[Any, Any]]) -> str:
