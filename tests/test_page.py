@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from runner.analysis.best_rates import compared
 from runner.report import page
 from runner.tracking.address import silence
 from runner.tracking.frames import frames
@@ -99,7 +100,8 @@ def arrays(key: str) -> dict[str, Any]:
 
 
 def rendered(recorded: list[Any], **session: Any) -> str:
-    return page.render(*frames(recorded), [SESSION | session], arrays)
+    tables = frames(recorded)
+    return page.render(*compared(*tables), tables[1], [SESSION | session], arrays)
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +213,7 @@ def test_a_page_of_a_thousand_runs_is_small_and_quick(tmp_path: Path) -> None:
     ]
     tables = frames(with_layers(made))
     start = time.process_time()
-    path = page.write(tmp_path / "report.html", *tables, [SESSION], arrays)
+    path = page.write(tmp_path / "report.html", *compared(*tables), tables[1], [SESSION], arrays)
     assert time.process_time() - start < 10
     assert path.stat().st_size < 4e6
 

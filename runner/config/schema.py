@@ -62,7 +62,7 @@ class Mode:
 
 @dataclass
 class Report:
-    """Additions to an experiment's table and page; ``answer``: words by the summary number that answers the question."""
+    """Additions to an experiment's table and page; ``answer``: words by the summary number that answers it."""
 
     title: str | None = None
     question: str | None = None

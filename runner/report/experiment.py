@@ -33,7 +33,8 @@ class Experiment:
     @classmethod
     def of(cls, runs: pd.DataFrame) -> Experiment:
         """Return the words that the table of runs records."""
-        answers = {name.removeprefix(ANSWER): _shared(runs, name) for name in runs if name.startswith(ANSWER)}
+        names = [str(name) for name in runs]
+        answers = {name.removeprefix(ANSWER): _shared(runs, name) for name in names if name.startswith(ANSWER)}
         return cls(
             title=_shared(runs, "report.title"),
             question=_shared(runs, "report.question"),
@@ -66,5 +67,5 @@ def mean(value: float) -> str:
 
 
 def _shared(runs: pd.DataFrame, name: str) -> str:
-    values = runs[name].dropna().unique() if name in runs else ()
+    values = list(runs[name].dropna().unique()) if name in runs else []
     return str(values[0]) if len(values) == 1 else ""
