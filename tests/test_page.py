@@ -167,6 +167,16 @@ def test_the_answer_comes_first_and_each_scheme_is_at_its_own_best_rate(text: st
     assert "failed" in text.partition("Diverged and failed")[2]
 
 
+def test_an_experiment_is_answered_in_the_first_sentence_and_its_columns_stand_in_the_table() -> None:
+    runs, curves = frames([run("zeros", distinct_units=1.0), run("he", distinct_units=32.0)])
+    words = {"report.question": "Do units differ?", "report.answer.distinct_units": "Distinct <units>"}
+    shown = page.render(*compared(runs.assign(**words, **{"report.columns": '["distinct_units"]'}), curves), curves, [])
+    said = [data for tag, data in Page(shown).words if tag == "p"]
+    assert said[:2] == ["Do units differ?", "Distinct <units>: zeros 1, he 32."]
+    headers = [data for tag, data in Page(shown).words if tag == "th"]
+    assert headers[-1] == "distinct units"
+
+
 def test_what_users_write_is_escaped() -> None:
     evil = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
     recorded = [

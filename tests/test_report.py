@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from dataclasses import replace
 from itertools import product
@@ -23,8 +24,11 @@ from runner.tracking.frames import frames
 from tests.recorded import run, seeds
 
 
-def text_of(recorded, **settings):
-    return sweep_text(compare(*frames(recorded)), **settings)
+def text_of(recorded, *, report=None, **settings):
+    """``report``: an experiment's words, as the table of runs records them."""
+    runs, curves = frames(recorded)
+    words = {f"report.{name}": json.dumps(v) if isinstance(v, list) else v for name, v in (report or {}).items()}
+    return sweep_text(compare(runs.assign(**words), curves), **settings)
 
 
 def flat(text):
@@ -454,8 +458,8 @@ def test_an_experiment_adds_its_title_and_columns():
         run("zeros", distinct_units=1.0, train_accuracy=0.1),
         run("he", distinct_units=128.0, train_accuracy=0.987),
     ]
-    text = text_of(recorded, report=report)
-    assert text.startswith("Symmetry\nDo units differ?\n")
+    text = text_of(recorded, report=report | {"answer.distinct_units": "Distinct units"})
+    assert text.startswith("Symmetry\nDo units differ?\nDistinct units: zeros 1, he 128.\n")
     assert re.search(r"^zeros .* 1 +\.100 +– +stable +all units equal", text, re.MULTILINE)
     assert re.search(r"^he .* 128 +\.987 +–", text, re.MULTILINE)
 
