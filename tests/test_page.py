@@ -174,7 +174,7 @@ def test_an_experiment_is_answered_in_the_first_sentence_and_its_columns_stand_i
     said = [data for tag, data in Page(shown).words if tag == "p"]
     assert said[:2] == ["Do units differ?", "Distinct <units>: zeros 1, he 32."]
     headers = [data for tag, data in Page(shown).words if tag == "th"]
-    assert headers[-1] == "distinct units"
+    assert "distinct units" in headers
 
 
 def test_what_users_write_is_escaped() -> None:
