@@ -12,8 +12,12 @@ import numpy as np
 from weightinit.arrays import Array
 
 Fate = Literal["finished", "diverged", "failed"]
-# Labels of the initial state: its signal as measured and by theory, and whether the weights follow their declared laws.
-LABELS = ("measured_fate", "predicted_fate", "audit", "audit_tensor", "audit_finding")
+# Labels of the initial state: its signal as measured and by theory; the layer that is out of the ordinary and what of
+# it, or why no layer was judged; why theory has no number; whether the weights follow their declared laws.
+LABELS = (
+    *("measured_fate", "predicted_fate", "alarm_layer", "alarm_fault", "not_judged", "no_theory"),
+    *("audit", "audit_tensor", "audit_finding"),
+)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from weightinit.arrays import Array
 from weightinit.laws import Law
 
-SAMPLES = 32
+SAMPLES = 16
 """Samples that the response is taken from: enough to see a factor of 1.2, and few enough to be quick."""
 
 RIDGE = 1e-4

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import tempfile
 import threading
 from collections import OrderedDict
 from contextlib import suppress
@@ -83,13 +82,13 @@ class Store:
             return
         with suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(suffix=".part", dir=self.folder)
+            part = self.folder / f"{key}.{os.getpid()}.part"
             try:
-                with os.fdopen(handle, "wb") as file:
+                with part.open("wb") as file:
                     np.savez(file, allow_pickle=False, **found.observation.values)
-                os.replace(name, self.folder / f"{key}.npz")
-            except OSError:
-                os.unlink(name)
+                part.replace(self.folder / f"{key}.npz")
+            finally:
+                part.unlink(missing_ok=True)
 
 
 @lru_cache(maxsize=256)

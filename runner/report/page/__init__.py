@@ -23,6 +23,7 @@ from runner.analysis.comparison import WITHOUT_EFFECT, Comparison, compare
 from runner.report.best_rates import tuned_columns
 from runner.report.figures.canvas import Group
 from runner.report.figures.sweep import groups as drawn_groups
+from runner.report.judgements import sweep_sentence
 from runner.report.page import layers, training
 from runner.report.page.chart import COLORS, SYMBOLS, Figure, color
 from runner.report.ranking import ranking
@@ -105,6 +106,7 @@ def render(
         answer=answer(shown),
         evidence=evidence(shown) if (shown.groups["verdict"] != "").any() else [],
         counted=_counted(runs),
+        judged=sweep_sentence(comparison.runs),
         tables=_tables(comparison, at_best),
         groups=[_switch(group) for group in groups],
         left_out=left_out,
