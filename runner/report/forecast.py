@@ -120,8 +120,8 @@ def _scale_lines(forecast: Forecast, scales: DepthScales) -> list[str]:
         f"phase      {phase} (chi {number(scales.chi, 5)}); sigma_w2 {number(forecast.sigma_w2, 5)}, "
         f"sigma_b2 {setting(forecast.sigma_b2) or '0'}",
         f"depth      {trainable}",
-        f"limit      pre-activations settle at second moment {number(scales.q)} (xi_q {_cell(scales.xi_q)}), two inputs at "
-        f"correlation {number(scales.c)}",
+        f"limit      pre-activations settle at second moment {number(scales.q)} (xi_q {_cell(scales.xi_q)}), two "
+        f"inputs at correlation {number(scales.c)}",
     ]
 
 

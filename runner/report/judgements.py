@@ -1,4 +1,4 @@
-"""Words on judgements: how runs lie among correct networks at initialization."""
+"""Words on judgements: how a run lies, at initialization, among networks drawn from the same laws."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from runner.text import number
 if TYPE_CHECKING:
     import pandas as pd
 
-CHANCE = {3.0: 0.01, 6.0: 0.001}  # share of correct networks whose largest deviation is beyond (docs/theory.md)
-UNLIKELY = 0.01  # chance that a sweep of correct networks is said to have more alarms than chance explains
+CHANCE = {3.0: 0.01, 6.0: 0.001}  # share of networks whose largest deviation is beyond (docs/theory.md)
+UNLIKELY = 0.01  # chance that a sweep is said to have more alarms than chance explains
 FAR = 1.25  # factor from which on theory's distance from networks of this width is worth a word
 FAULTS = {
     "weight_rms": "the weights of {} are not of the size of their law",
     "response": "{} does not answer its input with the size that its law gives",
     "evenness": "the units of {} are not as different as independent ones",
-    "activation_rms": "{} has another rms than correct networks",
-    "gradient_std": "{} has another gradient than correct networks",
-    "zero": "{} is zero, which no correct network shows",
-    "infinite": "{} is infinite, which no correct network shows",
-    "alive": "{} passes on what no correct network does",
+    "activation_rms": "{} has another rms than networks of these laws",
+    "gradient_std": "{} has another gradient than networks of these laws",
+    "zero": "{} is zero, as in no other network of these laws",
+    "infinite": "{} is infinite, as in no other network of these laws",
+    "alive": "{} is neither zero nor infinite, as it is in all networks of these laws",
     "copied": "{} has the weights of another layer",
 }
 
 
 def run_words(outcome: Outcome) -> str:
-    """Return how a run's layers lie among those of correct networks; no more than was judged."""
+    """Return how a run's layers lie among those of networks drawn from the same laws; no more than was judged."""
     labels, summary = outcome.labels, outcome.summary
     if "not_judged" in labels:
         return f"not judged: {labels['not_judged']}"
@@ -39,14 +39,14 @@ def run_words(outcome: Outcome) -> str:
         return _fault(labels, _ratio(outcome, labels["alarm_layer"], labels["alarm_fault"]))
     if "expected_deaths" in summary:
         share = summary["expected_deaths"]
-        return f"layers died, as in {number(100 * share, 2)}% of correct networks"
+        return f"layers are zero or infinite, as in {number(100 * share, 2)}% of networks of these laws"
     if "init_activation_deviation" not in summary:
-        return "not judged: too few correct networks have a number"
-    return "each layer within the range of correct networks"
+        return "not judged: too few networks of these laws show a number"
+    return "each layer within the range of networks of these laws"
 
 
 def theory_words(outcome: Outcome) -> str:
-    """Return how far theory, of infinite width, lies from correct networks of this width; empty where it is near."""
+    """Return how far theory, of infinite width, lies from networks of this width; empty where it is near."""
     theory = {layer: value for _, layer, value in outcome.rows.select("predicted_activation_rms") if value > 0}
     usual = {layer: value for _, layer, value in outcome.rows.select("reference_activation_rms") if value > 0}
     ratios = {layer: usual[layer] / value for layer, value in theory.items() if layer in usual and layer != "output"}
@@ -68,7 +68,7 @@ def sweep_sentence(runs: pd.DataFrame) -> str:
     said = []
     judged = runs[runs["not_judged"].isna() & (runs["fate"] != "failed")]
     alarms = judged[judged["alarm_fault"].notna()]
-    deviation = alarms[["init_activation_deviation", "init_gradient_deviation"]].max(axis=1)
+    deviation = alarms.reindex(columns=["init_activation_deviation", "init_gradient_deviation"]).max(axis=1)
     if any(
         stats.binom.sf((deviation > line).sum() - 1, len(judged), share) <= UNLIKELY * (1 + 1e-9)
         for line, share in CHANCE.items()
