@@ -10,6 +10,7 @@ import argparse
 import json
 import math
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import product
@@ -22,13 +23,18 @@ from threadpoolctl import threadpool_limits
 from runner.data import digits
 from weightinit.nn import LOSSES, Network, Params, mlp
 from weightinit.reference import SAMPLES, Band, Judgement, Probe, draws_of, judge, observe, reference
+from weightinit.reference.band import FLOOR
 from weightinit.reference.observation import networks_at_once
+from weightinit.reference.stack import BUDGET, operations
 from weightinit.schemes import Orthogonal, Rule, Sparse, VarianceScaling
 
 SCALES = {"relu": 2.0, "gelu": 2.0, "silu": 2.0, "tanh": 1.0, "selu": 1.0, "sigmoid": 1.0}
 LAWS = ("normal", "uniform", "truncated_normal", "orthogonal", "sparse")
 WIDTHS, DEPTHS = (8, 32, 128, 512), (2, 10, 50)
-SEEDS = 200
+SEEDS, FEWER = 200, 40  # networks of a setting; of one whose reference takes more than its budget
+PAGE = Path(__file__).parent.parent / "docs" / "theory.md"
+START, END = "<!-- calibration -->", "<!-- end of calibration -->"
+JUDGED = ("weight_rms", "response", "evenness", "activation_rms", "gradient_std")
 FAULTS = ("scaled", "zero", "infinite", "copied")
 
 
@@ -112,8 +118,9 @@ def study(setting: Setting, seeds: int = SEEDS) -> dict[str, Any]:
     row["alarms"] = sum(judgement.alarm for judgement in correct)
     for family in ("activation", "gradient"):
         row[f"{family}_alarms"] = sum(judgement.deviation[family] > 3 for judgement in correct)
+    row["strong"] = sum(max(judgement.deviation.values()) > 6 for judgement in correct)
     row["faults"] = sorted({f"{judgement.fault}" for judgement in correct if judgement.alarm})
-    for name in ("weight_rms", "response", "evenness", "activation_rms", "gradient_std"):
+    for name in JUDGED:
         z = np.concatenate([judgement.z[name] for judgement in correct])
         row[f"{name}_z"] = float(np.nanstd(z)) if not np.isnan(z).all() else math.nan
         row[f"{name}_scatter"] = float(np.nanmedian(band.scatter[name]))
@@ -130,6 +137,33 @@ def study(setting: Setting, seeds: int = SEEDS) -> dict[str, Any]:
     return row
 
 
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the studies as a table in Markdown, a row for each width and depth."""
+    lines = [
+        "| width | depth | settings | networks each | alarms | most in a setting | std of z | x1.2 named "
+        "| zero, infinite, copied found |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    by_size: dict[tuple[int, int], list[Mapping[str, Any]]] = {}
+    for row in sorted(rows, key=lambda row: (row["width"], row["depth"])):
+        by_size.setdefault((row["width"], row["depth"]), []).append(row)
+    for (width, depth), some in by_size.items():
+        z = [row[f"{name}_z"] for row in some for name in JUDGED if row[f"{name}_scatter"] > 2 * FLOOR]
+        named = [row["scaled_named"] for row in some if "scaled_named" in row]
+        found = [row[f"{fault}_found"] for row in some for fault in FAULTS[1:] if f"{fault}_found" in row]
+        seeds = sorted({row["seeds"] for row in some})
+        alarms = sum(row["alarms"] for row in some) / sum(row["seeds"] for row in some)
+        lines.append(
+            f"| {width} | {depth} | {len(some)} of {len(SCALES) * len(LAWS)} | {' or '.join(map(str, seeds))} "
+            f"| {100 * alarms:.2f}% | {100 * max(row['alarms'] / row['seeds'] for row in some):.1f}% "
+            f"| {min(z):.2f} to {max(z):.2f} | {f'{100 * min(named):.0f}%' if named else '–'} "
+            f"| {100 * min(found):.0f}% |"
+        )
+    networks, alarms = (sum(row[name] for row in rows) for name in ("seeds", "alarms"))
+    lines += ["", f"In all, {100 * alarms / networks:.2f}% of {networks:,} networks of {len(rows)} settings alarm."]
+    return "\n".join(lines)
+
+
 def settings() -> list[Setting]:
     """Return all settings, from small networks to large ones."""
     every = [Setting(*parts) for parts in product(SCALES, LAWS, WIDTHS, DEPTHS)]
@@ -138,7 +172,7 @@ def settings() -> list[Setting]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=math.inf)
+    parser.add_argument("--seconds", type=float, default=math.inf, help="start no setting after this time")
     parser.add_argument("--file", type=Path, default=Path("outputs/calibration.jsonl"))
     arguments = parser.parse_args()
     end = time.time() + arguments.seconds
@@ -150,10 +184,14 @@ def main() -> None:
         for setting in settings():
             if tuple(asdict(setting).values()) in done or time.time() > end:
                 continue
-            row = study(setting)
+            large = operations(setting.network, probe()) > BUDGET
+            rows.append(study(setting, FEWER if large else SEEDS))
             with arguments.file.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-            print(*asdict(setting).values(), row["alarms"], row["seconds"], flush=True)
+                file.write(json.dumps(rows[-1]) + "\n")
+            print(*asdict(setting).values(), rows[-1]["alarms"], rows[-1]["seconds"], flush=True)
+    text = PAGE.read_text(encoding="utf-8")
+    before, (_, after) = text.partition(START)[0], text.partition(START)[2].partition(END)[::2]
+    PAGE.write_text(f"{before}{START}\n{table(rows)}\n{END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import pytest
 from runner.config.catalogue import choices
 from runner.config.composition import Composer
 from runner.records import LABELS, Outcome
+from runner.training.judging import SCATTER
 from runner.training.loop import train
 
 SMALL = ["architecture.depth=4", "architecture.width=64", "training.steps=0", "training.probe.size=64", "tracking=none"]
@@ -53,14 +54,14 @@ def test_deviations_are_those_of_networks_of_the_same_laws() -> None:
 def test_where_networks_of_the_same_laws_lie_is_recorded() -> None:
     """A run lies as far from the recorded median as from its reference; of many, half lie above."""
     outcomes = trained("training.probe.size=128", each=[[f"seed={seed}"] for seed in range(40)])
-    for quantity, scatter in (("activation_rms", "predicted_scatter"), ("gradient_std", "predicted_gradient_scatter")):
+    for quantity, scatter in SCATTER.items():
         tables = [
             [[value for _, _, value in outcome.rows.select(name)] for outcome in outcomes]
             for name in (f"init_{quantity}", f"reference_{quantity}", scatter)
         ]
         measured, median, spread = (np.array(table) for table in tables)
         assert np.allclose(spread, spread[0])
-        z = np.log(measured / median) / spread
+        z = (measured - median if "correlation" in quantity else np.log(measured / median)) / spread
         assert np.abs(z.mean(axis=0)).max() < 4 / math.sqrt(40)
         assert 0.7 < z.std() < 1.3
     growth = [math.log(of[-2][2] / of[0][2]) for of in (o.rows.select("init_activation_rms") for o in outcomes)]

@@ -14,7 +14,7 @@ from runner.text import number
 if TYPE_CHECKING:
     import pandas as pd
 
-CHANCE = {3.0: 0.01, 6.0: 0.001}  # share of networks whose largest deviation is beyond (docs/theory.md)
+CHANCE = {3.0: 0.01, 6.0: 0.002}  # share of networks whose largest deviation is beyond (docs/theory.md)
 UNLIKELY = 0.01  # chance that a sweep is said to have more alarms than chance explains
 FAR = 1.25  # factor from which on theory's distance from networks of this width is worth a word
 FAULTS = {

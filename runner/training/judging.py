@@ -19,8 +19,12 @@ from weightinit.reference import observe as observed
 from weightinit.schemes import Initialized
 
 FOLDER = "references"
-# Recorded quantities: of the reference's scatter and of its median, by what they are of.
-SCATTER = {"activation_rms": "predicted_scatter", "gradient_std": "predicted_gradient_scatter"}
+# Names of the scatter of what is measured.
+SCATTER = {
+    "activation_rms": "predicted_scatter",
+    "gradient_std": "predicted_gradient_scatter",
+    "activation_correlation": "predicted_correlation_scatter",
+}
 GROWTH = "reference_growth_scatter"
 
 
@@ -73,29 +77,26 @@ def judge_stack(
 
 
 def record(log: Log, judged: Sequence[Judged]) -> None:
-    """Add to ``log`` where correct networks lie: by layer the median and the scatter of their logarithms.
+    """Add to ``log`` where networks of the same laws lie: by layer their median and scatter.
 
-    ``reference_activation_rms``, ``reference_gradient_std``: the median, carried over from the reference's samples to
-    the probe's: the run lies as far from it as from its reference. ``predicted_scatter``,
-    ``predicted_gradient_scatter``: standard deviations of the logarithms; ``reference_growth_scatter``: of the growth
+    ``reference_activation_rms``, ``_gradient_std``, ``_activation_correlation``: the median, carried over from the
+    reference's samples to the probe's. ``predicted_scatter``, ``predicted_gradient_scatter``: standard deviations of
+    the logarithms; ``predicted_correlation_scatter``: of the correlation; ``reference_growth_scatter``: of the growth
     of log rms from the first hidden layer to the last.
     """
-    measured = {
-        (quantity, layer): values
-        for quantity, layer, values in zip(log.quantities, log.layers, log.values, strict=True)
-    }
-    everyone = np.arange(len(judged))
+    measured = dict(zip(zip(log.quantities, log.layers, strict=True), log.values, strict=True))
     layers = next((run.observation.layers for run in judged if run.observation is not None), ())
+    everyone = np.arange(len(judged))
     for name, scatter in SCATTER.items():
+        found = np.array([measured[f"init_{name}", layer] for layer in layers])  # (layers, runs)
+        medians, scatters = np.full((2, *found.shape), np.nan)
+        for index, run in enumerate(judged):
+            if run.band is not None and run.observation is not None:
+                medians[:, index] = run.band.usual(name, run.observation.values[name], found[:, index])[0]
+                scatters[:, index] = run.band.scatter[name]
         for place, layer in enumerate(layers):
-            medians, scatters = np.full((2, len(judged)), np.nan)
-            for index, run in enumerate(judged):
-                if run.band is not None and run.observation is not None:
-                    distance = run.judgement.z[name][place] * run.band.scatter[name][place]
-                    medians[index] = measured[f"init_{name}", layer][index] * np.exp(-distance)
-                    scatters[index] = run.band.scatter[name][place]
-            log.add(0, f"reference_{name}", layer, medians, everyone)
-            log.add(0, scatter, layer, scatters, everyone)
+            log.add(0, f"reference_{name}", layer, medians[place], everyone)
+            log.add(0, scatter, layer, scatters[place], everyone)
     log.add(0, GROWTH, "", np.array([run.growth_scatter for run in judged]), everyone)
 
 

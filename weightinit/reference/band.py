@@ -21,6 +21,9 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
 }
 """Quantities that are judged together, each family at half a percent."""
 
+PLAIN = ("activation_correlation",)
+"""Quantities that are compared as they are; all others are sizes, compared by their logarithms."""
+
 LEAST = 20
 """Networks of a reference that must show a number in a layer for that layer to be judged by it."""
 
@@ -38,31 +41,30 @@ TAIL = 0.1
 class Band:
     """Range of correct networks, measured on many of them: the ``observation`` of a reference.
 
-    ``centre``, ``scatter``: median and standard deviation of the logarithm of each quantity by layer (layers,), NaN
-    where fewer than ``LEAST`` networks show a positive finite number. ``line``: of each family of quantities, the |z|
-    that the layers of a correct network exceed with a chance of half a percent. No smaller than the largest of the
-    reference's own: of 200 networks a further one exceeds all with a chance of 1/201, whatever the distribution. That
-    largest one differs much between references, so the line is no smaller than where an exponential tail, fitted to
-    the upper tenth, has half a percent left. At least 1, where all networks are the same.
+    ``centre``, ``scatter``: median and standard deviation of the logarithm of each quantity (of a correlation, of
+    itself) by layer (layers,), NaN where fewer than ``LEAST`` networks have one. ``line``: of each family of
+    quantities, the |z| that the layers of a correct network exceed with a chance of half a percent. No smaller than the
+    largest of the reference's own: of 200 networks a further one exceeds all with a chance of 1/201, whatever the
+    distribution. That largest one differs much between references, so the line is no smaller than where an exponential
+    tail, fitted to the upper tenth, has half a percent left. At least 1, where all networks are the same.
     """
 
     observation: Observation
 
     @cached_property
-    def _logarithms(self) -> Mapping[str, Array]:
-        return {name: logarithm(values) for name, values in self.observation.values.items()}
+    def _scaled(self) -> Mapping[str, Array]:
+        return {name: scaled(name, values) for name, values in self.observation.values.items()}
 
     @cached_property
     def centre(self) -> Mapping[str, Array]:
-        """Medians of the logarithms."""
-        return {name: _over_networks(np.nanmedian, values) for name, values in self._logarithms.items()}
+        """Medians by quantity."""
+        return {name: _over_networks(np.nanmedian, values) for name, values in self._scaled.items()}
 
     @cached_property
     def scatter(self) -> Mapping[str, Array]:
-        """Standard deviations of the logarithms, at least ``FLOOR``."""
+        """Standard deviations by quantity, at least ``FLOOR``."""
         return {
-            name: np.maximum(_over_networks(np.nanstd, values, ddof=1), FLOOR)
-            for name, values in self._logarithms.items()
+            name: np.maximum(_over_networks(np.nanstd, values, ddof=1), FLOOR) for name, values in self._scaled.items()
         }
 
     @cached_property
@@ -83,8 +85,17 @@ class Band:
 
     def z(self, name: str, values: Array) -> Array:
         """Return how far ``values`` (runs, layers) of a quantity lie from the centre, in units of the scatter."""
-        distance: Array = (logarithm(values) - self.centre[name]) / self.scatter[name]
+        distance: Array = (scaled(name, values) - self.centre[name]) / self.scatter[name]
         return distance
+
+    def usual(self, name: str, values: Array, measured: Array) -> Array:
+        """Return the median of a quantity for other samples, on which networks of these ``values`` have ``measured``.
+
+        All (runs, layers): a network lies as far from this median as from that of the reference.
+        """
+        distance = scaled(name, values) - self.centre[name]
+        median: Array = measured - distance if name in PLAIN else measured * np.exp(-distance)
+        return median
 
     def share(self, name: str, state: State) -> Array:
         """Return the share of networks (layers,) whose ``name`` is ``zero``, or ``infinite`` (or NaN)."""
@@ -93,7 +104,7 @@ class Band:
 
     def spread(self, name: str, first: int, last: int) -> float:
         """Return the standard deviation over networks of the growth of a logarithm between two layers."""
-        values = self._logarithms[name]
+        values = self._scaled[name]
         growth = values[:, last] - values[:, first]
         known = growth[~np.isnan(growth)]
         return float(np.std(known, ddof=1)) if len(known) >= LEAST else np.nan
@@ -103,7 +114,7 @@ class Band:
 
         A network's own distance must not widen the scatter that it is measured by.
         """
-        values = self._logarithms[name]
+        values = self._scaled[name]
         with np.errstate(all="ignore"):
             count = (~np.isnan(values)).sum(axis=0)
             distance = values - self.centre[name]
@@ -114,10 +125,10 @@ class Band:
         return np.where(np.isnan(z), -1.0, z)
 
 
-def logarithm(values: Array) -> Array:
-    """Return logarithms, NaN of what is not positive and finite."""
+def scaled(name: str, values: Array) -> Array:
+    """Return values of a quantity on the scale on which they are compared, NaN where they are not finite there."""
     with np.errstate(all="ignore"):
-        result = np.log(values)
+        result = values if name in PLAIN else np.log(values)
     return np.where(np.isfinite(result), result, np.nan)
 
 

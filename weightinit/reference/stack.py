@@ -15,7 +15,7 @@ from weightinit.reference.observation import Observation, Probe, networks_at_onc
 NETWORKS = 200
 """Networks of a reference. One more lies beyond all of them by chance in half a percent of cases."""
 
-BUDGET = 2e11
+BUDGET = 1e11
 """Floating-point operations that a reference may take: about ten seconds of a core."""
 
 

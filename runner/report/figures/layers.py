@@ -49,6 +49,12 @@ class _Profile:
     usual: Array
     scatter: Array
 
+    def band(self, quantity: str) -> tuple[Array, Array]:
+        """Return two scatters below and above the median of networks of the same laws."""
+        if quantity in LINEAR:
+            return self.usual - 2 * self.scatter, self.usual + 2 * self.scatter
+        return self.usual * np.exp(-2 * self.scatter), self.usual * np.exp(2 * self.scatter)
+
 
 def panel(axis: Axes, curves: pd.DataFrame, groups: Sequence[Group], quantity: str, *, bands: bool = True) -> Panel:
     """Draw ``quantity`` by layer: theory as lines, bands of ± 2 scatter about correct networks, medians as points.
@@ -59,14 +65,14 @@ def panel(axis: Axes, curves: pd.DataFrame, groups: Sequence[Group], quantity: s
     band = bands and any(np.isfinite(profile.usual).any() for profile in profiles)
     values = [v for p in profiles for v in (p.low, p.middle, p.high, p.theory)]
     if band:
-        values += [p.usual * np.exp(sign * p.scatter) for p in profiles for sign in (-2, 2)]
+        values += [edge for p in profiles for edge in p.band(quantity)]
     limits = (_unit_axis if quantity in LINEAR else log_axis)(axis, np.concatenate(values))
     longest = max((profile.layers for profile in profiles), key=len)
     size = 3.5 if len(longest) > CROWDED else 6.5 if len(profiles) <= 6 else 5
     remarks: set[str] = set()
     sentences = []
     for profile in profiles:
-        _draw_theory(axis, profile, limits, band=band)
+        _draw_theory(axis, profile, limits, profile.band(quantity) if band else None)
         remarks |= _draw_points(axis, profile, limits, size, positive=quantity not in LINEAR)
         ends = [f"{number(profile.middle[i], 2)} at {profile.layers[i]}" for i in _ends(profile.middle)]
         sentences.append(f"{profile.group.label} {' to '.join(ends)}".strip())
@@ -106,14 +112,13 @@ def _profiles(curves: pd.DataFrame, groups: Sequence[Group], quantity: str) -> l
     return profiles
 
 
-def _draw_theory(axis: Axes, profile: _Profile, limits: tuple[float, float], *, band: bool) -> None:
-    x, line = np.arange(1.0, len(profile.layers) + 1), profile.theory
-    usual, width = profile.usual, np.exp(2 * profile.scatter)
+def _draw_theory(axis: Axes, profile: _Profile, limits: tuple[float, float], band: tuple[Array, Array] | None) -> None:
+    x, lines, color = np.arange(1.0, len(profile.layers) + 1), [profile.theory, *(band or ())], profile.group.color
     if len(x) == 1:  # a line needs two ends
-        x, line, usual, width = np.array([0.75, 1.25]), line.repeat(2), usual.repeat(2), width.repeat(2)
-    color = profile.group.color
-    if band and np.isfinite(usual).any():
-        axis.fill_between(x, usual / width, usual * width, color=color, alpha=BAND, lw=0)
+        x, lines = np.array([0.75, 1.25]), [line.repeat(2) for line in lines]
+    line, *edges = lines
+    if edges and np.isfinite(edges[0]).any():
+        axis.fill_between(x, *edges, color=color, alpha=BAND, lw=0)
     if np.isfinite(line).any():
         axis.plot(x, line.clip(*limits), color=color, ls=profile.group.line, lw=1.6)
 
