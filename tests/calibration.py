@@ -148,7 +148,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in sorted(rows, key=lambda row: (row["width"], row["depth"])):
         by_size.setdefault((row["width"], row["depth"]), []).append(row)
     for (width, depth), some in by_size.items():
-        z = [row[f"{name}_z"] for row in some for name in JUDGED if row[f"{name}_scatter"] > 2 * FLOOR]
+        z = [row[f"{name}_z"] for row in some for name in ("activation_rms", "gradient_std")]
         named = [row["scaled_named"] for row in some if "scaled_named" in row]
         found = [row[f"{fault}_found"] for row in some for fault in FAULTS[1:] if f"{fault}_found" in row]
         seeds = sorted({row["seeds"] for row in some})
@@ -161,6 +161,16 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         )
     networks, alarms = (sum(row[name] for row in rows) for name in ("seeds", "alarms"))
     lines += ["", f"In all, {100 * alarms / networks:.2f}% of {networks:,} networks of {len(rows)} settings alarm."]
+    wide = [
+        f"{name} of {row['activation']} {row['law']} {row['width']} x {row['depth']} ({row[f'{name}_z']:.2f})"
+        for row in rows
+        for name in JUDGED
+        if row[f"{name}_scatter"] > 2 * FLOOR and not 0.7 <= row[f"{name}_z"] <= 1.3
+    ]
+    lines += [
+        "",
+        f"Of all judged quantities, these have a z whose std is outside .7 to 1.3: {', '.join(wide) or 'none'}.",
+    ]
     return "\n".join(lines)
 
 

@@ -7,12 +7,14 @@ import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from tests.calibration import FAULTS, Setting, band_of, judged, probe, study
+from tests.calibration import DEPTHS, FAULTS, LAWS, SCALES, Setting, band_of, judged, probe, study
 from tests.schemes_for_tests import HE, Mislabelled, Unlawful
 from weightinit import schemes
 from weightinit.arrays import Array
@@ -194,6 +196,21 @@ def test_correct_networks_rarely_alarm_and_z_is_of_unit_size(setting: Setting) -
     for fault in ("zero", "infinite", *["copied"] * (setting.depth > 2)):
         assert row[f"{fault}_found"] == 1.0
         assert row[f"{fault}_named"] >= 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "depth"), [*product((8, 32), DEPTHS), (128, 2), (128, 10)])
+def test_the_claims_of_the_documentation_hold(width: int, depth: int) -> None:
+    rows = [study(Setting(*parts, width, depth)) for parts in product(SCALES, LAWS)]
+    networks = sum(row["seeds"] for row in rows)
+    assert sum(row["alarms"] for row in rows) <= stats.binom.ppf(0.999, networks, 0.01)
+    for row in rows:
+        assert row["alarms"] <= 0.05 * row["seeds"]
+        assert all(0.7 <= row[f"{name}_z"] <= 1.3 for name in ("activation_rms", "gradient_std"))
+        for fault in FAULTS:
+            if f"{fault}_found" in row:
+                assert row[f"{fault}_found"] >= (0.95 if fault == "scaled" else 1.0)
+                assert row[f"{fault}_named"] >= 0.95
 
 
 @pytest.mark.parametrize("fault", FAULTS)
