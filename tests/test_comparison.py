@@ -436,9 +436,10 @@ def test_groups_are_described_by_geometric_means():
         # the scatter of one narrow network explains it, that of five doesn't
         ([run(factor=0.75, scatter=0.4)], "stable"),
         ([run(factor=0.75, scatter=0.4, seed=s) for s in range(40)], "x.75 at each layer"),
-        # without theory, the scatter between seeds
-        ([run(factor=f, expected=None, seed=s) for s, f in enumerate((0.5, 0.8, 1.6))], "stable"),
-        ([run(factor=f, expected=None, seed=s) for s, f in enumerate((0.69, 0.70, 0.71))], "x.70 at each layer"),
+        # without a reference, the scatter between seeds; without either, nobody knows what chance does
+        ([run(factor=f, scatter=None, seed=s) for s, f in enumerate((0.5, 0.8, 1.6))], "stable"),
+        ([run(factor=f, scatter=None, seed=s) for s, f in enumerate((0.69, 0.70, 0.71))], "x.70 at each layer"),
+        ([run(factor=0.75, scatter=None)], "–"),
         ([run(gradient=[3.0**-n for n in range(6)])], "gradient explodes"),
         ([run(gradient=[3.0**n for n in range(6)])], "gradient vanishes"),
         ([run(distinct_units=1.0, factor=0.5)], "all units equal"),
@@ -457,7 +458,7 @@ def test_signal_or_fate_in_words(runs, words):
 @pytest.mark.parametrize("seeds_each", [1, 25])
 def test_networks_whose_mean_square_theory_keeps_level_are_called_stable(seeds_each):
     # Log-normal: E[rms²] = 1 means that log rms has mean -s², as deep narrow networks show (Hanin & Rolnick 2018).
-    s, rng = 0.8, np.random.default_rng(6)
+    s, rng = 0.25, np.random.default_rng(6)
     tables = [
         pd.DataFrame({"log_growth": draws, "rms": np.exp(draws), "hidden": 50, "scatter": s, "log_gradient": 0.0})
         for draws in rng.normal(-(s**2), s, (300, seeds_each))

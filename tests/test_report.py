@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from runner.analysis.comparison import compare
 from runner.execution import progress
 from runner.execution.progress import Progress
 from runner.records import Rows
+from runner.report.judgements import FAULTS
 from runner.report.ranking import markdown
 from runner.report.sentences import answer
 from runner.report.terminal import SHOWN, WIDTH, compare_line, run_text, sweep_text
@@ -72,7 +75,7 @@ def test_a_run_is_told():
     assert signal.split() == ["activation", "rms", *["1.00"] * 7]
     assert theory.split() == ["theory", *["1.00"] * 7]
     assert len({len(line) for line in (table, signal, theory)}) == 1
-    assert judged.strip() == "signal stable; deviations within the scatter of width 128"
+    assert judged.strip() == "signal stable; each layer within the range of networks of these laws"
     assert training.split("   ") == ["training", "loss < .5 at step 27", "validation .950", "test .960"]
     assert rest == [
         "note:     clipped once",
@@ -94,12 +97,46 @@ def test_a_run_that_diverged_or_failed_says_so():
     assert "training" not in text
 
 
-def test_a_run_beyond_the_scatter_of_its_width_says_where():
-    text = run_text(*run(factor=1.4, expected=1.0, scatter=0.1))
-    assert re.search(r"layer \d is [\d.]+ times the theory, beyond the scatter of width 128", text)
-    assert "within the scatter" in run_text(*run(factor=1.1, expected=1.0, scatter=0.2))
-    assert "these widths" in run_text(*run(shape="64-100-50-10"))
-    assert "no theory for this scheme" in run_text(*run(expected=None))
+def test_a_run_is_judged_by_what_is_recorded_of_it():
+    def judged(**recorded: Any) -> str:
+        return " ".join(run_text(*run(**recorded)).split())
+
+    large = {"alarm_layer": "hidden/3", "alarm_fault": "activation_rms"}
+    text = judged(factor=1.4, expected=1.0, labels=large, init_activation_deviation=5.0)
+    assert "layer 3 has another rms than networks of these laws, x1.66" in text
+    assert "within the range" not in text
+    for fault, words in FAULTS.items():
+        if fault not in ("activation_rms", "gradient_std"):
+            labels = {"alarm_layer": "output", "alarm_fault": fault}
+            assert f"; {words.format('output')} training" in judged(labels=labels, init_activation_deviation=math.inf)
+    assert "layers are zero or infinite, as in 10% of networks of these laws" in judged(expected_deaths=0.1)
+    unjudged = judged(scatter=None, expected=None, labels={"not_judged": "no time", "no_theory": "no law"})
+    assert "signal stable; not judged: no time; no theory: no law training" in unjudged
+    assert "the range" not in unjudged
+    assert "not judged: too few" in judged(scatter=None)
+
+
+def test_a_run_says_how_far_theory_lies_from_networks_of_its_width():
+    trial, outcome = run(expected=1.0)
+    near = " ".join(run_text(trial, outcome).split())
+    assert "theory;" not in near
+    value = outcome.rows.value.copy()
+    value[[quantity == "reference_activation_rms" for quantity in outcome.rows.quantity]] = 0.5
+    far = replace(outcome, rows=replace(outcome.rows, value=value))
+    assert "at this width layer 1 usually has .50 times the rms of theory" in " ".join(run_text(trial, far).split())
+
+
+def test_a_sweep_names_alarms_that_chance_does_not_explain():
+    def said(alarms: int, runs: int, deviation: float, fault: str = "response") -> str:
+        labels = {"alarm_layer": "hidden/2", "alarm_fault": fault}
+        wrong = [run(seed=s, labels=labels, init_gradient_deviation=deviation) for s in range(alarms)]
+        return flat(text_of([*wrong, *(run(seed=s) for s in range(alarms, runs))]))
+
+    assert "layers:" not in said(1, 10, 3.5)
+    assert "layers: in 3 of 10 runs, first in he s0, layer 2 does not answer its input" in said(3, 10, 3.5)
+    assert "layers: in 1 of 5 runs, first in he s0, layer 2 is zero" in said(1, 5, math.inf, "zero")
+    unjudged = [run(seed=s, scatter=None, labels={"not_judged": "no time"}) for s in range(3)]
+    assert "layers: 3 of 3 runs not judged: no time" in flat(text_of(unjudged))
 
 
 def test_a_level_signal_is_not_said_of_a_gradient_that_explodes():

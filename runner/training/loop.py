@@ -13,7 +13,7 @@ import numpy as np
 from runner.config.trial import Trial
 from runner.optimizers import Updater
 from runner.records import Outcome, Rows
-from runner.training import initial_state
+from runner.training import initial_state, judging
 from runner.training.blas import single_blas_thread
 from runner.training.evaluation import evaluate
 from runner.training.initialization import initialize, learning_rate_scale
@@ -185,7 +185,9 @@ class _Run:
         )
         if initial:
             predict(self.log, self.network, self.initialized, samples, d_output)
-            self.initial = initial_state.initial(self.log, self.network, self.initialized)
+            judged = judging.judge_stack(self.trials, self.network, self.flat, self.initialized, samples, self.loss)
+            judging.record(self.log, judged)
+            self.initial = initial_state.initial(self.log, self.network, self.initialized, judged)
         params = self.network.views(self.flat)
         save = self.plan.save in ("both", "initial" if initial else "final")
         for position, run in enumerate(self.alive):

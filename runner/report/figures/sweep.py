@@ -138,7 +138,7 @@ def layers(subject: str, curves: pd.DataFrame, groups: Sequence[Group], left_out
         "At 1 all samples look alike to a layer. Where the correlation falls, small differences between inputs grow."
         if quantity in LINEAR
         else "A level line is a stable signal; a straight slope on this log axis is one factor per layer.",
-        "Band: two standard deviations of single networks." if shown.band else "",
+        "Band: correct networks, two standard deviations about their median." if shown.band else "",
         *shown.remarks,
         left_out,
     )

@@ -24,6 +24,7 @@ from runner.report.best_rates import tuned_columns
 from runner.report.experiment import Experiment
 from runner.report.figures.canvas import Group
 from runner.report.figures.sweep import groups as drawn_groups
+from runner.report.judgements import sweep_sentence
 from runner.report.page import layers, training
 from runner.report.page.chart import COLORS, SYMBOLS, Figure, color
 from runner.report.ranking import ranking
@@ -108,6 +109,7 @@ def render(
         answers=[*experiment.answers(shown), answer(shown)],
         evidence=evidence(shown) if (shown.groups["verdict"] != "").any() else [],
         counted=_counted(runs),
+        judged=sweep_sentence(comparison.runs),
         tables=_tables(comparison, at_best, experiment),
         groups=[_switch(group) for group in groups],
         left_out=left_out,
