@@ -158,6 +158,14 @@ def test_all_runs_of_a_stack_may_diverge() -> None:
     assert [outcome.fate for outcome in outcomes] == ["diverged", "diverged"]
 
 
+def test_a_regression_trains_by_default() -> None:
+    for data in ("diabetes", "linear_teacher"):
+        (outcome,) = train(Composer().trials([[f"data={data}", "seed=1"]]))
+        assert outcome.fate == "finished"
+        assert outcome.summary["train_r2"] > 0.7
+        assert outcome.summary["steps_to_loss_0.5"] > 0
+
+
 def test_a_scheme_that_raises_fails_alone() -> None:
     bad = ["scheme=custom", "scheme._target_=tests.schemes_for_tests.RaisesAtSeed"]
     each = [[*bad, "+scheme.seed=3", f"seed={seed}"] for seed in (2, 3, 4)] + [["scheme=he", "seed=3"]]

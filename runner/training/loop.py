@@ -13,7 +13,7 @@ import numpy as np
 from runner.config.trial import Trial
 from runner.optimizers import Updater
 from runner.records import Outcome, Rows
-from runner.training import initial_state
+from runner.training import initial_state, judging
 from runner.training.blas import single_blas_thread
 from runner.training.evaluation import evaluate
 from runner.training.initialization import initialize, learning_rate_scale
@@ -187,7 +187,9 @@ class _Run:
         )
         if initial:
             predict(self.log, self.network, self.initialized, samples, d_output)
-            self.initial = initial_state.initial(self.log, self.network, self.initialized)
+            judged = judging.judge_stack(self.trials, self.network, self.flat, self.initialized, samples, self.loss)
+            judging.record(self.log, judged)
+            self.initial = initial_state.initial(self.log, self.network, self.initialized, judged)
         params = self.network.views(self.flat)
         kept_state = {name: values for name, values in self.state.items() if name != NOISE}
         save = self.plan.save in ("both", "initial" if initial else "final")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -21,10 +21,8 @@ def predict(log: Log, network: Network, initialized: Initialized, samples: Probe
     """Add to ``log`` the theory of each run at initialization on these samples, where the laws are known.
 
     By layer: ``predicted_preactivation_rms``, ``predicted_activation_rms``, ``_mean`` and ``_correlation``;
-    ``predicted_scatter``, the standard deviation of log rms over networks of this width. By layer, from the gradient
-    ``d_output`` (runs, samples, outputs) measured at the output: ``predicted_backward_rms``, and the weights'
-    ``predicted_gradient_std`` and ``predicted_gradient_scatter``. Of the network: ``predicted_jacobian_mean_s2`` and
-    ``_spread``.
+    from the gradient ``d_output`` (runs, samples, outputs) measured at the output, ``predicted_backward_rms`` and the
+    weights' ``predicted_gradient_std``. Of the network: ``predicted_jacobian_mean_s2`` and ``_spread``.
     """
     names = (*initialized.laws, *initialized.constants)
     laws = [tuple(initialized.laws_of(run).values()) for run in range(log.runs)]
@@ -84,16 +82,11 @@ def _expected(
     facts, gram = [], np.empty((len(before), pairs), np.float32)
     for index, (layer, flow) in enumerate(before.items()):
         last, site = after[layer], sites[layer]
-        if last is flow.moments and site.linear:
-            # Without an activation, the units are Gaussian given the layers before, and their mean square scatters.
-            last = replace(last, relative_variance=last.relative_variance + 2.0 / site.shape[-1])
         numbers = {
             **({"preactivation_rms": flow.moments.rms} if site.linear else {}),
             "activation_rms": last.rms,
             "activation_mean": last.mean,
             "activation_correlation": last.pair_correlation,
-            "scatter": last.scatter,
-            "gradient_scatter": 0.5 * math.sqrt(flow.input.relative_variance + flow.gradient.relative_variance),
         }
         facts.append(_Facts(layer, numbers, math.sqrt(flow.gradient.second_moment), math.prod(site.shape)))
         # Weights that several positions share are beyond this theory.

@@ -22,6 +22,9 @@ def summary(rows: Rows, losses: Array, plan: Plan, network: Network) -> dict[str
         first, last = trunk[0], trunk[-1]
         for name, quantity, (over, under) in (
             ("init_activation_ratio", "init_activation_rms", (last, first)),
+            ("predicted_activation_ratio", "predicted_activation_rms", (last, first)),
+            ("init_backward_ratio", "init_backward_rms", (first, last)),
+            ("predicted_backward_ratio", "predicted_backward_rms", (first, last)),
             ("init_gradient_ratio", f"init_{network.gradient_quantity}", (first, last)),
         ):
             values = {layer: value for _, layer, value in rows.select(quantity)}
@@ -31,7 +34,7 @@ def summary(rows: Rows, losses: Array, plan: Plan, network: Network) -> dict[str
         units = [value for _, layer, value in distinct if layer in hidden]
         if units:
             numbers["distinct_units"] = min(units)
-    reached = np.flatnonzero(_trailing_mean(losses, WINDOW) < plan.threshold)
+    reached = np.flatnonzero(_trailing_mean(losses, WINDOW) < plan.threshold_loss)
     if len(reached):
         numbers[f"steps_to_loss_{plan.threshold:g}"] = float(reached[0])
     return numbers

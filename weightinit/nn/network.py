@@ -172,6 +172,16 @@ class Network:
         return sum(prod(spec.shape) for spec in self.weights if spec.role == "weight")
 
     @cached_property
+    def multiplications(self) -> int:
+        """Multiplications of one sample on its way forward: each weight once for every position that it serves."""
+        return sum(
+            prod(spec.shape) * prod(step.leaving[:-1])
+            for step in self.steps
+            for spec in step.weights
+            if spec.role == "weight"
+        )
+
+    @cached_property
     def slices(self) -> Mapping[str, slice]:
         """Slice of each weight in a parameter vector."""
         start, slices = 0, {}

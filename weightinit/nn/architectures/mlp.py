@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from weightinit.activations import Activation, get
-from weightinit.nn.architectures.checks import check_size, check_sizes, dtype_of
+from weightinit.nn.architectures.checks import check_depth, check_size, check_sizes, dtype_of
 from weightinit.nn.layers import Dense, Layer, Nonlinearity
 from weightinit.nn.network import Network
 from weightinit.nn.weights import Position
@@ -25,12 +25,14 @@ def mlp(
     """Return a multilayer perceptron: ``depth`` hidden layers of ``width`` units, or hidden layers of ``widths``.
 
     The layers are named ``hidden/1`` to ``hidden/depth`` and ``output``; the output has no nonlinearity. ``depth=0``
-    is a linear model. Raises ValueError for sizes below 1, empty widths and an unknown dtype.
+    is a linear model. Raises ValueError for sizes below 1, empty widths, more than 100,000 layers and an unknown
+    dtype.
     """
     check_sizes(1, inputs=inputs, outputs=outputs)
     if widths is None:
         check_sizes(0, depth=depth)
         check_sizes(1, width=width)
+        check_depth(depth)
         widths = [width] * depth
     elif isinstance(widths, str) or not isinstance(widths, Sequence):
         raise TypeError(
@@ -42,6 +44,7 @@ def mlp(
             "architecture.widths must name at least one hidden layer; got []. "
             "Pass architecture.widths=[128,128], or architecture.depth=0 for a linear model."
         )
+    check_depth(len(widths))
     for size in widths:
         check_size("every width in architecture.widths", size, 1)
     phi = get(activation)
