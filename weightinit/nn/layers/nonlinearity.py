@@ -16,7 +16,7 @@ from weightinit.gaussian import expectation
 from weightinit.laws import Law
 from weightinit.meanfield import SingularValues, covariance, second_moment, slope_covariance, slope_second_moment
 from weightinit.nn.layers.base import UNKNOWN_VALUES, Layer
-from weightinit.nn.moments import Gradient, Moments, unknown_gradient
+from weightinit.nn.moments import Gradient, Moments, unknown_gradient, unknown_moments
 from weightinit.nn.tape import Params, Shape, Slot, Tape
 
 # Degree of the polynomial that interpolates an expectation over many pairs of inputs (accurate to about 1e-4), and the
@@ -53,6 +53,13 @@ class Nonlinearity(Layer):
         q = moments.second_moment
         if math.isnan(q):
             return moments
+        try:
+            return self._moments(moments)
+        except (ValueError, OverflowError) as error:
+            return unknown_moments(_why(error))
+
+    def _moments(self, moments: Moments) -> Moments:
+        q = moments.second_moment
         phi, kinks = self.activation.phi, self.activation.kinks
         square = second_moment(q, self.activation)
         if q == 0.0 or square**2 == 0.0:  # or too small for the ratios below
@@ -72,6 +79,13 @@ class Nonlinearity(Layer):
         q = moments.second_moment
         if math.isnan(q) or math.isnan(gradient.second_moment):
             return unknown_gradient(gradient.reason or moments.reason)
+        try:
+            return self._gradient(gradient, moments)
+        except (ValueError, OverflowError) as error:
+            return unknown_gradient(_why(error))
+
+    def _gradient(self, gradient: Gradient, moments: Moments) -> Gradient:
+        q = moments.second_moment
         dphi, kinks = self.activation.dphi, self.activation.kinks
         square = slope_second_moment(q, self.activation)
         if square**2 == 0.0 or q == 0.0:
@@ -88,8 +102,11 @@ class Nonlinearity(Layer):
         if math.isnan(q):
             return UNKNOWN_VALUES
         dphi, kinks = self.activation.dphi, self.activation.kinks
-        fourth = expectation(lambda z: dphi(z) ** 4, q=q, kinks=kinks)
-        return values.after_slopes(slope_second_moment(q, self.activation), fourth)
+        try:
+            fourth = expectation(lambda z: dphi(z) ** 4, q=q, kinks=kinks)
+            return values.after_slopes(slope_second_moment(q, self.activation), fourth)
+        except (ValueError, OverflowError):
+            return UNKNOWN_VALUES
 
     def _product(self, at: Callable[..., Any], square: float, moments: Moments) -> float | Array:
         """Return ``at(c, activation, q)`` for the correlations c of pairs of inputs, in the shape of ``correlation``.
@@ -113,3 +130,8 @@ class Nonlinearity(Layer):
             domain = [float(angle[~same].min()), float(angle[~same].max()) + SAME]
             product[~same] = Chebyshev.interpolate(by_angle, DEGREE, domain=domain)(angle[~same])
         return product
+
+
+def _why(error: ValueError | OverflowError) -> str:
+    """Return the reason for which an expectation has no number."""
+    return str(error) if isinstance(error, ValueError) else "its moments are larger than float64 holds"
