@@ -29,14 +29,17 @@ def predict(log: Log, network: Network, initialized: Initialized, samples: Probe
     expected = [_expected(network, samples, names, run_laws) for run_laws in laws]
     d_output = d_output.astype(np.float64)
     everyone = np.arange(log.runs)
+    uneven = network.gradient_quantity == "backward_norm"
     table: dict[tuple[str, str], Array] = {}
     for run, (layers, jacobian, gram) in enumerate(expected):
         # Sum over pairs of samples of (input . input') (gradient . gradient'): the square of the weights' gradient.
-        squares = gram @ (d_output[run] @ d_output[run].T).ravel() / network.outputs
+        flat = d_output[run].reshape(len(d_output[run]), -1)
+        squares = gram @ (flat @ flat.T).ravel() / network.outputs
         rms = np.sqrt(np.mean(d_output[run] ** 2))
         for facts, square in zip(layers, squares, strict=True):
             row = facts.numbers | {
                 "backward_rms": facts.backward * rms,
+                **({"backward_norm": facts.backward * rms * math.sqrt(facts.size)} if uneven else {}),
                 "gradient_std": math.sqrt(max(square, 0.0)) if square == square else math.nan,
             }
             for name, value in row.items():
@@ -49,11 +52,12 @@ def predict(log: Log, network: Network, initialized: Initialized, samples: Probe
 
 @dataclass(frozen=True)
 class _Facts:
-    """Theory of a layer: numbers by name, and the rms of its gradient over that at the output."""
+    """Theory of a layer: numbers by name, the rms of its gradient over that at the output, its size for one sample."""
 
     layer: str
     numbers: dict[str, float]
     backward: float
+    size: int
 
 
 @lru_cache(maxsize=8)
@@ -68,30 +72,26 @@ def _expected(
     before: dict[str, Prediction] = {}
     after: dict[str, Moments] = {}
     by_name = dict(zip(names, laws, strict=True))
-    predictions = network.expect(samples.moments, by_name)
+    predictions = network.expect(samples.moments_for(network), by_name)
     for prediction in predictions:
         if prediction.quantity:
             before.setdefault(prediction.layer, prediction)
             after[prediction.layer] = prediction.moments
+    sites = {site.name: site for site in network.sites}
     pairs = samples.x.shape[1] ** 2
     facts, gram = [], np.empty((len(before), pairs), np.float32)
     for index, (layer, flow) in enumerate(before.items()):
-        last = after[layer]
+        last, site = after[layer], sites[layer]
         numbers = {
-            "preactivation_rms": flow.moments.rms,
+            **({"preactivation_rms": flow.moments.rms} if site.linear else {}),
             "activation_rms": last.rms,
             "activation_mean": last.mean,
-            "activation_correlation": _off_diagonal_mean(last.correlation),
+            "activation_correlation": last.pair_correlation,
         }
-        facts.append(_Facts(layer, numbers, math.sqrt(flow.gradient.second_moment)))
-        alike = flow.input.correlation * flow.gradient.correlation
+        facts.append(_Facts(layer, numbers, math.sqrt(flow.gradient.second_moment), math.prod(site.shape)))
+        # Weights that several positions share are beyond this theory.
+        alike = flow.input.correlation * flow.gradient.correlation if len(site.shape) == 1 and site.weight else math.nan
+        if np.size(alike) not in (1, pairs):
+            alike = math.nan
         gram[index] = np.ravel(flow.input.second_moment * flow.gradient.second_moment * alike)
     return facts, network.expect_jacobian(predictions, by_name), gram
-
-
-def _off_diagonal_mean(correlation: float | Array) -> float:
-    """Return the mean over pairs of different samples."""
-    matrix = np.asarray(correlation)
-    if matrix.ndim == 0:
-        return float(matrix)
-    return float((matrix.sum() - np.trace(matrix)) / (matrix.size - len(matrix)))

@@ -1,17 +1,15 @@
-"""Architectures: functions that name and connect layers."""
+"""Multilayer perceptrons: dense layers one after the other."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from weightinit.activations import Activation, get
+from weightinit.nn.architectures.checks import check_size, check_sizes, dtype_of
 from weightinit.nn.layers import Dense, Layer, Nonlinearity
 from weightinit.nn.network import Network
 from weightinit.nn.weights import Position
 
-DTYPES = ("float32", "float64")
 DEEPEST = 100_000
 
 
@@ -32,13 +30,10 @@ def mlp(
     is a linear model. Raises ValueError for sizes below 1, empty widths, more than ``DEEPEST`` layers and an unknown
     dtype.
     """
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}. Pass training.dtype=float32.")
-    for name, size in (("inputs", inputs), ("outputs", outputs)):
-        _check_size(name, size, 1)
+    check_sizes(1, inputs=inputs, outputs=outputs)
     if widths is None:
-        _check_size("architecture.depth", depth, 0)
-        _check_size("architecture.width", width, 1)
+        check_sizes(0, depth=depth)
+        check_sizes(1, width=width)
         _check_depth(depth)
         widths = [width] * depth
     elif isinstance(widths, str) or not isinstance(widths, Sequence):
@@ -53,7 +48,7 @@ def mlp(
         )
     _check_depth(len(widths))
     for size in widths:
-        _check_size("every width in architecture.widths", size, 1)
+        check_size("every width in architecture.widths", size, 1)
     phi = get(activation)
     layers: list[Layer] = []
     fan_in = inputs
@@ -65,7 +60,7 @@ def mlp(
         ]
         fan_in = units
     layers.append(Dense("output", fan_in, outputs, "output", bias))
-    return Network(inputs, tuple(layers), np.dtype(dtype))
+    return Network(inputs, tuple(layers), dtype_of(dtype))
 
 
 def _check_depth(depth: int) -> None:
@@ -73,8 +68,39 @@ def _check_depth(depth: int) -> None:
         raise ValueError(f"architecture.depth must be at most {DEEPEST:,}; got {depth:,}. Pass architecture.depth=100.")
 
 
-def _check_size(name: str, size: int, least: int) -> None:
-    if isinstance(size, bool) or not isinstance(size, int | np.integer):
-        raise TypeError(f"{name} must be a whole number; got {size!r}")
-    if size < least:
-        raise ValueError(f"{name} must be at least {least}; got {size}. Pass a larger one.")
+def deep_linear(
+    inputs: int,
+    outputs: int,
+    activation: Activation | str,
+    *,
+    depth: int = 6,
+    width: int = 128,
+    bias: bool = False,
+    dtype: str = "float32",
+) -> Network:
+    """Return dense layers without a nonlinearity between them: a linear map that learns as deep networks do.
+
+    ``activation`` has no effect. Source: Saxe et al. 2014. Raises as ``mlp``.
+    """
+    return mlp(inputs, outputs, "linear", depth=depth, width=width, bias=bias, dtype=dtype)
+
+
+def autoencoder(
+    inputs: int,
+    outputs: int,
+    activation: Activation | str,
+    *,
+    depth: int = 3,
+    width: int = 128,
+    code: int = 16,
+    bias: bool = True,
+    dtype: str = "float32",
+) -> Network:
+    """Return an autoencoder of ``depth`` layers down to ``code`` units and as many up again to the outputs.
+
+    Widths fall from ``width`` to ``code`` by one factor a layer, and rise likewise (Hinton & Salakhutdinov 2006). It
+    takes data whose targets are their inputs. Raises as ``mlp``.
+    """
+    check_sizes(1, depth=depth, width=width, code=code)
+    down = [round(width * (code / width) ** (layer / depth)) for layer in range(depth)]
+    return mlp(inputs, outputs, activation, widths=[*down, code, *down[::-1]], bias=bias, dtype=dtype)
