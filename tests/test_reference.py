@@ -39,6 +39,7 @@ from weightinit.reference.draws import RESERVED
 from weightinit.reference.observation import QUANTITIES
 from weightinit.reference.response import response
 from weightinit.schemes import LSUV, AutoInit, Critical, Identity, Orthogonal, Rule, Sparse, TruncatedNormal
+from weightinit.statistics import STATISTICS
 
 NETWORK = mlp(64, 10, "relu", depth=3, width=16)
 SMALL = Probe(probe().x[:, :16], probe().y[:, :16], LOSSES["cross_entropy"])
@@ -359,3 +360,27 @@ def test_what_is_not_judged_says_why() -> None:
     assert Store().get(NETWORK, "no law", SMALL).reason == "no law"
     assert not Judgement().alarm
     assert math.isnan(Judgement().deviation["activation"])
+
+
+@pytest.mark.parametrize("size", [1e-30, 1.0, 1e30])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_a_network_shows_is_what_the_statistics_say(dtype: str, size: float) -> None:
+    """At any size that the type holds, even where squares leave its range."""
+    network = mlp(64, 10, "linear", depth=2, width=8, dtype=dtype)
+    drawn = HE(network, range(3))
+    size = size**6 if dtype == "float64" else size
+    params = drawn.params | {"hidden/1/weight": drawn.params["hidden/1/weight"] * np.dtype(dtype).type(size)}
+    some = Probe(SMALL.x.astype(dtype), SMALL.y.astype(dtype), LOSSES["mse"])
+    shown = observe(network, params, some, drawn.laws).values
+    tape = network.tape(3, 16)
+    with np.errstate(over="ignore"):  # of the loss itself
+        some.loss(network.forward(params, {}, some.x, tape), some.y, tape.d_output)
+    gradient = network.backward(params, tape.d_output, tape)
+    for place, layer in enumerate(("hidden/1", "hidden/2")):
+        for name, array in (
+            ("weight_rms", params[f"{layer}/weight"]),
+            ("gradient_std", gradient[f"{layer}/weight"]),
+            ("activation_rms", tape.activation[layer]),
+            ("activation_correlation", tape.activation[layer]),
+        ):
+            assert shown[name][:, place] == pytest.approx(STATISTICS[name].function(array), rel=1e-6), name

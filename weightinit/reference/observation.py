@@ -11,10 +11,9 @@ from itertools import combinations
 import numpy as np
 
 from weightinit.arrays import Array
-from weightinit.laws import UNKNOWN, Law
+from weightinit.laws import Law
 from weightinit.nn import Loss, Network, Params, Tape
 from weightinit.reference.response import response
-from weightinit.statistics import STATISTICS
 
 SAMPLES = 64
 QUANTITIES = (
@@ -94,20 +93,20 @@ def observe(network: Network, params: Params, probe: Probe, laws: Mapping[str, S
     return Observation(layers, values)
 
 
+@np.errstate(all="ignore")
 def _shown(network: Network, params: Params, tape: Tape, laws: Mapping[str, Sequence[Law]]) -> dict[str, Array]:
     weights = [spec for spec in network.weights if spec.role == "weight"]
-    unknown = (UNKNOWN,) * tape.runs
+    no_bias = (Law("constant", 0.0, 0.0),) * tape.runs
     columns: dict[str, list[Array]] = {name: [] for name in QUANTITIES}
     for spec in weights:
         z = tape.preactivation[spec.layer]
         activation = tape.activation.get(spec.layer, z)
-        size, evenness = response(
-            tape.input[spec.layer], z, laws[spec.name], laws.get(f"{spec.layer}/bias", (ZERO,) * len(unknown))
-        )
-        columns["weight_rms"].append(STATISTICS["weight_rms"].function(params[spec.name]))
-        columns["activation_rms"].append(STATISTICS["activation_rms"].function(activation))
-        columns["activation_correlation"].append(STATISTICS["activation_correlation"].function(activation))
-        columns["gradient_std"].append(STATISTICS["gradient_std"].function(tape.gradient[spec.name]))
+        size, evenness = response(tape.input[spec.layer], z, laws[spec.name], laws.get(f"{spec.layer}/bias", no_bias))
+        rms, correlation = _rms_and_correlation(activation)
+        columns["weight_rms"].append(_rms_and_std(params[spec.name])[0])
+        columns["activation_rms"].append(rms)
+        columns["activation_correlation"].append(correlation)
+        columns["gradient_std"].append(_rms_and_std(tape.gradient[spec.name])[1])
         columns["response"].append(size)
         columns["evenness"].append(evenness)
         columns["copied"].append(np.zeros(tape.runs))
@@ -121,4 +120,37 @@ def _shown(network: Network, params: Params, tape: Tape, laws: Mapping[str, Sequ
     return {name: np.stack(arrays, axis=1) for name, arrays in columns.items()}
 
 
-ZERO = Law("constant", 0.0, 0.0)
+# The statistics of the same names take several passes more, for minima, maxima and exact zeros of a std.
+
+
+def _rms_and_std(x: Array) -> tuple[Array, Array]:
+    """Return rms and std (runs,), float64, over all elements of each run."""
+    values, scale = _float64(x.reshape(len(x), 1, -1))
+    square = _products(values) / values.shape[-1]
+    mean = values.mean(axis=(1, 2))
+    return scale * np.sqrt(square), scale * np.sqrt(np.maximum(square - mean**2, 0.0))
+
+
+def _rms_and_correlation(x: Array) -> tuple[Array, Array]:
+    """Return rms, and E[x x'] / E[x²] over units and pairs of samples (runs,), of ``x`` (runs, samples, units)."""
+    values, scale = _float64(x)
+    runs, samples, units = x.shape
+    total = _products(values.reshape(runs, 1, -1))
+    together = _products(np.ones((1, 1, samples)) @ values)
+    return scale * np.sqrt(total / (samples * units)), (together - total) / ((samples - 1) * total)
+
+
+def _products(rows: Array) -> Array:
+    """Return the squared norms (runs,) of ``rows`` (runs, 1, n)."""
+    norms: Array = (rows @ rows.swapaxes(1, 2))[:, 0, 0]
+    return norms
+
+
+def _float64(x: Array) -> tuple[Array, Array]:
+    """Return values as float64 whose squares stay in its range, and what they are to be multiplied with (runs,)."""
+    values, scale = x.astype(np.float64), np.ones(len(x))
+    if x.dtype == np.float64:
+        largest = np.abs(values).max(axis=(1, 2))
+        scale = np.where(np.isfinite(largest) & (largest > 0), largest, 1.0)
+        values /= scale[:, None, None]
+    return values, scale
