@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,9 +27,10 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | None = None) -> tupl
     from runner import requirements
 
     requirements.check()
+    from runner.analysis import best_rates
     from runner.config.composition import Composer
     from runner.execution import naming, sweep
-    from runner.execution.resources import check, resources
+    from runner.execution.resources import check, check_memory, resources
     from runner.execution.session import session as session_of
     from runner.report import artifacts
     from runner.tracking import Recorder, read
@@ -46,12 +48,18 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | None = None) -> tupl
     settings = command.config.hydra.launcher
     check(settings)
     trials = naming.named(composer.trials(command.runs))
-    session = session_of(command, trials)
-    recorder = Recorder(session, trials[0].tracking, [trial.key for trial in trials])
-    if not recorder.complete:
-        # Without trials, threads: processes would start the caller's script again.
-        with recorder, resources(settings) as given:
-            missing = [trial for trial in trials if recorder.recall(trial) is None]
-            sweep.execute(missing, recorder, **given)
-            recorder.finish(figures=lambda: artifacts.draw(session, *read(session.directory)))
-    return read(session.directory)
+    check_memory(trials)
+    with session_of(command, trials) as session:
+        recorder = Recorder(session, trials[0].tracking, [trial.key for trial in trials])
+        if not recorder.complete:
+            # Without trials, threads: processes would start the caller's script again.
+            with recorder, resources(settings) as given:
+                missing = [trial for trial in trials if recorder.recall(trial) is None]
+                sweep.execute(missing, recorder, **given)
+
+                def figures() -> Mapping[str, Path]:
+                    tables = read(session.directory)
+                    return artifacts.draw(session, *tables, best_rates.compared(*tables))
+
+                recorder.finish(figures=figures)
+        return read(session.directory)

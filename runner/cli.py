@@ -26,15 +26,20 @@ from runner.config import catalogue
 from runner.config.composition import CONFIG_NAME, Command, Composer
 from runner.config.internals import Hydra, get_args_parser
 from runner.records import Outcome, Session, Tracking
-from runner.text import look_lines, relative
+from runner.text import ECHOED, look_lines, printable, relative, shortened
 
 # What trains imports tables, figures and MLflow where it begins: a forecast is to answer at once.
 if TYPE_CHECKING:
+    from runner.analysis.best_rates import Tuned
+    from runner.analysis.comparison import Comparison
     from runner.config.trial import Trial
     from runner.modes.advise import Shortlist
     from runner.tracking.frames import Tables
 
 FAILED, MISTAKE, INTERRUPTED = 1, 2, 130
+LONGEST = 2000  # characters of a message
+# Errors that values of a command lead to before any work: wrong, too large, nested too deep, in no readable file.
+REFUSED = (ValueError, TypeError, ArithmeticError, MemoryError, RecursionError, OSError)
 
 
 def main() -> int:
@@ -58,7 +63,7 @@ def main() -> int:
             return _hydra_answers(composer, arguments, parser)
         if command.config.mode.name in ("schemes", "forecast", "compare"):
             return _answer(command, composer)
-    except (ValueError, TypeError) as error:
+    except REFUSED as error:
         return _refused(error)
     return _train(command, composer, sys.argv[1:])
 
@@ -85,10 +90,11 @@ def _train(command: Command, composer: Composer, line: Sequence[str]) -> int:
 
     ``line``: what was typed, for the sentence that says how to do the rest of what was stopped.
     """
+    from runner.analysis import best_rates
     from runner.execution import hydra_jobs, naming
     from runner.execution.jobs import Jobs, Stopped
     from runner.execution.progress import Progress
-    from runner.execution.resources import Resources, check, resources
+    from runner.execution.resources import Resources, check, check_memory, resources
     from runner.execution.session import session as session_of
     from runner.modes import advise
     from runner.report import artifacts
@@ -100,24 +106,27 @@ def _train(command: Command, composer: Composer, line: Sequence[str]) -> int:
             try:
                 if command.multirun:
                     check(command.config.hydra.launcher)
+                hydra_jobs.check(command.config)
                 shortlist = None
                 if command.config.mode.name == "advise":
                     command, shortlist = advise.plan(composer, command)
                 trials = naming.named(composer.trials(command.runs))
-                session = session_of(command, trials)
+                check_memory(trials)
+                session = held.enter_context(session_of(command, trials))
                 said = _rest(line)
                 recorder = Recorder(session, _tracking(command, trials), [trial.key for trial in trials])
                 if recorder.complete:
                     _say(f"nothing is left to do in {relative(session.directory)}")
                     tables = read(session.directory)
-                    print(_page(session, command, trials, tables, shortlist=shortlist))
+                    found = best_rates.compared(*tables) if session.multirun else None
+                    print(_page(session, command, trials, tables, found, shortlist=shortlist))
                     return FAILED if _failed(tables) else 0
                 # The processes of a long sweep start while the recorder opens its store.
                 known = command.multirun and bool(trials)
                 workers = resources(command.config.hydra.launcher, trials) if known else nullcontext(Resources())
                 given = held.enter_context(workers)
                 held.enter_context(recorder)
-            except (ValueError, TypeError) as error:
+            except REFUSED as error:
                 return _refused(error)
             progress = held.enter_context(Progress(session.total, sum(trial.plan.steps for trial in trials)))
             jobs = Jobs(recorder, progress, trials)
@@ -141,9 +150,10 @@ def _train(command: Command, composer: Composer, line: Sequence[str]) -> int:
                 recorder.finish(status="FAILED")
                 return FAILED
             recorded = cache(lambda: read(session.directory))  # complete once the recorder has merged its files
-            page = cache(lambda: _page(session, command, trials, recorded(), jobs.outcomes, shortlist))
+            compared = cache(lambda: best_rates.compared(*recorded()) if session.multirun else None)
+            page = cache(lambda: _page(session, command, trials, recorded(), compared(), jobs.outcomes, shortlist))
             recorder.finish(
-                figures=lambda: artifacts.draw(session, *recorded()),
+                figures=lambda: artifacts.draw(session, *recorded(), compared()),
                 text=lambda: re.sub(r"\033\[\d+m|\n+look: .*", "", page(), flags=re.DOTALL),
                 status=None if trouble is None else "FAILED",
             )
@@ -167,15 +177,16 @@ def _page(
     command: Command,
     trials: Sequence[Trial],
     tables: Tables,
+    compared: tuple[Comparison, Tuned | None] | None,
     outcomes: Mapping[str, Outcome] | None = None,
     shortlist: Shortlist | None = None,
 ) -> str:
     """Return what a command showed.
 
-    ``tables``: the runs and curves that it recorded; ``outcomes``: of a single run, read from files where not given;
-    ``shortlist``: of what is asked for advice on.
+    ``tables``: the runs and curves that it recorded; ``compared``: of a sweep, its comparison and its groups at chosen
+    learning rates; ``outcomes``: of a single run, read from files where not given; ``shortlist``: of what is asked for
+    advice on.
     """
-    from runner.analysis import best_rates, comparison
     from runner.modes import advise
     from runner.report import terminal
     from runner.tracking import files
@@ -187,13 +198,9 @@ def _page(
     if shortlist is not None:
         decision = advise.decide(shortlist, runs, curves)
         return advise.text(shortlist, decision, look=look_lines(directory, opener), color=color)
-    if session.multirun:
-        settings: Any = trials[0].config["report"] if trials else OmegaConf.to_container(command.config.report)
-        compared = comparison.compare(runs, curves)
-        tuned = best_rates.tuned(compared, runs, curves)
-        return terminal.sweep_text(
-            compared, tuned=tuned, report=settings, directory=directory, viewer=opener, color=color
-        )
+    if compared is not None:
+        comparison, tuned = compared
+        return terminal.sweep_text(comparison, tuned=tuned, directory=directory, viewer=opener, color=color)
     outcome = (outcomes or files.outcomes(session.directory))[trials[0].key]
     return terminal.run_text(trials[0], outcome, directory=directory, viewer=opener, color=color)
 
@@ -266,7 +273,8 @@ def _say(text: str) -> None:
 
 def _refused(error: Exception) -> int:
     """Says what is wrong with a command; returns the exit status."""
-    _say(str(error))
+    what = str(error) if isinstance(error, ValueError | TypeError) else f"{type(error).__name__}: {error}"
+    _say(shortened(re.sub(rf"(\S{{{ECHOED}}})\S+", r"\1...", printable(what)), LONGEST))
     return MISTAKE
 
 

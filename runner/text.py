@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 
 PAGE = "report.html"  # the page among a command's files
+ECHOED = 200  # characters of a value in a message
+# Control characters of both sets, and those that break lines or turn the direction of writing.
+UNPRINTABLE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -26,6 +29,17 @@ def number(value: float, digits: int = 3) -> str:
         return plain(f"{value:.{max(0, digits - 1 - exponent)}f}")
     mantissa, _, power = f"{value:.1e}".partition("e")
     return f"{mantissa.removesuffix('.0')}e{int(power)}"
+
+
+def printable(text: str) -> str:
+    """Return ``text`` in one line, with its control characters as spaces: a terminal would obey them."""
+    return UNPRINTABLE.sub(" ", text)
+
+
+def shortened(value: object, most: int = ECHOED) -> str:
+    """Return the text of a value for a message, cut after so many characters."""
+    text = str(value)
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def plain(text: str) -> str:

@@ -124,8 +124,9 @@ MISTAKES: list[tuple[str, str]] = [
     ("optimizer.warmup_steps=1.5", r"^optimizer\.warmup_steps must be a whole number of at least 0; got 1\.5\. Pass 0"),
     ("optimizer.warmup_steps=-1", r"^optimizer\.warmup_steps must be a whole number of at least 0; got -1\."),
     ("optimizer.warmup_steps=few", r"^optimizer\.warmup_steps must be a whole number of at least 0; got 'few'\."),
-    ("optimizer.decay_every=0.5", r"^optimizer\.decay_every must be a whole number of at least 0; got 0\.5\."),
-    ("optimizer.schedule=step optimizer.decay_every=0", r"^optimizer\.schedule=step needs optimizer\.decay_every, "),
+    ("optimizer.decay_every=0.5", r"^optimizer\.decay_every must be a whole number of at least 1; got 0\.5\."),
+    ("optimizer.decay_every=0", r"^optimizer\.decay_every must be a whole number of at least 1; got 0\."),
+    ("optimizer.schedule=step", r"^optimizer\.schedule=step needs optimizer\.decay_every, "),
     ("optimizer.decay_factor=half", r"^optimizer\.decay_factor must be in \(0, 1\]; got 'half'\."),
     # data
     ("data.validation=2", r"^data\.validation must be a fraction"),

@@ -65,10 +65,9 @@ def test_elements_follow_their_law(family: str, dtype: str) -> None:
         "truncated_normal": TruncatedNormal(mean=0.2, std_before=0.5).law(network.weights[0]),
     }[family]
     laws = {spec.name: law for spec in network.weights}
-    (params, drawn_laws), *others = Draws(laws).stacks(network, 40, 40)
-    assert not others
-    assert drawn_laws["output/weight"] == (law,) * 40
-    values = params["output/weight"]
+    (drawn,) = Draws(laws).stacks(network, 40, 40)
+    assert drawn.laws["output/weight"] == (law,) * 40
+    values = drawn.params["output/weight"]
     assert values.dtype == dtype
     assert values.shape == (40, 128, 16)
     assert not np.array_equal(values[0], values[1]) or family == "constant"
@@ -89,8 +88,8 @@ def test_orthogonal_laws_draw_orthogonal_matrices(shape: tuple[int, int]) -> Non
     for preserve in ("isometry", "rms"):
         scheme = Orthogonal(gain=1.5, preserve=preserve)  # type: ignore[arg-type]
         drawn = scheme(network, [0]).params["output/weight"][0]
-        ((params, _),) = Draws(scheme.laws(network)).stacks(network, 2, 2)
-        for matrix in params["output/weight"]:
+        (stack,) = Draws(scheme.laws(network)).stacks(network, 2, 2)
+        for matrix in stack.params["output/weight"]:
             singular = np.linalg.svd(matrix, compute_uv=False)
             assert np.allclose(singular, np.linalg.svd(drawn, compute_uv=False))
 
@@ -127,7 +126,7 @@ def test_rules_do_not_depend_on_data() -> None:
 def test_seeds_are_out_of_reach_and_differ() -> None:
     drawn = Draws({}, Sparse())
     parts = list(drawn.stacks(NETWORK, 3, 2))
-    weights = np.concatenate([params["hidden/1/weight"] for params, _ in parts])
+    weights = np.concatenate([part.params["hidden/1/weight"] for part in parts])
     assert len({weight.tobytes() for weight in weights}) == 3
     assert all(
         not np.array_equal(weights[0], weight) for weight in Sparse()(NETWORK, range(50)).params["hidden/1/weight"]

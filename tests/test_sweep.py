@@ -54,7 +54,8 @@ def command(*overrides: str, root: Path, multirun: bool = True) -> Command:
 
 def test_the_same_overrides_in_the_same_order_are_the_same_command(tmp_path: Path) -> None:
     def identity(*overrides: str, multirun: bool = True) -> str:
-        return session(command(*overrides, root=tmp_path, multirun=multirun), []).sweep_id
+        with session(command(*overrides, root=tmp_path, multirun=multirun), []) as found:
+            return found.sweep_id
 
     same = identity("scheme=xavier,he", "seed=0,1")
     assert len(same) == 64
@@ -66,11 +67,16 @@ def test_the_same_overrides_in_the_same_order_are_the_same_command(tmp_path: Pat
 
 def test_a_session_has_the_name_and_the_overrides_of_its_command_and_a_directory_of_its_own(tmp_path: Path) -> None:
     given = command("seed=0,1", "activation=tanh", "resume=true", "hydra.sweep.dir=${outputs}/here", root=tmp_path)
-    first, second = (session(given, trials(*SMALL, "seed=0,1")) for _ in range(2))
+    of = trials(*SMALL, "seed=0,1")
+    with session(given, of) as first, session(given, of) as second:
+        assert first.directory.is_dir()
+        assert second.directory.is_dir()
     assert (first.name, first.total, first.multirun) == ("seed=0,1 activation=tanh", 2, True)
     assert first.overrides == ("seed=0,1", "activation=tanh", "hydra.sweep.dir=${outputs}/here", f"outputs={tmp_path}")
     assert (first.directory, second.directory) == (tmp_path / "here", tmp_path / "here-2")
-    assert session(command(root=tmp_path, multirun=False), []).name == "defaults"
+    with session(command(root=tmp_path, multirun=False), []) as single:
+        assert single.name == "defaults"
+    assert not list(tmp_path.iterdir())  # none of them has recorded a run
 
 
 class Kept:

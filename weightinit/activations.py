@@ -22,6 +22,7 @@ from numpy.polynomial import legendre
 from weightinit.arrays import Array, array_module, special_module
 
 INF = math.inf
+LARGEST = 1e30  # of a parameter: times an input of 1e4, it is a float32
 
 
 @dataclass(frozen=True)
@@ -310,6 +311,8 @@ def _number(name: str, value: Any, *, above: float = -INF) -> float:
         raise TypeError(f"{name} must be {allowed}; got {value!r}.")
     if not above < value < INF:
         raise ValueError(f"{name} must be {allowed}; got {value}.")
+    if abs(value) > LARGEST:
+        raise ValueError(f"{name} must be at most {LARGEST:g} in size; got {value}.")
     return float(value)
 
 

@@ -24,6 +24,7 @@ from weightinit.nn import Moments, Network, Prediction
 from weightinit.schemes import AutoInit, Critical, Ruled, Scheme
 
 SAMPLES = 64
+PLAIN = "gradient_std"  # what gradients are followed by where one layer follows the other
 
 
 @dataclass(frozen=True)
@@ -131,21 +132,10 @@ def forecast(network: Network, scheme: Scheme, inputs: Moments, names: Mapping[s
         limit=math.nan if scales is None else scales.q,
         scales=None if scales is None or math.isinf(scales.q) else scales,
         critical=_critical(known, sigma_b2) if known else None,
-        expansion=_expansion(layers, known, sigma_b2) if known else math.nan,
-        reason=theory_ends(network, laws),
+        expansion=_expansion(layers, known, sigma_b2) if known and network.gradient_quantity == PLAIN else math.nan,
+        reason=expected.reason,
         better=_better(network, inputs, sigma_b2, expected.stability),
     )
-
-
-def theory_ends(network: Network, laws: Mapping[str, Law]) -> str:
-    """Return why theory can't follow a signal through a network of these laws; empty where it can."""
-    for spec in network.weights:
-        law = laws[spec.name]
-        if not law.known:
-            return f"the law of {spec.name} is not known"
-        if spec.role == "weight" and law.mean != 0.0:
-            return f"{spec.name} has a mean, {law.mean:.3g}"
-    return ""
 
 
 @dataclass(frozen=True)
@@ -157,18 +147,25 @@ class _Course:
     transmitted: float
     gradient: Growth
     stability: Stability
+    reason: str
 
 
 def _course(network: Network, inputs: Moments, laws: Mapping[str, Law]) -> _Course:
     predictions = network.expect(inputs, laws)
-    activations = [p for p in predictions if p.quantity == "activation"]
-    hidden = {p.layer for p in activations}
-    layers = tuple(p for p in predictions if p.quantity == "preactivation" and p.layer in hidden)
-    signal = Growth.of([p.moments.second_moment for p in activations])
+    first: dict[str, Prediction] = {}
+    last_of: dict[str, Prediction] = {}
+    for prediction in predictions:
+        if prediction.quantity:
+            first.setdefault(prediction.layer, prediction)
+            last_of[prediction.layer] = prediction
+    trunk = [site.name for site in network.trunk]
+    layers = tuple(first[name] for name in trunk)
+    signal = Growth.of([last_of[name].moments.second_moment for name in trunk])
     gradient = Growth.of([p.gradient.second_moment for p in layers[::-1]])
-    last = activations[-1].moments.second_moment if activations else math.nan
+    last = last_of[trunk[-1]].moments.second_moment if trunk else math.nan
     stability = signal_stability(math.sqrt(last), signal.log_rms, gradient.log_rms, max(len(layers) - 1, 0))
-    return _Course(layers, signal, last / inputs.second_moment, gradient, stability)
+    reason = predictions[-1].moments.reason or predictions[0].gradient.reason
+    return _Course(layers, signal, last / inputs.second_moment, gradient, stability, reason)
 
 
 def _laws(scheme: Scheme, network: Network, seed: int, second_moment: float) -> Mapping[str, Law]:

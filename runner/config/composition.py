@@ -20,7 +20,7 @@ from runner.config.catalogue import CONF, ROOT, check_conf
 from runner.config.internals import create_config_search_path
 from runner.config.loader import Loader
 from runner.config.schema import CUSTOM, VARIANTS
-from runner.config.trial import Trial, check_fixed, chosen, from_values, names, plain_config
+from runner.config.trial import Trial, check_fixed, check_mode, chosen, from_values, names, plain_config
 
 CONFIG_NAME = "config"
 # Sweepers that run every combination of the listed values, by the beginning of their address. Others decide as they go.
@@ -71,10 +71,17 @@ class Composer:
             multirun = config.hydra.mode == RunMode.MULTIRUN
         if not multirun:
             config = self._compose(load, overrides, RunMode.RUN)
+            check_mode(config.mode.name, config.hydra.runtime.choices.mode)
             return Command(tuple(overrides), config, False, (tuple(overrides),))
         config = self._compose(load, overrides, RunMode.MULTIRUN)
+        check_mode(config.mode.name, config.hydra.runtime.choices.mode)
+        for name in ("n_trials", "n_jobs", "max_batch_size"):
+            if isinstance(count := config.hydra.sweeper.get(name), int) and count < 1:
+                raise ValueError(f"hydra.sweeper.{name} must be at least 1; got {count}. Pass hydra.sweeper.{name}=1.")
         params = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
         parsed = OverridesParser.create(config_loader=self.loader).parse_overrides([*params, *overrides])  # for glob()
+        if any(override.key_or_group == "mode" and override.is_sweep_override() for override in parsed):
+            raise ValueError("mode takes one value, not several. Pass mode=NAME, as in mode=train.")
         for address, listed in _LISTING.items():
             if str(config.hydra.sweeper._target_).startswith(address):
                 return Command(tuple(overrides), config, True, tuple(map(tuple, listed(parsed))))
@@ -121,6 +128,10 @@ class Composer:
     def _compose(self, load: Callable[..., T], overrides: Sequence[str], mode: RunMode, **options: Any) -> T:
         try:
             return load(CONFIG_NAME, list(overrides), mode, **options)
+        except RecursionError as error:
+            raise ValueError(
+                "an override or a file of the configuration is nested too deep, or names itself."
+            ) from error
         except Exception as error:  # Hydra raises errors of many types for a mistake in an override or a file
             raise ValueError(mistakes.explain(error, overrides, self.loader, factories.taken)) from error
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,13 +24,16 @@ from runner.config import functions, internals
 from runner.config.mistakes import in_terms_of, unknown_key
 from runner.data import Dataset
 from runner.optimizers import Optimizer
-from weightinit.activations import Activation
+from weightinit.activations import LARGEST, Activation
 from weightinit.nn import Network
 from weightinit.schemes import Ruled, Scheme
 
 Values = Mapping[str, Any]
 # Addresses of the lab's own targets; of all others the source takes part in a trial's key.
 _LAB = ("weightinit.", "runner.")
+# Modules that hold no part, and much that should not be called in the hope of one. A function of math's may be meant
+# as an activation, and is told what it lacks.
+_PYTHON = sys.stdlib_module_names - {"math"}
 
 
 class Contract(NamedTuple):
@@ -161,6 +165,10 @@ class Part:
         contract = CONTRACTS[self.group]
         try:
             made = instantiate(self.values, *args, _convert_="all", **kwargs)
+        except SystemExit as error:
+            raise ValueError(
+                f"{self.group}: {self.target.address} ended the program, where it should return"
+            ) from error
         except InstantiationException as error:
             cause = error.__cause__
             if isinstance(cause, ValueError | TypeError | OSError):
@@ -207,9 +215,15 @@ def make_scheme(part: Part, network: Network) -> Scheme:
     scheme: Scheme = make(part)
     if isinstance(scheme, Ruled):
         try:
-            scheme.rule_for(network)
-        except ValueError as error:
+            laws = scheme.rule_for(network).laws(network)
+        except (ValueError, OverflowError) as error:
             raise ValueError(in_terms_of("scheme", part.values, str(error))) from error
+        for name, law in laws.items():
+            if max(abs(law.mean), law.std) > LARGEST:
+                raise ValueError(
+                    f"scheme must draw weights of size {LARGEST:g} at most; got a mean of {law.mean:g} and a standard "
+                    f"deviation of {law.std:g} for {name}. Pass a smaller scale."
+                )
     return scheme
 
 
@@ -217,10 +231,15 @@ def locate(key: str, address: Any) -> Target:
     """Return the class or function whose address is the value of ``key``; raises ValueError where there is none."""
     if not isinstance(address, str) or address == "???":
         raise ValueError(f"{key} needs the address of a class or function. Pass {key}=my.module.Mine.")
+    if (module := address.partition(".")[0]) in _PYTHON:
+        raise ValueError(
+            f"{key} must be the address of a part of yours or of the lab's; got {address!r}, and {module} is Python's "
+            f"own. Pass {key}=my.module.Mine."
+        )
     try:
         if not callable(located := internals.locate(address)):
             raise TypeError(f"it is a {type(located).__name__}")
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(
             f"{key} must be the address of a class or function that can be imported; got {address!r} "
             f"({_root(error)}). Check the spelling, and that its folder is on PYTHONPATH."

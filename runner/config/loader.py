@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import pickle
 from copy import copy
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from hydra import __version__, version
 from hydra.conf import ConfigSourceInfo
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobRuntime
@@ -24,6 +26,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from runner.config import aliases
 from runner.config.internals import (
     CachingConfigRepository,
     ConfigLoaderImpl,
@@ -178,6 +181,9 @@ class _Files(ConfigRepository):
 
     def load_config(self, config_path: str) -> ConfigResult | None:
         if config_path not in self._read:
+            source = self._find_object_source(config_path, ObjectType.CONFIG)
+            if source is not None and source.scheme() == "file":
+                aliases.check(Path(source.path, f"{config_path.removesuffix('.yaml')}.yaml"))
             self._read[config_path] = pickle.dumps(super().load_config(config_path))
         result: ConfigResult | None = pickle.loads(self._read[config_path])
         return result

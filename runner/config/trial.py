@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -18,7 +18,7 @@ from runner.config.factories import Part
 from runner.config.key import canonical, trial_key
 from runner.config.plan import Plan, make_plan
 from runner.config.schema import CUSTOM, VARIANTS
-from runner.data import Dataset
+from runner.data import Dataset, Task
 from runner.optimizers import Optimizer
 from runner.records import Tracking
 from weightinit.nn import LOSSES, Loss, Network
@@ -88,8 +88,10 @@ def build(
     """
     settings.check(config)
     training = config["training"]
-    parts = {group: Part.of(group, config[group]) for group in VARIANTS}
-    dataset = factories.make_dataset(parts["data"])
+    data = Part.of("data", config["data"])
+    dataset = factories.make_dataset(data)
+    config = {**config, "optimizer": for_task(config["optimizer"], dataset.task)}
+    parts = {group: data if group == "data" else Part.of(group, config[group]) for group in VARIANTS}
     network = factories.make_network(
         parts["architecture"], parts["activation"], dataset.inputs, dataset.outputs, training["dtype"]
     )
@@ -122,11 +124,16 @@ def from_values(values: Mapping[str, Any], choices: Mapping[str, str], overrides
                 f"{group} takes one choice; got a list. Pass {group}=NAME, or {group}=ONE,OTHER -m to compare."
             )
     mode = values["mode"]
-    if mode["name"] != choices["mode"]:
-        raise ValueError(f"mode.name is no key to set; got {mode['name']!r}. Pass mode=NAME, as in mode=train.")
+    check_mode(mode["name"], choices["mode"])
     if mode["figures"] is not None:
         raise ValueError("mode.figures is for mode=forecast; what trains draws its figures by itself. Leave it out.")
     return build(values, choices, overrides)
+
+
+def check_mode(name: str, choice: str) -> None:
+    """Raises ValueError for a mode that goes by another name than its file's."""
+    if name != choice:
+        raise ValueError(f"mode.name is no key to set; got {name!r}. Pass mode=NAME, as in mode=train.")
 
 
 def check_fixed(config: DictConfig, swept: Sequence[str]) -> None:
@@ -134,6 +141,10 @@ def check_fixed(config: DictConfig, swept: Sequence[str]) -> None:
     for group in VARIANTS:
         if not any(key == group or key.startswith(f"{group}.") for key in swept):
             (values,) = plain_config(OmegaConf.masked_copy(config, group)).values()
+            if group == "optimizer":
+                for task in get_args(Task):
+                    factories.make(Part.of(group, for_task(values, task)))
+                continue
             part = Part.of(group, values)
             if group == "data":
                 factories.make_dataset(part)
@@ -174,6 +185,20 @@ def plain_config(config: DictConfig) -> dict[str, Any]:
 
 def _plain_value(node: Any) -> Any:
     return OmegaConf.to_container(node, resolve=True, throw_on_missing=True) if OmegaConf.is_config(node) else node
+
+
+def for_task(optimizer: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
+    """Return an optimizer's values with the learning rate of this task, where they have one for each.
+
+    Raises ValueError where the task has none.
+    """
+    rates = optimizer.get("learning_rate")
+    if not isinstance(rates, Mapping):
+        return optimizer
+    if set(rates) != set(get_args(Task)):
+        allowed = "a number, or one for each task: {classification: 0.03, regression: 0.003}"
+        raise ValueError(f"optimizer.learning_rate must be {allowed}; got {rates}. Pass optimizer.learning_rate=0.03.")
+    return {**optimizer, "learning_rate": rates[task]}
 
 
 def _loss(name: str, dataset: Dataset) -> Loss:

@@ -118,15 +118,21 @@ def prepare(
     x_parts, y_parts = [x[rows] for rows in indices], [y[rows] for rows in indices]
     outputs = 0 if classes else y.shape[1]
     target_mean, target_std = np.zeros(outputs), np.ones(outputs)
-    mean, std = _moments(x_parts[0]) if standardize else (np.zeros(x.shape[1]), np.ones(x.shape[1]))
-    preparation = Preparation(mean, std, scale_samples)
-    examples = x_parts[0][:EXAMPLES].copy()
-    for part in x_parts:
-        preparation(part, out=part)
-    if standardize and not classes:
-        target_mean, target_std = _moments(y_parts[0])
-        target_std[target_std == 0] = 1
-        y_parts = [(part - target_mean) / target_std for part in y_parts]
+    with np.errstate(all="ignore"):
+        mean, std = _moments(x_parts[0]) if standardize else (np.zeros(x.shape[1]), np.ones(x.shape[1]))
+        preparation = Preparation(mean, std, scale_samples)
+        examples = x_parts[0][:EXAMPLES].copy()
+        for part in x_parts:
+            preparation(part, out=part)
+        if standardize and not classes:
+            target_mean, target_std = _moments(y_parts[0])
+            target_std[target_std == 0] = 1
+            y_parts = [(part - target_mean) / target_std for part in y_parts]
+    if not all(np.isfinite(part).all() for part in (*x_parts, *y_parts, mean, std)):
+        raise ValueError(
+            f"features and targets must be finite numbers whose squares are finite too; those of {samples.name} "
+            "are not. Divide them by their size."
+        )
     return Dataset(
         name=samples.name,
         task=samples.task,

@@ -6,15 +6,21 @@ import difflib
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from runner.data.dataset import Samples, source
-from runner.data.tables import assemble, listed, table
+from runner.data.tables import assemble, check_columns, listed, table
 from weightinit.arrays import Array
+from weightinit.auditing.files import check_unpacked
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Content = TypeVar("Content")
+
+LONGEST_LINE = 1 << 26
 
 
 @source
@@ -38,7 +44,15 @@ def csv(
     """
     import pandas as pd
 
-    frame = _read(path, "CSV", lambda file: pd.read_csv(file, sep=separator, low_memory=False))
+    if not isinstance(separator, str) or not separator:
+        raise ValueError(f"data.separator must be a character; got {separator!r}. Pass \"data.separator=','\".")
+
+    def read(file: Path) -> pd.DataFrame:
+        with file.open(encoding="utf-8", errors="replace") as lines:
+            check_columns(lines.readline(LONGEST_LINE).count(separator) + 1, file.name)
+        return pd.read_csv(file, sep=separator, low_memory=False)
+
+    frame = _read(path, "CSV", read)
     if len(frame.columns) == 1 and (found := _separator_in(str(frame.columns[0]))):
         raise ValueError(
             f"{path} has a single column, {frame.columns[0]!r}, when split at {separator!r}. "
@@ -58,8 +72,13 @@ def parquet(
 ) -> Samples:
     """Read the table of a Parquet file; parameters and errors as in ``csv``."""
     import pandas as pd
+    from pyarrow.parquet import read_metadata
 
-    frame = _read(path, "Parquet", pd.read_parquet)
+    def read(file: Path) -> pd.DataFrame:
+        check_columns(read_metadata(file).num_columns, file.name)
+        return pd.read_parquet(file)
+
+    frame = _read(path, "Parquet", read)
     return table(frame, target, task, drop, where=Path(path).name, name=Path(path).stem, image_shape=image_shape)
 
 
@@ -104,6 +123,8 @@ def _separator_in(header: str) -> str | None:
 
 
 def _read(path: str, kind: str, read: Callable[[Path], Content]) -> Content:
+    if not isinstance(path, str):
+        raise TypeError(f"data.path must be text, the path of a file; got {path!r}. Quote it: data.path=\"'...'\".")
     file = Path(path).expanduser()
     if not file.is_file():
         near = difflib.get_close_matches(file.name, [other.name for other in file.parent.glob("*")], n=1)
@@ -123,6 +144,7 @@ def _read(path: str, kind: str, read: Callable[[Path], Content]) -> Content:
 def _load_arrays(file: Path) -> tuple[Array, Array]:
     if not zipfile.is_zipfile(file):
         raise ValueError("it wasn't written by np.savez(path, x=x, y=y)")
+    check_unpacked(file)
     with np.load(file, allow_pickle=False) as arrays:
         if not {"x", "y"} <= set(arrays):
             raise ValueError(

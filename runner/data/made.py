@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,6 +21,8 @@ def two_spirals(*, samples: int = 1000, turns: float = 1.5, noise: float = 0.05,
     check_whole(1, samples=samples)
     check_whole(0, seed=seed)
     _check_noise(noise)
+    if not math.isfinite(turns):
+        raise ValueError(f"data.turns must be a finite number; got {turns}. Pass data.turns=1.5.")
     rng = stream(seed, "two_spirals")
     label = np.arange(samples) % 2
     radius = np.sqrt(rng.random(samples))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from urllib.error import URLError
 
 import numpy as np
@@ -83,6 +86,8 @@ def openml(
         )
     which = f"OpenML {name} version {version}" if data_id is None else f"OpenML data_id {data_id}"
     choice = {"data_id": data_id} if data_id is not None else {"name": name, "version": version}
+    home = None if data_home is None else Path(data_home)
+    new = [] if home is None else [folder for folder in (home, *home.parents) if not folder.exists()]
     patience = socket.getdefaulttimeout()
     try:
         socket.setdefaulttimeout(20)  # seconds; a network that drops packets would otherwise hang for minutes
@@ -91,6 +96,11 @@ def openml(
             # scikit-learn 1.9's other parser fails with pandas 3.1 where categories are numbers, as MNIST's are
             bunch = fetch_openml(**choice, data_home=data_home, n_retries=1, delay=0.5, parser="liac-arff")
     except (URLError, ConnectionError, TimeoutError) as error:
+        if new:  # scikit-learn has made them for what it did not get
+            shutil.rmtree(new[0], ignore_errors=True)
+            with suppress(OSError):
+                for folder in new[1:]:
+                    folder.rmdir()
         raise ConnectionError(
             f"{which} is not in data.data_home={data_home}, and openml.org can't be reached ({error}). Run this once "
             "where there is a network: the set is then kept in that folder, which can be copied. "

@@ -15,6 +15,7 @@ from weightinit.arrays import Array
 if TYPE_CHECKING:
     import pandas as pd
 
+MOST_COLUMNS = 100_000
 MOST_CLASSES = 20
 """A target of whole numbers with more different values than this is not taken for class labels by ``task="auto"``."""
 
@@ -64,11 +65,13 @@ def table(
     message has the line of pandas that mends a table ``df``.
     """
     frame = frame.set_axis(frame.columns.map(str), axis=1)
-    targets, dropped = ([names] if isinstance(names, str) else list(names) for names in (target, drop))
+    targets, dropped = (_names(key, names) for key, names in (("target", target), ("drop", drop)))
     for key, names in {"target": targets, "drop": dropped}.items():
         for name in names:
             if name not in frame.columns:
                 raise ValueError(_missing_column(key, name, list(frame.columns), where))
+    if both := [name for name in dropped if name in targets]:
+        raise ValueError(f"data.drop must not name the target; got {both[0]!r} in both. Take it out of data.drop.")
     rest = frame.drop(columns=[*targets, *dropped])
     if unnamed := [name for name in rest.columns if name.startswith("Unnamed: ")]:
         raise ValueError(
@@ -82,6 +85,14 @@ def table(
         )
     y = _labels(frame[targets], where)
     return assemble(_numbers(rest, where), y, task, where=where, feature_names=tuple(rest.columns), **fields)
+
+
+def _names(key: str, names: str | Sequence[str]) -> list[str]:
+    if isinstance(names, str):
+        return [names]
+    if not isinstance(names, Sequence):
+        raise TypeError(f"data.{key} must name columns; got {names!r}. Pass data.{key}=NAME or data.{key}=[A,B].")
+    return [str(name) for name in names]
 
 
 def _missing_column(key: str, name: str, columns: list[str], where: str) -> str:
@@ -143,6 +154,15 @@ def _labels(frame: pd.DataFrame, where: str) -> Array:
         whole = pd.api.types.is_integer_dtype(column)
         columns.append(column.to_numpy(np.int64 if whole else np.float64 if numeric else np.str_))
     return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
+
+
+def check_columns(count: int, where: str) -> None:
+    """Raise ValueError for a table that is too wide to be one of samples and features."""
+    if count > MOST_COLUMNS:
+        raise ValueError(
+            f"a table has at most {MOST_COLUMNS:,} columns; got {count:,} in {where}. "
+            "Is it transposed? Samples are rows, features are columns."
+        )
 
 
 def listed(names: Sequence[Any], most: int = 6) -> str:

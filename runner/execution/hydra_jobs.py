@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from runner.config import schema
 from runner.config.composition import CONFIG_NAME, Command, Composer, own
-from runner.config.internals import Hydra
+from runner.config.internals import Hydra, locate
 from runner.config.trial import Trial, from_hydra
 from runner.execution import naming
 from runner.execution.jobs import Jobs
@@ -81,6 +81,19 @@ def wanted(command: Command) -> bool:
 def goes_through_jobs(config: DictConfig) -> bool:
     """Whether each job is to go through Hydra's ``run_job``: for callbacks, or for a folder of its own."""
     return bool(config.hydra.get("callbacks")) or bool(config.hydra.launcher.get("job_files"))
+
+
+def check(config: DictConfig) -> None:
+    """Raises ValueError for a callback that Hydra could not make."""
+    for name, callback in (config.hydra.get("callbacks") or {}).items():
+        target = callback.get("_target_") if isinstance(callback, DictConfig) else None
+        try:
+            locate(str(target))
+        except Exception as error:
+            raise ValueError(
+                f"hydra.callbacks.{name} must have the address of a class as its _target_; got {target}, which can't "
+                f"be imported. Pass hydra.callbacks.{name}._target_=my.module.Mine."
+            ) from error
 
 
 def run(command: Command, composer: Composer, task: Task) -> None:

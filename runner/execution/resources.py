@@ -64,13 +64,27 @@ def check(settings: DictConfig) -> None:
             f"got {settings.max_workers}. Pass hydra.launcher.max_workers=null."
         )
     try:
-        locate(settings.executor or THREADS)
+        if not isinstance(locate(settings.executor or THREADS), type):
+            raise TypeError("it is no class")
     except Exception as error:
         raise ValueError(
             "hydra.launcher.executor must be the address of a class with the interface of concurrent.futures' "
-            f"executors; got {settings.executor!r}, which can't be imported. "
+            f"executors; got {settings.executor!r}, which is none that can be imported. "
             "Pass hydra.launcher.executor=concurrent.futures.ThreadPoolExecutor."
         ) from error
+
+
+def check_memory(trials: Sequence[Trial]) -> None:
+    """Raises ValueError for the first trial that this machine's memory can't hold."""
+    memory = installed_memory()
+    for trial in trials:
+        if (bytes := stacks.needed(trial)) > memory:
+            place = f"{' '.join(trial.overrides)}: " if len(trials) > 1 else ""
+            raise ValueError(
+                f"{place}a run must fit the memory, {memory / 2**30:.3g} GiB here; this one, of {trial.network.shape} "
+                f"and {trial.plan.steps:,} steps, needs {bytes / 2**30:.3g} GiB or more. "
+                "Pass a smaller network, fewer steps or fewer samples in training.probe.size."
+            )
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from runner.config.composition import Command
@@ -12,29 +13,39 @@ from runner.records import Session
 from runner.tracking import files, sessions
 
 
-def session(command: Command, trials: Sequence[Trial]) -> Session:
+@contextmanager
+def session(command: Command, trials: Sequence[Trial]) -> Iterator[Session]:
     """The record of this command. Its directory is made here, or is that of the command which it resumes.
 
     The same overrides in the same order are the same command: its ``sweep_id`` says so. Where the configuration files
-    have changed since, so that runs are there that it no longer asks for, it resumes nothing.
+    have changed since, so that runs are there that it no longer asks for, it resumes nothing. A command that ends
+    without a recorded run leaves no directory. Raises ValueError where none can be made.
     """
     beside = ("tracking", "outputs", "resume", "hydra")
     relevant = [text for text in command.overrides if not text.lstrip("+~").startswith(beside)]
     sweep_id = hashlib.sha256("\n".join(relevant).encode()).hexdigest()
     hydra = command.config.hydra
-    directory = Path(hydra.sweep.dir if command.multirun else hydra.run.dir).absolute()
+    kind = "sweep" if command.multirun else "run"
+    if not hydra[kind].dir:
+        raise ValueError(f"hydra.{kind}.dir must not be empty. Leave it out.")
+    directory = Path(hydra[kind].dir).absolute()
     earlier = None
     if command.config.resume and (found := sessions.latest(directory.parent, sweep_id, multirun=command.multirun)):
         keys = {trial.key for trial in trials}
         earlier = found if not trials or files.keys(found) <= keys else None
-    return Session(
-        name=" ".join(relevant) or "defaults",
-        directory=earlier or _claim(directory),
-        overrides=tuple(text for text in command.overrides if not text.lstrip("+").startswith("resume=")),
-        multirun=command.multirun,
-        sweep_id=sweep_id,
-        total=len(trials) or int(hydra.sweeper.get("n_trials", 0)),
-    )
+    new = [folder for folder in directory.parents if not folder.exists()]
+    directory = earlier or _claim(directory)
+    try:
+        yield Session(
+            name=" ".join(relevant) or "defaults",
+            directory=directory,
+            overrides=tuple(text for text in command.overrides if not text.lstrip("+").startswith("resume=")),
+            multirun=command.multirun,
+            sweep_id=sweep_id,
+            total=len(trials) or int(hydra.sweeper.get("n_trials", 0)),
+        )
+    finally:
+        sessions.discard(directory, new)
 
 
 def _claim(directory: Path) -> Path:
@@ -44,10 +55,16 @@ def _claim(directory: Path) -> Path:
         try:
             candidate.mkdir(parents=True)
             return candidate
-        except FileExistsError:
+        except FileExistsError as error:
+            if not candidate.is_dir():
+                raise _unusable(candidate, "a file of that name is there") from error
             candidate, number = directory.with_name(f"{directory.name}-{number}"), number + 1
-        except OSError as error:
-            raise ValueError(
-                f"outputs must be a folder that can be written; {directory} can't be made ({error.strerror}). "
-                "Pass outputs=... with another."
-            ) from error
+        except (OSError, ValueError) as error:
+            raise _unusable(candidate, getattr(error, "strerror", None) or str(error)) from error
+
+
+def _unusable(directory: Path, reason: str) -> ValueError:
+    return ValueError(
+        f"outputs must be a folder that can be written; {directory} can't be made ({reason}). The same holds for "
+        "a hydra.sweep.dir or hydra.run.dir of yours. Pass outputs=... with another."
+    )

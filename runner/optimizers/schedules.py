@@ -32,8 +32,8 @@ class Schedule:
             )
         _check_whole("warmup_steps", self.warmup_steps, "Pass 0 for none.")
         if self.decay_every is not None:
-            _check_whole("decay_every", self.decay_every, "Pass optimizer.decay_every=100.")
-        if self.shape == "step" and (self.decay_every is None or self.decay_every < 1):
+            _check_whole("decay_every", self.decay_every, "Pass optimizer.decay_every=100.", least=1)
+        if self.shape == "step" and self.decay_every is None:
             raise ValueError(
                 "optimizer.schedule=step needs optimizer.decay_every, a number of steps of at least 1; "
                 f"got {self.decay_every}. Pass optimizer.decay_every=100."
@@ -54,6 +54,6 @@ class Schedule:
         return shape * np.minimum((step + 1.0) / self.warmup_steps, 1.0) if self.warmup_steps else shape
 
 
-def _check_whole(name: str, value: object, mend: str) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"optimizer.{name} must be a whole number of at least 0; got {value!r}. {mend}")
+def _check_whole(name: str, value: object, mend: str, *, least: int = 0) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"optimizer.{name} must be a whole number of at least {least}; got {value!r}. {mend}")

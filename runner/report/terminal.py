@@ -18,12 +18,13 @@ from runner.analysis.comparison import STEPS, Comparison, compare
 from runner.analysis.signal import measured_signal
 from runner.config.trial import called
 from runner.records import Outcome
+from runner.report.audits import audit_sentence
 from runner.report.best_rates import tuned_lines
+from runner.report.experiment import Experiment
 from runner.report.judgements import layer_name, run_words, sweep_sentence, theory_words
 from runner.report.sentences import (
     HEADERS,
     METRICS,
-    audit_sentence,
     interval,
     score,
     steps_text,
@@ -116,6 +117,8 @@ def _signal_words(runs: pd.DataFrame) -> str:
 def _training_line(trial: Trial, outcome: Outcome) -> str:
     if outcome.diverged_at_step is not None:
         return f"training   diverged at step {outcome.diverged_at_step}: the loss was not a finite number"
+    if not max(outcome.rows.step, default=0):
+        return "training   none"
     threshold = trial.config["training"]["threshold"]
     reached = outcome.summary.get(f"{STEPS}{threshold:g}")
     when = "never" if reached is None else f"at step {reached:.0f}"
@@ -135,26 +138,22 @@ def sweep_text(
     comparison: Comparison,
     *,
     tuned: Tuned | None = None,
-    report: Mapping[str, Any] | None = None,
     directory: Path | None = None,
     viewer: str | None = None,
     color: bool = False,
 ) -> str:
     """Return the final table of a sweep, its meaning, and what failed.
 
-    ``tuned``: the groups at chosen learning rates, where those were swept; ``report``: an experiment's ``title``,
-    ``question`` and ``columns`` (summary numbers to show beside the usual); ``directory``: where its files are;
+    ``tuned``: the groups at chosen learning rates, where those were swept; ``directory``: where its files are;
     ``viewer``: what opens MLflow.
     """
-    report = report or {}
-    asked = list(report.get("columns") or ())
+    experiment = Experiment.of(comparison.runs)
     groups = comparison.groups.sort_values("place")
     shown, marked = groups.head(SHOWN), _footnotes(comparison, groups.head(SHOWN))
     marks = ["".join(note.mark for note in marked if row in note.rows) for row in range(len(shown))]
-    blocks = [
-        [bold(str(report[name]), color and name == "title") for name in ("title", "question") if report.get(name)]
-    ]
-    blocks.append(_sweep_table(comparison, shown, marks, asked, color))
+    said = [bold(experiment.title, color), experiment.question, *experiment.answers(comparison)]
+    blocks = [[line for text in said for line in textwrap.wrap(text, WIDTH, subsequent_indent="  ")]]
+    blocks.append(_sweep_table(comparison, shown, marks, experiment, color))
     if len(groups) > SHOWN:
         blocks[-1].append(f"... and {len(groups) - SHOWN} more groups, in runs.parquet")
     notes = [f"{note.mark} {note.text}" for note in marked]
@@ -172,7 +171,7 @@ def sweep_text(
 
 
 def _sweep_table(
-    comparison: Comparison, groups: pd.DataFrame, marks: Sequence[str], asked: Sequence[str], color: bool
+    comparison: Comparison, groups: pd.DataFrame, marks: Sequence[str], experiment: Experiment, color: bool
 ) -> list[str]:
     """Return the table in the first of its layouts that fits, else in the narrowest."""
     rows = groups.to_dict("records")
@@ -193,17 +192,17 @@ def _sweep_table(
     layers = set(groups["layer"].dropna())
     layer = layer_name(layers.pop()) if len(layers) == 1 else "last layer"
     gradient: list[Column] = []
-    numbers = [
+    numbers = [] if comparison.untrained else [
         Column(
             " / ".join(metrics),
             [interval(row["test"], row["test_low"], row["test_high"], row["metric"]) for row in rows],
         ),
         Column(f"steps to\n{threshold_text(comparison)}", [steps_text(row) for row in rows]),
-    ]
+    ]  # fmt: skip
     if groups["rms"].notna().any():
         numbers.append(Column(f"rms {layer}\n(theory)", [rms_words(row) for row in rows]))
         gradient.append(Column("gradient\nW1", [number(row["gradient"]) for row in rows]))
-    extra = [Column(name.replace("_", "\n"), [_mean(row.get(name, math.nan)) for row in rows]) for name in asked]
+    extra = experiment.extra(rows)
     theory = [predicted_words(row) for row in rows]
     expected = [Column("theory", theory, left=True)] * any(text != "–" for text in theory)
     header = signal_header(groups)
@@ -305,7 +304,3 @@ def _failures(runs: pd.DataFrame, color: bool) -> list[str]:
 def _header(name: str, among: Sequence[str]) -> str:
     """Return the short name of a swept column, or the whole where several share it."""
     return short(name) if sum(short(other) == short(name) for other in among) == 1 else name
-
-
-def _mean(value: float) -> str:
-    return f"{value:g}" if math.isfinite(value) and value == round(value) and abs(value) < 1e5 else number(value)

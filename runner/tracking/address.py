@@ -26,6 +26,7 @@ def locate(tracking: Tracking) -> tuple[str, Path | None, str | None]:
     artifacts = (tracking.outputs / "mlartifacts").absolute().as_uri()
     if tracking.uri is None:
         return _sqlite(tracking.outputs / "mlflow.db"), (tracking.outputs / "mlflow.db").absolute(), artifacts
+    _check_port(tracking.uri)
     scheme = re.split(r"[:+]", tracking.uri, maxsplit=1)[0].lower()
     if scheme in SERVERS:
         return tracking.uri, None, None
@@ -40,6 +41,13 @@ def locate(tracking: Tracking) -> tuple[str, Path | None, str | None]:
         f"mysql://...); got {without_password(tracking.uri)!r}. MLflow no longer records to a directory or to memory: "
         f"pass tracking.uri=sqlite:///{tracking.outputs.name}/mlflow.db, or leave it out, which is the same."
     )
+
+
+def _check_port(uri: str) -> None:
+    try:
+        _ = urlsplit(uri).port
+    except ValueError as error:
+        raise ValueError(f"tracking.uri must be an address; got {without_password(uri)!r} ({error}).") from error
 
 
 def _sqlite(path: Path) -> str:

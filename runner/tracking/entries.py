@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from runner.data import Dataset
 from runner.records import Outcome, Session
 from runner.tracking.address import without_password
 from runner.tracking.frames import describe
-from runner.tracking.metrics import points
+from runner.tracking.metrics import select
 from runner.tracking.notes import LONGEST_TAG, NOTE, run_note
 from weightinit.arrays import Array
 
@@ -63,17 +65,19 @@ class Entry:
 
 def entry_of(trial: Trial, outcome: Outcome, session: Session, tags: Mapping[str, str]) -> Entry:
     """Return the entry of a trial; ``tags``: those of all runs of the session."""
+    selection = select(outcome)
+    notes = [*outcome.notes, selection.left_out] if selection.left_out else outcome.notes
     described = {
         "trial_key": outcome.key,
         "fate": outcome.fate,
         "network": trial.network.shape,
-        NOTE: run_note(trial.overrides, outcome.notes, session.directory),
+        NOTE: run_note(trial.overrides, notes, session.directory),
         **{name: text[:LONGEST_TAG] for name, text in outcome.labels.items()},
     }
     if outcome.error is not None:
         described["error"] = outcome.error[:LONGEST_TAG]
-    metrics = [(key, value, milliseconds(seconds), step) for key, value, step, seconds in points(outcome)]
-    config = yaml.dump(dict(trial.config), Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False)
+    metrics = [(key, value, milliseconds(seconds), step) for key, value, step, seconds in selection.points]
+    config = "".join(_yaml(pickle.dumps({name: value})) for name, value in trial.config.items())
     return Entry(
         outcome.key,
         trial.name,
@@ -90,6 +94,13 @@ def entry_of(trial: Trial, outcome: Outcome, session: Session, tags: Mapping[str
         _input(trial.dataset),
         without_password(config),
     )
+
+
+@lru_cache(maxsize=1024)
+def _yaml(section: bytes) -> str:
+    """Return a pickled section of a configuration as YAML; runs of a sweep share most sections."""
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    return str(yaml.dump(pickle.loads(section), Dumper=dumper, sort_keys=False))
 
 
 def _input(dataset: Dataset) -> Input:

@@ -33,34 +33,27 @@ _CURVES = pa.schema(
 
 
 def check_writable(directory: Path) -> None:
-    """Make ``directory``; raise ValueError where nothing can be written to it."""
+    """Raise ValueError where nothing can be written to ``directory``, or where it can't be made; make nothing."""
+    there = next(folder for folder in (directory, *directory.parents) if folder.exists())
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory):
+        with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:
         raise ValueError(
-            f"outputs must be a folder that can be written; nothing can be written to {directory} ({error.strerror}). "
+            f"outputs must be a folder that can be written; nothing can be written to {there} ({error.strerror}). "
             "Pass outputs=... with another."
         ) from error
 
 
-def discard(directory: Path, outputs: Path) -> None:
-    """Remove a command's directory without records, and empty folders above it up to ``outputs``."""
-    with suppress(OSError):
-        if not {path.name for path in directory.iterdir()} <= {".lock", "session.json"}:
-            return
-        for path in directory.iterdir():
-            path.unlink()
-        for folder in (directory, *directory.parents):
-            folder.rmdir()
-            if folder == outputs:
-                return
+def recorded(directory: Path) -> bool:
+    """Return whether ``directory`` holds a recorded run."""
+    return (directory / RUNS).exists() or any((directory / "shards").glob("*.arrow"))
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Exclude other processes that lock the same file. The file stays; a killed process leaves no lock."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path):
         yield
 

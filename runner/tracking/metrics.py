@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -30,6 +32,7 @@ class Point(NamedTuple):
     time: float
 
 
+@lru_cache(maxsize=4096)
 def metric_name(quantity: str, layer: str = "") -> str:
     """The metric of a quantity in a layer: ``weight_std`` in ``hidden/2`` is ``weight_std/hidden_002``.
 
@@ -39,8 +42,15 @@ def metric_name(quantity: str, layer: str = "") -> str:
     return re.sub(r"[^\w\-. :/]", "_", f"{quantity}/{'_'.join(parts)}" if layer else quantity, flags=re.ASCII)
 
 
-def points(outcome: Outcome, budget: int = BUDGET) -> list[Point]:
-    """The metric rows of a run, at most about ``budget``.
+class Selection(NamedTuple):
+    """Metric rows of a run, and a sentence on the layers ``left_out`` of them; empty where every layer is there."""
+
+    points: list[Point]
+    left_out: str
+
+
+def select(outcome: Outcome, budget: int = BUDGET) -> Selection:
+    """Return the metric rows of a run, at most about ``budget``.
 
     The summary always; a third of what is left at most for the state at initialization by layer, a third of the rest
     for curves of the whole network, what then remains for curves by layer. A series too long keeps its first, its last
@@ -65,7 +75,8 @@ def points(outcome: Outcome, budget: int = BUDGET) -> list[Point]:
     }
     curves = _thinned(whole, room // 3)
     room -= sum(map(len, curves.values()))
-    layers = thin(_in_order(layer for quantity, layer in series if quantity in BY_LAYER), max(room // (3 * FEWEST), 2))
+    every = _in_order(layer for quantity, layer in series if quantity in BY_LAYER)
+    layers = thin(every, max(room // (3 * FEWEST), 2))
     by_layer = {(name, layer): series[name, layer] for name in BY_LAYER for layer in layers if (name, layer) in series}
     curves |= _thinned(by_layer, room)
 
@@ -79,14 +90,45 @@ def points(outcome: Outcome, budget: int = BUDGET) -> list[Point]:
         # The summary's number is the better one for the last step, and the one that MLflow's table of runs shows.
         kept = [point for point in kept if key not in summary or point[0] < last]
         rows += [Point(key, value, step, outcome.start_time + step * seconds) for step, value in kept]
-    return rows + [Point(key, value, last, outcome.end_time) for key, value in summary.items()]
+    rows += [Point(key, value, last, outcome.end_time) for key, value in summary.items()]
+    return Selection(rows, _left_out(every, layers, by_name, initial, budget))
+
+
+def _left_out(
+    every: Sequence[str],
+    layers: Sequence[str],
+    by_name: Mapping[str, Series],
+    initial: Mapping[str, Series],
+    budget: int,
+) -> str:
+    """Return a sentence on the layers that MLflow's charts leave out, and why."""
+    parts = []
+    if len(layers) < len(every):
+        parts.append(f"curves by layer show {len(layers)} of {len(every)} layers ({', '.join(layers)})")
+    found, kept = (max(map(len, series.values()), default=0) for series in (by_name, initial))
+    if kept < found:
+        parts.append(f"the initial state shows {kept} of {found} layers, evenly spaced")
+    if not parts:
+        return ""
+    sentence = " and ".join(parts)
+    return (
+        f"{sentence[0].upper()}{sentence[1:]}, since a run has about {budget} rows in MLflow. Every layer is in "
+        "`curves.parquet` and on the page."
+    )
 
 
 def thin(items: Sequence[T], most: int) -> list[T]:
     """At most ``most`` (two or more) of the items, evenly spaced, with the first and the last."""
     if len(items) <= most:
         return list(items)
-    return [items[index] for index in np.linspace(0, len(items) - 1, most).round().astype(int)]
+    return [items[index] for index in _spaced(len(items), most)]
+
+
+@lru_cache(maxsize=256)
+def _spaced(count: int, most: int) -> list[int]:
+    """Return ``most`` indices below ``count``, evenly spaced, the first and the last among them."""
+    spaced: list[int] = np.linspace(0, count - 1, most).round().astype(int).tolist()
+    return spaced
 
 
 def _thinned(series: dict[tuple[str, str], Series], room: int) -> dict[tuple[str, str], Series]:
@@ -102,12 +144,12 @@ def _thinned(series: dict[tuple[str, str], Series], room: int) -> dict[tuple[str
 
 def _series(rows: Rows) -> dict[tuple[str, str], Series]:
     """The finite points of each (quantity, layer), as recorded."""
-    series: dict[tuple[str, str], Series] = {}
-    columns = rows.step.tolist(), rows.quantity, rows.layer, rows.value.tolist()
-    for step, quantity, layer, value in zip(*columns, strict=True):
-        if math.isfinite(value):
-            series.setdefault((quantity, layer), []).append((step, value))
-    return series
+    series: defaultdict[tuple[str, str], Series] = defaultdict(list)
+    columns = rows.step.tolist(), rows.quantity, rows.layer, rows.value.tolist(), np.isfinite(rows.value).tolist()
+    for step, quantity, layer, value, finite in zip(*columns, strict=True):
+        if finite:
+            series[quantity, layer].append((step, value))
+    return dict(series)
 
 
 def _initial(series: dict[tuple[str, str], Series]) -> dict[str, Series]:
@@ -120,6 +162,8 @@ def _initial(series: dict[tuple[str, str], Series]) -> dict[str, Series]:
         "activation_rms": ("init_activation_rms", "init_preactivation_rms"),
         "predicted": ("predicted_activation_rms", "predicted_preactivation_rms"),
         "activation_scatter": ("predicted_scatter",),
+        "backward_rms": ("init_backward_rms",),
+        "predicted_backward": ("predicted_backward_rms",),
         "gradient_std": ("init_gradient_std",),
         "predicted_gradient": ("predicted_gradient_std",),
         "gradient_scatter": ("predicted_gradient_scatter",),

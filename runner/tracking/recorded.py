@@ -48,7 +48,7 @@ def find(names: Sequence[str], tracking: Tracking) -> list[Recorded]:
             Recorded(path.parent, state)
             for kind in KINDS
             for path in (tracking.outputs / kind).glob(f"*/{sessions.FILE}")
-            if (state := sessions.read(path.parent)) is not None
+            if files.recorded(path.parent) and (state := sessions.read(path.parent)) is not None
         ),
         key=lambda command: (command.state["multirun"], command.state["started"]),
     )

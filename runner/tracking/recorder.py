@@ -57,7 +57,10 @@ class Recorder:
         self._finished = False
 
     def check(self) -> None:
-        """Raise ValueError where runs can't be recorded, within three seconds and without an import of MLflow."""
+        """Raise ValueError where runs can't be recorded, within three seconds and without an import of MLflow.
+
+        It makes no file and no folder.
+        """
         files.check_writable(self.tracking.outputs)
         files.check_writable(self.session.directory)
         if self.store is not None:
@@ -175,7 +178,10 @@ class Recorder:
             with undisturbed():
                 if status != "KILLED":
                     self._log_models(runs)
-                self.store.close(status, totals, {"": tables, "figures": list(figures.values())}, text)
+                if runs.empty:
+                    self.store.withdraw()
+                else:
+                    self.store.close(status, totals, {"": tables, "figures": list(figures.values())}, text)
         except Exception as error:
             self._trouble = cause(error)
             lacking.append("the sweep's summary, tables and figures" if self.session.multirun else "tables and figures")

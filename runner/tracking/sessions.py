@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import socket
 import threading
 import time
 import uuid
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ import numpy as np
 
 import weightinit
 from runner.records import Session
+from runner.tracking import files
 from runner.tracking.files import locked, replaced
 
 FILE = "session.json"
@@ -113,6 +116,20 @@ def latest(root: Path, sweep_id: str, *, multirun: bool) -> Path | None:
         if state is not None and (state["sweep_id"], state["multirun"]) == (sweep_id, multirun):
             found.append((state["started"], path.parent))
     return max(found, default=(0.0, None))[1]
+
+
+def discard(directory: Path, parents: Sequence[Path]) -> None:
+    """Remove a session's directory without a recorded run, and those of its ``parents`` that are empty, nearest first.
+
+    A directory that another process owns stays.
+    """
+    state = read(directory)
+    if files.recorded(directory) or (state is not None and at_work(state) is not None):
+        return
+    shutil.rmtree(directory, ignore_errors=True)
+    with suppress(OSError):
+        for folder in parents:
+            folder.rmdir()
 
 
 def at_work(state: State) -> str | None:

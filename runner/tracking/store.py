@@ -31,8 +31,8 @@ from weightinit.predictor import Predictor
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 MODEL = "model"
-# Runs per transaction: few waits for the disk, and none as long as a tenth of a second.
-BATCH = 8
+# Runs per transaction: one page of an index takes rows of many runs. A transaction lasts about a fifth of a second.
+BATCH = 32
 # Seconds of attempts while another process holds the database.
 SECONDS_LOCKED = 15.0
 
@@ -77,6 +77,11 @@ class Store:
         """Raise ValueError where the store can't be reached, within three seconds and without an import of MLflow."""
         if self._file is not None:
             check_writable(self._file.parent)
+            if not sqlite.possible(self._file):
+                raise ValueError(
+                    f"tracking.uri must name an SQLite database or a new file; {self._file} is something else. "
+                    "Pass tracking.uri=sqlite:///FILE with another."
+                )
         elif (reason := self.unreachable()) is not None:
             raise ValueError(
                 f"tracking.uri must be an MLflow server that answers; got {self.uri} ({reason}). Start it with "
@@ -123,6 +128,11 @@ class Store:
                 self._parent = self._create_run(self.session.name, milliseconds(time.time()), self._tags | tags).id
                 self._tags["mlflow.parentRunId"] = self._parent
         except Exception as error:
+            if isinstance(error, ModuleNotFoundError) and self._uri.startswith("postgresql"):
+                raise ValueError(
+                    f"tracking.uri={self.uri} needs the driver of PostgreSQL, and there is no module {error.name}. "
+                    "Install the extra: pip install '.[postgresql]'."
+                ) from error
             raise ValueError(
                 f"MLflow must be able to record to tracking.uri; got {self.uri} ({cause(error)}). "
                 "Mend that, pass another tracking.uri, or record to local files only with tracking=none."
@@ -226,6 +236,11 @@ class Store:
                 self._call(self._client.log_artifact, run_id, str(path), folder or None)
         if self._file is not None and self._file.exists():
             sqlite.gather(self._file)
+
+    def withdraw(self) -> None:
+        """Delete the parent of a sweep that has no run. Raises MLflow's errors."""
+        if self._parent is not None:
+            self._call(self._client.delete_run, self._parent)
 
     def _adopt(self, identity: str) -> None:
         """Find the runs of an earlier process of this session, and continue with its parent."""

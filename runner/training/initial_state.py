@@ -12,7 +12,6 @@ from runner.training.judging import Judged
 from runner.training.measurement import Log
 from weightinit.arrays import Array
 from weightinit.auditing import audit
-from weightinit.forecasting import theory_ends
 from weightinit.meanfield import signal_stability
 from weightinit.nn import Network
 from weightinit.schemes import Initialized
@@ -23,7 +22,7 @@ JACOBIAN = ("jacobian_mean_s2", "jacobian_spread")
 
 
 def initial(
-    log: Log, network: Network, initialized: Initialized, judged: Sequence[Judged]
+    log: Log, network: Network, initialized: Initialized, judged: Sequence[Judged], reasons: Sequence[str]
 ) -> list[tuple[dict[str, float], dict[str, str]]]:
     """Return by run, after its initial state was measured, predicted and judged, numbers for its summary, and labels.
 
@@ -35,18 +34,19 @@ def initial(
 
     Labels: ``measured_fate`` and ``predicted_fate`` of the signal (``weightinit.meanfield.Stability``), of networks
     with hidden layers; ``alarm_layer`` and ``alarm_fault`` where a deviation is above 3; ``not_judged``, why there is
-    none; ``no_theory``, why theory has no number; ``audit`` and, where weights differ from their laws,
+    none; ``no_theory``, the ``reasons`` why theory has no number; ``audit`` and, where weights differ from their laws,
     ``audit_tensor`` and ``audit_finding``.
     """
     table = dict(zip(zip(log.quantities, log.layers, strict=True), log.values, strict=True))
-    layers = [spec.layer for spec in network.weights if spec.role == "weight"]
+    layers = [*(site.name for site in network.trunk), "output"]
+    gradient = network.gradient_quantity
     missing = np.full(log.runs, math.nan)
 
     def by_layer(quantity: str) -> Array:
         return np.array([table.get((quantity, layer), missing) for layer in layers])
 
     rms, expected_rms = by_layer("init_activation_rms"), by_layer("predicted_activation_rms")
-    std, expected_std = by_layer("init_gradient_std"), by_layer("predicted_gradient_std")
+    std, expected_std = by_layer(f"init_{gradient}"), by_layer(f"predicted_{gradient}")
     numbers = {
         f"{prefix}_{name}": table.get((f"{prefix}_{name}", ""), missing)
         for name in JACOBIAN
@@ -66,8 +66,8 @@ def initial(
             labels |= {"alarm_layer": judgement.layer, "alarm_fault": judgement.fault}
         if judgement.reason:
             labels["not_judged"] = judgement.reason
-        if reason := theory_ends(network, {name: by_run[run] for name, by_run in initialized.laws.items()}):
-            labels["no_theory"] = reason
+        if reasons[run]:
+            labels["no_theory"] = reasons[run]
         if len(layers) > 1:
             labels["measured_fate"] = _signal(rms[:-1, run], std[:-1, run], judged[run].growth_scatter)
             labels["predicted_fate"] = _signal(expected_rms[:-1, run], expected_std[:-1, run], 0.0)

@@ -24,6 +24,8 @@ from runner.config.trial import Trial
 # Bytes that a step of a stack may touch.
 CACHE = 8 * 2**20
 MOST = 64
+# Bytes for each step's loss, until the run is recorded.
+REMEMBERED = 350
 
 
 def plan(trials: Sequence[Trial], *, workers: int = 1, memory: float = math.inf) -> list[list[int]]:
@@ -47,21 +49,25 @@ def plan(trials: Sequence[Trial], *, workers: int = 1, memory: float = math.inf)
     return sorted(stacks, key=lambda indices: -len(indices) * seconds(trials[indices[0]]))
 
 
+def needed(trial: Trial) -> int:
+    """Bytes that a run alone takes at least: in a step, at a measurement, and for the losses that it remembers."""
+    plan = trial.plan
+    samples = max(plan.batch_size, plan.probe, min(plan.evaluation_batch_size, len(trial.dataset.x_train)))
+    return _touched(trial, samples) + REMEMBERED * plan.steps
+
+
 def capacity(trial: Trial, memory: float = math.inf) -> int:
     """Number of runs like ``trial`` in a stack of ``memory`` bytes: at least one, two if memory allows."""
-    touched = _touched(trial)
+    touched = _touched(trial, trial.plan.batch_size)
     # Statistics copy weights, gradients and updates, and read arrays as float64. That at most doubles the memory.
     return max(1, int(min(MOST, max(2, CACHE // touched), memory // (2 * touched))))
 
 
-def _touched(trial: Trial) -> int:
-    """Bytes of a run that a training step reads or writes: samples, activations, parameter vectors."""
-    network, samples = trial.network, trial.plan.batch_size
-    units = {"preactivation": 0, "activation": 0}
-    for layer in network.layers:
-        units[layer.quantity] += layer.units
-    by_sample = network.inputs + network.outputs + 2 * units["preactivation"] + units["activation"]
-    return network.dtype.itemsize * (samples * by_sample + (2 + trial.optimizer.slots) * network.parameters)
+def _touched(trial: Trial, samples: int) -> int:
+    """Bytes of a run that a step on so many samples reads or writes: samples, activations, parameter vectors."""
+    network = trial.network
+    elements = samples * (network.inputs + network.outputs) + network.memory.elements(samples)
+    return network.dtype.itemsize * (elements + (2 + trial.optimizer.slots) * network.parameters)
 
 
 def seconds(trial: Trial) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 import math
 import zipfile
 import zlib
@@ -29,6 +30,13 @@ DTYPES: Final = {
     "BOOL": "?",
 }
 LARGEST_HEADER: Final = 100_000_000
+# An NPZ file of more bytes than the first, that packs them to less than one in the second, is no file of weights.
+LARGEST_UNPACKED, MOST_PACKED = 2**28, 100
+# Errors that a broken NPZ file, or one that claims to be huge, is read with.
+BROKEN: Final = (
+    *(ValueError, EOFError, KeyError, NotImplementedError, MemoryError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
 
 
 def read_arrays(path: str | Path) -> dict[str, Array]:
@@ -43,20 +51,34 @@ def read_arrays(path: str | Path) -> dict[str, Array]:
             f"the file must end in .npz or .safetensors; got {path}. Save a PyTorch model with "
             "safetensors.torch.save_file(model.state_dict(), 'model.safetensors'), other arrays with numpy.savez."
         )
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} must be a file; it is a folder, a pipe or a device.")
     arrays = readers[path.suffix](path)
     if not arrays:
         raise ValueError(f"{path} holds no arrays")
     return arrays
 
 
+def check_unpacked(path: Path) -> None:
+    """Raise ValueError for an NPZ file that unpacks to far more than it holds, as no array of numbers does."""
+    with zipfile.ZipFile(path) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > LARGEST_UNPACKED and size > MOST_PACKED * path.stat().st_size:
+        raise ValueError(
+            f"its {path.stat().st_size / 2**20:.3g} MiB unpacks to {size / 2**20:,.0f} MiB of almost nothing"
+        )
+
+
 def _read_npz(path: Path) -> dict[str, Array]:
     try:
+        if zipfile.is_zipfile(path):
+            check_unpacked(path)
         with path.open("rb") as file:  # NumPy leaves the file open if it's broken
             loaded = np.load(file, allow_pickle=False)
             if not isinstance(loaded, np.lib.npyio.NpzFile):
                 raise ValueError("it holds one array without a name")
             return {name: loaded[name] for name in loaded.files}
-    except (ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+    except BROKEN as error:
         raise ValueError(f"{path} is no npz file of plain arrays: {error}") from None
 
 

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import math
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from scipy.special import pdtrc
 
 from weightinit.arrays import Array
 
+SMALL: Final = 32
+"""Length of a matrix's shorter side up to which all singular values are found sooner than a few steps are made."""
+
 
 def largest_singular_value(matrix: Array, steps: int = 8) -> float:
-    """Return a lower bound of the largest singular value, that within a Krylov space: close to it if it stands out."""
+    """Return the largest singular value of a small matrix; of a large one a lower bound, that within a Krylov space.
+
+    The bound is close to a value that stands out.
+    """
+    if min(matrix.shape) <= SMALL:
+        gram = matrix @ matrix.T if matrix.shape[0] < matrix.shape[1] else matrix.T @ matrix
+        return math.sqrt(max(float(np.linalg.eigvalsh(gram)[-1]), 0.0))
     vector: Array = np.random.default_rng(0).standard_normal((matrix.shape[1],))
     vectors = np.empty((min(steps, *matrix.shape), matrix.shape[1]))
     for row in vectors:

@@ -12,6 +12,7 @@ from weightinit.nn.network import Network
 from weightinit.nn.weights import Position
 
 DTYPES = ("float32", "float64")
+DEEPEST = 100_000
 
 
 def mlp(
@@ -28,7 +29,8 @@ def mlp(
     """Return a multilayer perceptron: ``depth`` hidden layers of ``width`` units, or hidden layers of ``widths``.
 
     The layers are named ``hidden/1`` to ``hidden/depth`` and ``output``; the output has no nonlinearity. ``depth=0``
-    is a linear model. Raises ValueError for sizes below 1, empty widths and an unknown dtype.
+    is a linear model. Raises ValueError for sizes below 1, empty widths, more than ``DEEPEST`` layers and an unknown
+    dtype.
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}. Pass training.dtype=float32.")
@@ -37,6 +39,7 @@ def mlp(
     if widths is None:
         _check_size("architecture.depth", depth, 0)
         _check_size("architecture.width", width, 1)
+        _check_depth(depth)
         widths = [width] * depth
     elif isinstance(widths, str) or not isinstance(widths, Sequence):
         raise TypeError(
@@ -48,6 +51,7 @@ def mlp(
             "architecture.widths must name at least one hidden layer; got []. "
             "Pass architecture.widths=[128,128], or architecture.depth=0 for a linear model."
         )
+    _check_depth(len(widths))
     for size in widths:
         _check_size("every width in architecture.widths", size, 1)
     phi = get(activation)
@@ -62,6 +66,11 @@ def mlp(
         fan_in = units
     layers.append(Dense("output", fan_in, outputs, "output", bias))
     return Network(inputs, tuple(layers), np.dtype(dtype))
+
+
+def _check_depth(depth: int) -> None:
+    if depth > DEEPEST:
+        raise ValueError(f"architecture.depth must be at most {DEEPEST:,}; got {depth:,}. Pass architecture.depth=100.")
 
 
 def _check_size(name: str, size: int, least: int) -> None:

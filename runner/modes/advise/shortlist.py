@@ -80,6 +80,10 @@ def plan(composer: Composer, command: Command) -> tuple[Command, Shortlist]:
     given = _given(command)
     kept = tuple(text for text in own(command.runs[0]) if _key(text) not in _CHOSEN)
     (base,) = composer.trials([kept])  # raises what is wrong with the data and the network
+    if not base.network.activations:
+        raise ValueError(
+            "mode=advise advises on hidden layers; this network has none. Pass architecture.depth=6 or another depth."
+        )
     shortlist = _shortlist(composer, kept, given.get("scheme"))
     middle = base.config["optimizer"]["learning_rate"] * min(1.0, DEPTH / max(shortlist.tried[0].forecast.depth, 1))
     rates = given.get(RATE) or [f"{middle * factor:.3g}" for factor in RATES]
