@@ -16,10 +16,10 @@ from scipy import stats
 
 from tests.calibration import DEPTHS, FAULTS, LAWS, SCALES, Setting, band_of, judged, probe, study
 from tests.schemes_for_tests import HE, Mislabelled, Unlawful
-from weightinit import schemes
+from weightinit import activations, schemes
 from weightinit.arrays import Array
 from weightinit.laws import Law
-from weightinit.nn import LOSSES, mlp
+from weightinit.nn import LOSSES, Dense, Network, Nonlinearity, Residual, Sum, mlp
 from weightinit.reference import (
     SAMPLES,
     Band,
@@ -383,3 +383,35 @@ def test_what_a_network_shows_is_what_the_statistics_say(dtype: str, size: float
             ("activation_correlation", tape.activation[layer]),
         ):
             assert shown[name][:, place] == pytest.approx(STATISTICS[name].function(array), rel=1e-6), name
+
+
+def test_residual_blocks_and_constants_are_judged_too() -> None:
+    """A place without weights, and a branch whose constant is not at its default."""
+    relu = activations.get("relu")
+
+    def block(number: int) -> Residual:
+        name = f"block/{number}"
+        inner = Nonlinearity(f"{name}/in", 16, relu), Dense(f"{name}/out", 16, 16, "hidden")
+        return Residual(Sum(name, 16), inner)
+
+    blocks = [block(number) for number in range(1, 5)]
+    layers = Dense("first", 64, 16, "input"), *blocks, Dense("output", 16, 10, "output")
+    network = Network(64, layers, np.dtype(np.float32))
+    scale = {f"block/{number}/branch_scale": 0.5 for number in range(1, 5)}
+    found = draws_of(network, HE, HE.laws(network), constants=scale)
+    assert isinstance(found, Draws)
+    band = Store().get(network, found, SMALL).band
+    assert band is not None
+
+    def judged_with(size: float, seeds: range) -> list[Judgement]:
+        drawn = HE(network, seeds)
+        constants = {name: np.full(len(seeds), value) for name, value in scale.items()}
+        constants["block/3/branch_scale"] *= size
+        return judge(observe(network, drawn.params, SMALL, drawn.laws, constants), band)
+
+    assert sum(judgement.alarm for judgement in judged_with(1.0, range(200))) <= 10
+    layers_at_fault = [judgement.layer for judgement in judged_with(8.0, range(40))]
+    assert layers_at_fault.count("block/3") >= 36
+    plain = draws_of(network, HE, HE.laws(network))
+    assert isinstance(plain, Draws)
+    assert plain.identity != found.identity
