@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -34,8 +35,14 @@ class Reference:
 
 def operations(network: Network, probe: Probe, networks: int = NETWORKS) -> float:
     """Return the floating-point operations of a reference: forward, and twice that backward."""
+    products = sum(
+        math.prod(spec.shape) * math.prod(step.leaving[:-1])
+        for step in network.steps
+        for spec in step.weights
+        if spec.role == "weight"
+    )
     samples: int = probe.x.shape[1]
-    return 6.0 * networks * samples * network.kernel_parameters
+    return 6.0 * networks * samples * products
 
 
 def reference(
@@ -45,7 +52,10 @@ def reference(
     if operations(network, probe, networks) > budget:
         return Reference(None, f"a reference of {networks} networks of {network.shape} takes too long")
     at_once = networks_at_once(network, probe.x.shape[1])
-    parts = [observe(network, params, probe, laws) for params, laws in draws.stacks(network, networks, at_once)]
+    parts = [
+        observe(network, drawn.params, probe, drawn.laws, drawn.constants)
+        for drawn in draws.stacks(network, networks, at_once)
+    ]
     return Reference(
         Observation(
             parts[0].layers,
