@@ -238,10 +238,10 @@ def _modified(path: Path) -> int:
         return 0
 
 
-def replaced(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Replace the content of ``path`` by what ``write`` writes, as a whole."""
+def replaced(path: Path, write: Callable[[BinaryIO], object], *, private: bool = False) -> None:
+    """Replace the content of ``path`` by what ``write`` writes, as a whole; ``private``: for its owner alone."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
+    with open(temporary, "wb", opener=partial(os.open, mode=0o600 if private else 0o666)) as file:
         write(file)
     os.replace(temporary, path)

@@ -96,7 +96,7 @@ class Hold:
 
     def _write(self) -> None:
         text = json.dumps(self.state | {"heartbeat": time.time()}, indent=1)
-        replaced(self.session.directory / FILE, lambda file: file.write(text.encode()))
+        replaced(self.session.directory / FILE, lambda file: file.write(text.encode()), private=True)
 
 
 def read(directory: Path) -> State | None:

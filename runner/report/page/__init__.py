@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.analysis.best_rates import Tuned, tuned
 from runner.analysis.comparison import WITHOUT_EFFECT, Comparison, compare
+from runner.config.secrets import without_password
 from runner.report.best_rates import tuned_columns
 from runner.report.figures.canvas import Group
 from runner.report.figures.sweep import groups as drawn_groups
@@ -28,7 +29,6 @@ from runner.report.page.chart import COLORS, SYMBOLS, Figure, color
 from runner.report.ranking import ranking
 from runner.report.sentences import answer, evidence
 from runner.text import Column, setting
-from runner.tracking.address import without_password
 from weightinit.arrays import Array
 
 if TYPE_CHECKING:
