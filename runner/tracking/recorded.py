@@ -48,7 +48,8 @@ def find(names: Sequence[str], tracking: Tracking) -> list[Recorded]:
             Recorded(path.parent, state)
             for kind in KINDS
             for path in (tracking.outputs / kind).glob(f"*/{sessions.FILE}")
-            if files.recorded(path.parent) and (state := sessions.read(path.parent)) is not None
+            if files.recorded(path.parent)
+            for state in (sessions.read(path.parent) or sessions.unknown(path.parent),)
         ),
         key=lambda command: (command.state["multirun"], command.state["started"]),
     )
@@ -77,17 +78,10 @@ def _find(name: str, here: Sequence[Recorded], tracking: Tracking) -> Recorded:
 
 def _directory(path: Path) -> Recorded | None:
     """Return the command that recorded in ``path``, or None; little is known of one without a session."""
-    if not path.is_dir() or not files.keys(path):
+    if not path.is_dir() or not files.recorded(path):
         return None
     path = path.absolute()
-    unknown = {
-        "sweep_id": path.name,
-        "name": path.name,
-        "overrides": [],
-        "multirun": True,
-        "started": path.stat().st_mtime,
-    }
-    return Recorded(path, sessions.read(path) or unknown)
+    return Recorded(path, sessions.read(path) or sessions.unknown(path))
 
 
 def _ids(command: Recorded) -> list[str]:

@@ -38,7 +38,7 @@ class Recorder:
     finished runs and marks a sweep's parent KILLED (Ctrl-C) or FAILED. Where an earlier process has recorded in the
     session's directory, its work is continued. Methods are for one thread at a time.
 
-    ``resumed``: whether an earlier process worked there; ``lost``: whether MLflow's database was deleted since;
+    ``resumed``: whether an earlier process worked there; ``lost``: whether something recorded is no longer there;
     ``waiting``: number of runs that MLflow has yet to get.
     """
 
@@ -104,10 +104,22 @@ class Recorder:
                 self._earlier = files.outcomes(self.session.directory)
             if self.store is not None:
                 self.store.open(self._hold.id, resumed=self.resumed)
+                if self.resumed and not (self.session.directory / files.RUNS).exists():
+                    self._restore()
         except BaseException:
             self._hold.drop(None)
             raise
         return self
+
+    def _restore(self) -> None:
+        """Fetch the merged tables from MLflow, if it has them."""
+        assert self.store is not None
+        try:
+            if self.store.restore(self.session.directory):
+                files.merge(self.session.directory, self.keys)
+                self._earlier = files.outcomes(self.session.directory)
+        except Exception as error:  # then its runs are trained again
+            _log.warning("MLflow at %s could not give back the tables (%s).", self.store.uri, cause(error))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if not self._finished:
@@ -163,7 +175,11 @@ class Recorder:
         lacking = self.store is not None and self._complete_mlflow(runs, totals, final, drawn or {}, text())
         self._finished = True
         # Only an optimizing sweeper knows how many runs it asks for.
-        whole = final == "FINISHED" and (not self.keys or set(self.keys) <= set(runs.get("key", ())))
+        absent = set(self.keys) - set(runs.get("key", ()))
+        if absent and status is None:
+            self.lost = True
+            _log.warning("%d of %d runs are damaged: resume=true trains them again.", len(absent), len(self.keys))
+        whole = final == "FINISHED" and not absent
         self._hold.drop(self._address if whole and not lacking else None)
 
     def _complete_mlflow(
@@ -173,14 +189,14 @@ class Recorder:
         assert self.store is not None
         if status == "KILLED":
             self.store.hurry(PATIENCE)
-        attempts, start = 3 if self.store.local else 1, time.monotonic()
+        attempts, start = 3 if self.store.local and not self.store.lost else 1, time.monotonic()
         for key in list(self._missed):
             attempts = attempts if self._send([key]) else attempts - 1
             if not attempts or (status == "KILLED" and time.monotonic() - start > PATIENCE):
                 break
         lacking = [f"{len(self._missed)} of {len(runs)} runs"] if self._missed else []
         try:
-            if not attempts and not self.store.local:
+            if not attempts and (self.store.lost or not self.store.local):
                 raise ConnectionError(self._trouble)
             with self._undisturbed():
                 if runs.empty:
@@ -231,6 +247,8 @@ class Recorder:
         """Send runs to MLflow; return True if it took them."""
         assert self.store is not None
         try:
+            if (lost := self.store.lost) is not None:
+                raise FileNotFoundError(lost)
             with self._undisturbed():
                 self.store.send([self._missed[key] for key in keys])
         except Exception as error:

@@ -105,8 +105,9 @@ class Store:
         ``identity``: of the session's directory, a tag of all its runs. ``resumed``: continue with the parent and the
         runs of an earlier process; its open runs are KILLED until they are sent.
         """
-        with _environment({"MLFLOW_DISABLE_TELEMETRY": "true"}):
-            from mlflow.tracking.context.registry import resolve_tags
+        _quiet_mlflow()
+        from mlflow.tracking.context.registry import resolve_tags
+
         self._tags = {
             **resolve_tags(),
             **facts(),
@@ -278,6 +279,11 @@ class Store:
         runs = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
         return sorted(runs, key=lambda run: ("trial_key" not in run.data.tags, run.info.start_time))
 
+    def restore(self, directory: Path) -> bool:
+        """Copy the merged tables of this session to ``directory``; return whether the store had them."""
+        run = self._parent or next((run.id for run in self._runs.values()), None)
+        return run is not None and not self.copy_tables(run, directory)
+
     def copy_tables(self, run: str, directory: Path) -> list[str]:
         """Copy the tables among a run's artifacts to ``directory``; return the names of those that it lacks."""
         names = (RUNS, CURVES)
@@ -292,12 +298,9 @@ class Store:
         return []
 
     def _connect(self) -> None:
-        # Without this, MLflow sends statistics of its use to its makers.
-        with _environment({"MLFLOW_DISABLE_TELEMETRY": "true"}):
-            from mlflow import MlflowClient
-        # Every error that these loggers print is raised as well.
-        for name in ("mlflow.store.db.utils", "mlflow.utils.databricks_utils"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+        _quiet_mlflow()
+        from mlflow import MlflowClient
+
         self._client = self._call(MlflowClient, self._uri, seconds=UPLOAD)  # a new database gets its tables
 
     def _search(self, experiment: str, which: str) -> list[Any]:
@@ -387,6 +390,15 @@ class Store:
         once["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
         with _environment(once), _environment(self._login, replace=True):
             return function(*args)
+
+
+def _quiet_mlflow() -> None:
+    """Import MLflow without the statistics of its use that it sends to its makers, and silence what it prints."""
+    with _environment({"MLFLOW_DISABLE_TELEMETRY": "true"}):
+        import mlflow  # noqa: F401
+    # Every error that these loggers print is raised as well.
+    for name in ("mlflow.store.db.utils", "mlflow.utils.databricks_utils"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _copy(source: Path, file: BinaryIO) -> None:
