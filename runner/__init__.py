@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | None = None) -> tupl
     from runner import requirements
 
     requirements.check()
+    from runner.analysis import best_rates
     from runner.config.composition import Composer
     from runner.execution import naming, sweep
     from runner.execution.resources import check, check_memory, resources
@@ -54,5 +56,10 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | None = None) -> tupl
             with recorder, resources(settings) as given:
                 missing = [trial for trial in trials if recorder.recall(trial) is None]
                 sweep.execute(missing, recorder, **given)
-                recorder.finish(figures=lambda: artifacts.draw(session, *read(session.directory)))
+
+                def figures() -> Mapping[str, Path]:
+                    tables = read(session.directory)
+                    return artifacts.draw(session, *tables, best_rates.compared(*tables))
+
+                recorder.finish(figures=figures)
         return read(session.directory)

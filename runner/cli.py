@@ -29,6 +29,8 @@ from runner.text import ECHOED, look_lines, printable, relative, shortened
 
 # What trains imports tables, figures and MLflow where it begins: a forecast is to answer at once.
 if TYPE_CHECKING:
+    from runner.analysis.best_rates import Tuned
+    from runner.analysis.comparison import Comparison
     from runner.config.trial import Trial
     from runner.modes.advise import Shortlist
     from runner.tracking.frames import Tables
@@ -92,6 +94,7 @@ def _train(command: Command, composer: Composer, line: Sequence[str]) -> int:
 
     ``line``: what was typed, for the sentence that says how to do the rest of what was stopped.
     """
+    from runner.analysis import best_rates
     from runner.execution import hydra_jobs, naming
     from runner.execution.jobs import Jobs, Stopped
     from runner.execution.progress import Progress
@@ -120,7 +123,8 @@ def _train(command: Command, composer: Composer, line: Sequence[str]) -> int:
                 if recorder.complete:
                     _say(f"nothing is left to do in {relative(session.directory)}")
                     tables = read(session.directory)
-                    print(_page(session, trials, tables, command, tracking, shortlist=shortlist))
+                    found = best_rates.compared(*tables) if session.multirun else None
+                    print(_page(session, trials, tables, found, command, tracking, shortlist=shortlist))
                     return FAILED if _failed(tables) else 0
                 # The processes of a long sweep start while the recorder opens its store.
                 known = command.multirun and bool(trials)
@@ -151,9 +155,12 @@ def _train(command: Command, composer: Composer, line: Sequence[str]) -> int:
                 recorder.finish(status="FAILED")
                 return FAILED
             recorded = cache(lambda: read(session.directory))  # complete once the recorder has merged its files
-            page = cache(lambda: _page(session, trials, recorded(), command, tracking, jobs.outcomes, shortlist))
+            compared = cache(lambda: best_rates.compared(*recorded()) if session.multirun else None)
+            page = cache(
+                lambda: _page(session, trials, recorded(), compared(), command, tracking, jobs.outcomes, shortlist)
+            )
             recorder.finish(
-                figures=lambda: artifacts.draw(session, *recorded()),
+                figures=lambda: artifacts.draw(session, *recorded(), compared()),
                 text=lambda: re.sub(r"\033\[\d+m|\n+look: .*", "", page(), flags=re.DOTALL),
                 status=None if trouble is None else "FAILED",
             )
@@ -176,6 +183,7 @@ def _page(
     session: Session,
     trials: Sequence[Trial],
     tables: Tables,
+    compared: tuple[Comparison, Tuned | None] | None,
     command: Command,
     tracking: Tracking,
     outcomes: Mapping[str, Outcome] | None = None,
@@ -183,10 +191,10 @@ def _page(
 ) -> str:
     """Return what a command showed.
 
-    ``tables``: the runs and curves that it recorded; ``outcomes``: of a single run, read from files where not given;
-    ``shortlist``: of what is asked for advice on.
+    ``tables``: the runs and curves that it recorded; ``compared``: of a sweep, its comparison and its groups at chosen
+    learning rates; ``outcomes``: of a single run, read from files where not given; ``shortlist``: of what is asked for
+    advice on.
     """
-    from runner.analysis import best_rates, comparison
     from runner.modes import advise
     from runner.report import terminal
     from runner.tracking import files
@@ -198,13 +206,9 @@ def _page(
     if shortlist is not None:
         decision = advise.decide(shortlist, runs, curves)
         return advise.text(shortlist, decision, look=look_lines(directory, opener), color=color)
-    if session.multirun:
-        settings: Any = trials[0].config["report"] if trials else OmegaConf.to_container(command.config.report)
-        compared = comparison.compare(runs, curves)
-        tuned = best_rates.tuned(compared, runs, curves)
-        return terminal.sweep_text(
-            compared, tuned=tuned, report=settings, directory=directory, viewer=opener, color=color
-        )
+    if compared is not None:
+        comparison, tuned = compared
+        return terminal.sweep_text(comparison, tuned=tuned, directory=directory, viewer=opener, color=color)
     outcome = (outcomes or files.outcomes(session.directory))[trials[0].key]
     return terminal.run_text(trials[0], outcome, directory=directory, viewer=opener, color=color)
 

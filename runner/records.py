@@ -12,12 +12,17 @@ import numpy as np
 from weightinit.arrays import Array
 
 Fate = Literal["finished", "diverged", "failed"]
-# Labels of the initial state: its signal as measured and by theory, and whether the weights follow their declared laws.
-LABELS = ("measured_fate", "predicted_fate", "audit", "audit_tensor", "audit_finding")
+# Labels of the initial state: its signal as measured and by theory; the layer that is out of the ordinary and what of
+# it, or why no layer was judged; why theory has no number; whether the weights follow their declared laws.
+LABELS = (
+    *("measured_fate", "predicted_fate", "alarm_layer", "alarm_fault", "not_judged", "no_theory"),
+    *("audit", "audit_tensor", "audit_finding"),
+)
 # Names of a run's summary numbers; steps_to_loss_... has the threshold at its end.
 SUMMARY = (
     *(f"{part}_{number}" for part in ("train", "validation", "test") for number in ("accuracy", "r2", "loss")),
-    *("init_activation_ratio", "init_gradient_ratio", "init_activation_deviation", "init_gradient_deviation"),
+    *("init_activation_ratio", "predicted_activation_ratio", "init_backward_ratio", "predicted_backward_ratio"),
+    *("init_gradient_ratio", "init_activation_deviation", "init_gradient_deviation", "expected_deaths"),
     *(f"{side}_jacobian_{number}" for side in ("init", "predicted") for number in ("mean_s2", "spread")),
     *("distinct_units", "audit_faults"),
 )

@@ -23,7 +23,7 @@ def run(
     factor: float = 1.0,
     expected: float | None = 1.0,
     kept: float = 0.5,
-    scatter: float = 0.1,
+    scatter: float | None = 0.1,
     gradient: Sequence[float] | None = None,
     depth: int = 6,
     shape: str | None = None,
@@ -35,12 +35,14 @@ def run(
     name: str | None = None,
     error: str | None = None,
     notes: Sequence[str] = (),
+    labels: Mapping[str, str] | None = None,
     **summary: float,
 ) -> tuple[Any, Outcome]:
     """A trial and its outcome.
 
     ``factor``: of the mean square from layer to layer as measured, ``expected`` by theory (None: it says nothing), the
-    activation keeping ``kept``; ``scatter``: of log rms at the last hidden layer; ``gradient``: std by hidden layer.
+    activation keeping ``kept``; ``scatter``: of log rms at the last hidden layer, over networks of the same laws (None:
+    nobody judged); ``gradient``: std by hidden layer.
     """
     plain: dict[str, Any] = {
         "seed": seed,
@@ -77,13 +79,19 @@ def run(
                 theory = expected ** (number / 2)
                 rows += [(0, "predicted_activation_rms", layer, theory)]
                 rows += [(0, "predicted_preactivation_rms", layer, theory / math.sqrt(kept))]
+            if scatter is not None:
                 rows += [(0, "predicted_scatter", layer, scatter * math.sqrt(number / depth))]
+                rows += [(0, "reference_activation_rms", layer, expected ** (number / 2) if expected else rms)]
         rows += [(0, "init_activation_rms", "output", 1.0)]
         rows += [(0, "predicted_activation_rms", "output", 1.0)] * (expected is not None)
+        rows += [(0, "reference_growth_scatter", "", scatter)] * (scatter is not None)
         rows += [(s, "train_loss", "", 1.0 / (1 + s)) for s in range(0, 421, 420 // HISTORY)]
+    if scatter is not None:
+        summary = {"init_activation_deviation": 1.0} | summary
     outcome = Outcome(
         key, fate, Rows.of(rows), {k.replace("steps_to", "steps_to_loss_0.5"): v for k, v in summary.items()},  # type: ignore[arg-type]
         100.0, 100.4, step, notes=tuple(notes), error=error,
+        labels=labels or {},
     )  # fmt: skip
     return trial, outcome
 

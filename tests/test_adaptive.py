@@ -16,7 +16,7 @@ from weightinit.gaussian import expectation
 from weightinit.laws import Law
 from weightinit.meanfield import chi, q_map
 from weightinit.nn import Moments, Network, Nonlinearity, mlp
-from weightinit.nn.moments import UNKNOWN_MOMENTS
+from weightinit.nn.moments import unknown_moments
 from weightinit.schemes import AutoInit, Critical, Ruled
 
 DRAWN = ("normal", "uniform", "truncated_normal", "orthogonal")
@@ -222,7 +222,7 @@ class Silent(Nonlinearity):
     """A layer without theory."""
 
     def expect(self, moments: Moments, laws: Any) -> Moments:
-        return UNKNOWN_MOMENTS
+        return unknown_moments("")
 
 
 def shut(z: Array) -> Array:

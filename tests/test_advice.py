@@ -136,7 +136,8 @@ def test_the_better_one_is_taken_even_if_slower(pair: advise.Shortlist) -> None:
     decision = advise.decide(pair, *tables)
     assert labels(decision, decision.leading) == labels(decision, [decision.chosen]) == ["xavier"]
     text = advise.text(pair, decision)
-    assert "its accuracy is better than that of each of the others" in text
+    assert "its validation accuracy is the best; the others are worse" in " ".join(text.split())
+    assert "xavier better in validation accuracy by .10" in text
     assert "advice     scheme xavier, learning rate .01" in text
 
 
@@ -149,22 +150,42 @@ def test_of_schemes_that_are_not_distinguished_the_faster_is_taken(pair: advise.
     assert labels(decision, [decision.chosen]) == ["xavier"]
     text = " ".join(advise.text(pair, decision).split())
     assert re.search(
-        r"not distinguish xavier, he in accuracy\. xavier is the fastest .*: 2\.\dx \[.*\] faster than he", text
+        r"not distinguish xavier, he in validation accuracy\. xavier is 2\.\dx faster \[.*\] than he", text
     )
 
 
 def test_of_equally_fast_ones_the_simpler_is_taken(pair: advise.Shortlist) -> None:
     tables = recorded(
-        {("orthogonal", 0.01): (0.91, 0.9, 30), ("xavier", 0.01): (0.9, 0.9, 30), ("he", 0.01): (0.9, 0.9, 30)}
+        {("orthogonal", 0.01): (0.902, 0.9, 30), ("xavier", 0.01): (0.9, 0.9, 30), ("he", 0.01): (0.9, 0.9, 30)}
     )
     decision = advise.decide(pair, *tables)
-    assert len(decision.leading) == len(decision.as_fast) == 3
+    assert len(decision.leading) == len(decision.fastest) == 3
     assert labels(decision, [decision.chosen]) == ["he"]  # the first of the shortlist
     assert "he is the simplest" in " ".join(advise.text(pair, decision).split())
 
 
+def test_test_data_take_no_part(pair: advise.Shortlist) -> None:
+    """Orthogonal is better on test data alone; what is advised, and why, follows from validation data."""
+    table = {("he", 0.01): (0.9, 0.5, 30.0), ("xavier", 0.01): (0.8, 0.7, 30.0), ("orthogonal", 0.01): (0.7, 0.9, 30.0)}
+    decision = advise.decide(pair, *recorded(table))
+    assert labels(decision, [decision.chosen]) == ["he"]
+    text = " ".join(advise.text(pair, decision).split())
+    assert "he better than orthogonal in validation accuracy by" in text
+    assert "orthogonal better" not in text
+    swapped = {key: (validation, 1 - test, steps) for key, (validation, test, steps) in table.items()}
+    other = advise.decide(pair, *recorded(swapped))
+    assert labels(other, [other.chosen]) == ["he"]
+
+
+def test_of_few_seeds_the_best_on_validation_is_a_guess(pair: advise.Shortlist) -> None:
+    table = {("he", 0.01): (0.8, 0.9, 30.0), ("xavier", 0.01): (0.9, 0.8, 60.0)}
+    text = " ".join(advise.text(pair, advise.decide(pair, *recorded(table, seeds=2))).split())
+    assert "advice scheme xavier" in text
+    assert "xavier is a guess" in text
+
+
 def test_where_no_run_arrives_speed_says_nothing(pair: advise.Shortlist) -> None:
-    tables = recorded({("xavier", 0.01): (0.91, 0.9, math.inf), ("he", 0.01): (0.9, 0.9, math.inf)})
+    tables = recorded({("xavier", 0.01): (0.902, 0.9, math.inf), ("he", 0.01): (0.9, 0.9, math.inf)})
     decision = advise.decide(pair, *tables)
     assert labels(decision, [decision.chosen]) == ["he"]
     assert "None reaches loss .5" in " ".join(advise.text(pair, decision).split())

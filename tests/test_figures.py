@@ -52,6 +52,8 @@ def rows(
             made.append((0, "predicted_scatter", layer, 0.1 * math.sqrt(number_)))
             made.append((0, "predicted_gradient_std", layer, 0.1 * theory(number_)))
             made.append((0, "predicted_gradient_scatter", layer, 0.2))
+            made.append((0, "reference_activation_rms", layer, 0.9 * theory(number_)))
+            made.append((0, "reference_gradient_std", layer, 0.09 * theory(number_)))
             made.append((0, "predicted_activation_correlation", layer, 1 - 0.6**number_))
     made += [(step, "train_loss", "", loss(step)) for step in range(steps)]
     for step in range(0, steps + 1, 20):
@@ -134,11 +136,11 @@ def test_theory_is_a_line_and_measurement_points() -> None:
     scatter = 0.1 * np.sqrt(np.arange(1, 14))
     for layer in range(13):
         heights = band[np.isclose(band[:, 0], layer + 1), 1]
-        expected = theory[layer] * np.exp(2 * scatter[layer] * np.array([-1, 1]))
+        expected = 0.9 * theory[layer] * np.exp(2 * scatter[layer] * np.array([-1, 1]))
         np.testing.assert_allclose([heights.min(), heights.max()], expected)
     np.testing.assert_allclose(lines(figure, 1)[0], 0.1 * theory)
     band = figure.axes[1].collections[0].get_paths()[0].vertices
-    np.testing.assert_allclose(np.unique(band[np.isclose(band[:, 0], 1), 1]), 0.071 * np.exp([-0.4, 0.4]))
+    np.testing.assert_allclose(np.unique(band[np.isclose(band[:, 0], 1), 1]), 0.9 * 0.071 * np.exp([-0.4, 0.4]))
     np.testing.assert_allclose(points(figure, 2)[0], 1 - 0.5 ** np.arange(1, 14))
     np.testing.assert_allclose(lines(figure, 2)[0], 1 - 0.6 ** np.arange(1, 14))
     np.testing.assert_allclose(lines(figure, 3)[0], 0.1)  # the weights' law

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from runner.analysis.best_rates import compared
 from runner.report import page
 from runner.tracking.address import silence
 from runner.tracking.frames import frames
@@ -99,7 +100,8 @@ def arrays(key: str) -> dict[str, Any]:
 
 
 def rendered(recorded: list[Any], **session: Any) -> str:
-    return page.render(*frames(recorded), [SESSION | session], arrays)
+    tables = frames(recorded)
+    return page.render(*compared(*tables), tables[1], [SESSION | session], arrays)
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +167,16 @@ def test_the_answer_comes_first_and_each_scheme_is_at_its_own_best_rate(text: st
     assert "failed" in text.partition("Diverged and failed")[2]
 
 
+def test_an_experiment_is_answered_in_the_first_sentence_and_its_columns_stand_in_the_table() -> None:
+    runs, curves = frames([run("zeros", distinct_units=1.0), run("he", distinct_units=32.0)])
+    words = {"report.question": "Do units differ?", "report.answer.distinct_units": "Distinct <units>"}
+    shown = page.render(*compared(runs.assign(**words, **{"report.columns": '["distinct_units"]'}), curves), curves, [])
+    said = [data for tag, data in Page(shown).words if tag == "p"]
+    assert said[:2] == ["Do units differ?", "Distinct <units>: zeros 1, he 32."]
+    headers = [data for tag, data in Page(shown).words if tag == "th"]
+    assert "distinct units" in headers
+
+
 def test_what_users_write_is_escaped() -> None:
     evil = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
     recorded = [
@@ -211,7 +223,7 @@ def test_a_page_of_a_thousand_runs_is_small_and_quick(tmp_path: Path) -> None:
     ]
     tables = frames(with_layers(made))
     start = time.process_time()
-    path = page.write(tmp_path / "report.html", *tables, [SESSION], arrays)
+    path = page.write(tmp_path / "report.html", *compared(*tables), tables[1], [SESSION], arrays)
     assert time.process_time() - start < 10
     assert path.stat().st_size < 4e6
 

@@ -75,7 +75,11 @@ REFUSALS: list[tuple[str, str]] = [
     ("scheme.bias_std=1e300", r"^scheme must draw weights of size .* for hidden/1/bias"),
     ("scheme=sparse scheme.nonzero=-1", r"^scheme\.nonzero must be at least 1"),
     ("optimizer.warmup_steps=100000000000000000000", r"^optimizer\.warmup_steps must be a whole number below"),
-    ("optimizer.learning_rate=[1]", r"^optimizer\.learning_rate must be a finite number above 0; got \[1\]"),
+    ("optimizer.learning_rate=[1]", r"^optimizer\.learning_rate takes one value, or keys with values; got a list"),
+    (
+        "optimizer=adam optimizer.learning_rate=[1]",
+        r"^optimizer\.learning_rate must be a finite number above 0; got \[1\]",
+    ),
     ("optimizer=adam optimizer.beta1=1", r"^optimizer\.beta1 must be a finite number at least 0 and below 1"),
     ("data.split_seed=18446744073709551616", r"^data\.split_seed must be a whole number below"),
     ("data=two_spirals data.samples=10000000000000", r"MemoryError"),

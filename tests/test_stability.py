@@ -33,6 +33,12 @@ from weightinit.meanfield.stability import Label
         (0.0, 2.4, 0.0, "gradient explodes"),
         (0.0, -math.inf, 0.0, "gradient vanishes"),
         (math.nan, 0.0, 0.0, "unknown"),
+        (-1.72, 0.0, 3.0, "decays"),  # a thirtieth of the mean square is no level signal, whatever chance may do
+        (1.2, 0.0, 3.0, "grows"),
+        (-0.5, 0.0, 0.05, "decays"),
+        (-0.5, 0.0, math.nan, "unknown"),  # chance might do that much; how much it does, nobody measured
+        (-0.2, 0.0, math.nan, "stable"),
+        (-1.2, 0.0, math.nan, "decays"),
     ],
 )
 def test_label_of_a_signal(growth: float, gradient: float, scatter: float, label: str) -> None:
@@ -52,14 +58,15 @@ def test_factor_is_that_of_the_mean_square_at_each_layer() -> None:
 
 def test_more_networks_tell_smaller_changes() -> None:
     """Theory's level mean square lowers the mean of log rms by its variance; chance is what is left."""
+    scatter = 0.3
     for networks in (1, 16, 64):
         for sign in (-1, 1):
-            error = 3 * 0.8 / math.sqrt(networks)
-            inside, outside = (-(0.8**2) + sign * error * by for by in (0.99, 1.01))
-            label = signal_stability(1.0, inside, 0.0, 50, scatter=0.8, networks=networks).label
+            error = 3 * scatter / math.sqrt(networks)
+            inside, outside = (-(scatter**2) + sign * error * by for by in (0.99, 1.01))
+            label = signal_stability(1.0, inside, 0.0, 50, scatter=scatter, networks=networks).label
             assert label == "stable"
             if abs(outside) > 0.21:
-                label = signal_stability(1.0, outside, 0.0, 50, scatter=0.8, networks=networks).label
+                label = signal_stability(1.0, outside, 0.0, 50, scatter=scatter, networks=networks).label
                 assert label == ("grows" if outside > 0 else "decays")
 
 

@@ -29,7 +29,7 @@ from runner.tracking.address import locate, silence, viewer
 from runner.tracking.entries import entry_of
 from runner.tracking.facts import _source
 from runner.tracking.frames import frames
-from runner.tracking.metrics import BUDGET, points, thin
+from runner.tracking.metrics import BUDGET, select, thin
 from runner.tracking.notes import LONGEST_TAG
 from runner.tracking.store import Store
 
@@ -126,7 +126,7 @@ def test_metric_names_sort_layers_and_hold_what_mlflow_accepts(quantity: str, la
 @pytest.mark.parametrize("steps", [1, 10, 420, 20_000])
 @pytest.mark.parametrize("depth", [0, 1, 6, 10, 30, 100, 400])
 def test_a_run_of_any_size_keeps_within_the_budget(depth: int, steps: int) -> None:
-    kept = points(outcome(trial(), rows=rows(depth, steps)))
+    kept = select(outcome(trial(), rows=rows(depth, steps))).points
     assert len(kept) <= BUDGET + 10
     if depth >= 6 and steps >= 420:
         assert len(kept) > BUDGET * 0.8
@@ -142,6 +142,20 @@ def test_a_run_of_any_size_keeps_within_the_budget(depth: int, steps: int) -> No
     assert steps < 420 or len(weights) >= 5
 
 
+@pytest.mark.parametrize("depth", [6, 10, 30, 400])
+def test_the_note_of_a_run_names_the_layers_that_mlflow_shows_if_it_leaves_some_out(depth: int) -> None:
+    selection = select(outcome(trial(), rows=rows(depth, 420)))
+    layers = [*(f"hidden/{number}" for number in range(1, depth + 1)), "output"]
+    shown = {point.key.partition("/")[2] for point in selection.points if point.key.startswith("weight_std/")}
+    assert {name for name in layers if metric_name("", name)[1:] in shown} == (
+        set(re.findall(r"hidden/\d+|output", selection.left_out)) or set(layers)
+    )
+    at_start = [point.step for point in selection.points if point.key == "init_by_layer/activation_rms"]
+    if len(at_start) < depth + 1:
+        assert f"the initial state shows {len(at_start)} of {depth + 1} layers" in selection.left_out
+    assert (selection.left_out != "") == (depth > 10)
+
+
 def test_what_theory_expects_goes_beside_what_was_measured_with_the_scatter_of_its_width() -> None:
     found = [
         (0, quantity, layer, value)
@@ -152,7 +166,7 @@ def test_what_theory_expects_goes_beside_what_was_measured_with_the_scatter_of_i
             ("predicted_gradient_scatter", 0.2),
         )
     ]  # fmt: skip
-    kept = points(outcome(trial(), rows=Rows.of([*found, (0, "init_activation_rms", "unknown", 1.0)])))
+    kept = select(outcome(trial(), rows=Rows.of([*found, (0, "init_activation_rms", "unknown", 1.0)]))).points
     layers = {point.key.removeprefix("init_by_layer/"): [] for point in kept if "init_by_layer" in point.key}
     for point in kept:
         if "init_by_layer" in point.key:
@@ -186,7 +200,7 @@ def test_thinning_keeps_the_ends_and_never_repeats() -> None:
 
 
 def test_the_state_at_initialization_is_a_curve_over_layers() -> None:
-    kept = points(outcome(trial()))
+    kept = select(outcome(trial())).points
     curves = {
         name: [(point.step, point.value) for point in kept if point.key == f"init_by_layer/{name}"]
         for name in ("activation_rms", "predicted", "gradient_std")
@@ -198,9 +212,9 @@ def test_the_state_at_initialization_is_a_curve_over_layers() -> None:
 
 def test_the_summary_is_the_last_word_and_nothing_infinite_is_sent() -> None:
     bad = Rows.of([*zip(range(3), ["train_loss"] * 3, [""] * 3, [1.0, np.inf, np.nan], strict=True)])
-    kept = points(outcome(trial(), rows=bad, fate="diverged", diverged_at_step=1, summary={"test_loss": np.nan}))
+    kept = select(outcome(trial(), rows=bad, fate="diverged", diverged_at_step=1, summary={"test_loss": np.nan})).points
     assert [(point.key, point.value) for point in kept] == [("train_loss", 1.0), ("diverged_at_step", 1.0)]
-    accuracy = [point for point in points(outcome(trial())) if point.key == "validation_accuracy"]
+    accuracy = [point for point in select(outcome(trial())).points if point.key == "validation_accuracy"]
     assert [point.step for point in accuracy].count(420) == 1
     assert accuracy[-1][1:] == (0.95, 420, END)
     assert accuracy[0].time == START

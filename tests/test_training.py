@@ -158,6 +158,14 @@ def test_all_runs_of_a_stack_may_diverge() -> None:
     assert [outcome.fate for outcome in outcomes] == ["diverged", "diverged"]
 
 
+def test_a_regression_trains_by_default() -> None:
+    for data in ("diabetes", "linear_teacher"):
+        (outcome,) = train(Composer().trials([[f"data={data}", "seed=1"]]))
+        assert outcome.fate == "finished"
+        assert outcome.summary["train_r2"] > 0.7
+        assert outcome.summary["steps_to_loss_0.5"] > 0
+
+
 def test_a_scheme_that_raises_fails_alone() -> None:
     bad = ["scheme=custom", "scheme._target_=tests.schemes_for_tests.RaisesAtSeed"]
     each = [[*bad, "+scheme.seed=3", f"seed={seed}"] for seed in (2, 3, 4)] + [["scheme=he", "seed=3"]]
@@ -261,8 +269,8 @@ def test_evaluation_does_not_depend_on_its_batches() -> None:
     network = mlp(6, 3, "tanh", widths=[5], dtype="float64")
     flat, x = rng.standard_normal((4, network.parameters)), rng.standard_normal((23, 6))
     y = np.eye(3)[rng.integers(0, 3, 23)]
-    whole = evaluate(network, flat, x, y, LOSSES["cross_entropy"], 23, 4, regression=False)
-    parts = evaluate(network, flat, x, y, LOSSES["cross_entropy"], 5, 3, regression=False)
+    whole = evaluate(network, flat, {}, x, y, LOSSES["cross_entropy"], 23, 4, regression=False)
+    parts = evaluate(network, flat, {}, x, y, LOSSES["cross_entropy"], 5, 3, regression=False)
     np.testing.assert_allclose(parts[0], whole[0], rtol=1e-13)
     np.testing.assert_array_equal(parts[1], whole[1])
 
@@ -275,7 +283,7 @@ def test_r2_is_one_minus_the_squared_error_over_that_of_the_mean() -> None:
         rng.standard_normal((23, 6)),
         rng.standard_normal((23, 2)),
     )
-    _, score = evaluate(network, flat, x, y, LOSSES["mse"], 7, 2, regression=True)
+    _, score = evaluate(network, flat, {}, x, y, LOSSES["mse"], 7, 2, regression=True)
     for run, params in enumerate(flat):
         views = network.views(params[None])
         error = x @ views["output/weight"][0] + views["output/bias"][0] - y

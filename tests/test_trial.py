@@ -65,16 +65,16 @@ MINE = ("scheme=custom", "scheme._target_=my_scheme_of_this_test.Mine")
 
 # A key names a result for good: these move only together with RESULTS_VERSION, or with the data.
 GOLDEN = {
-    (): "6ce5e660030950c5",
-    ("scheme=xavier", "seed=3"): "a347acf4f3f91423",
-    ("data=diabetes", "activation=linear", "architecture.depth=0", "scheme=orthogonal"): "f6b19250625521a3",
+    (): "09e74e871f599f1b",
+    ("scheme=xavier", "seed=3"): "2fdd911a175fa77c",
+    ("data=diabetes", "activation=linear", "architecture.depth=0", "scheme=orthogonal"): "ade422bf2d4ef1c0",
     (
         "data=iris",
         "activation=leaky_relu",
         "optimizer=adamw",
         "training.seed=1",
         "training.probe.size=9",
-    ): "96841727652c0af5",
+    ): "abe92ab7b5da1d15",
 }
 
 
@@ -295,3 +295,25 @@ def test_a_plan_fills_in_what_was_left_open(composer: Composer) -> None:
 def test_the_loss_fits_the_task(composer: Composer) -> None:
     losses = [trial(composer, *overrides).loss for overrides in ([], ["data=diabetes"], ["training.loss=mse"])]
     assert [type(loss).__name__ for loss in losses] == ["CrossEntropy", "MeanSquaredError", "MeanSquaredError"]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "nesterov"])
+def test_the_default_learning_rate_fits_the_task(composer: Composer, optimizer: str) -> None:
+    """A squared error's gradient grows with the error; a rate of one's own is taken as it is."""
+    both = [[f"optimizer={optimizer}"], [f"optimizer={optimizer}", "data=diabetes"]]
+    classes, numbers = (run.config["optimizer"]["learning_rate"] for run in composer.trials(both))
+    assert numbers < classes / 5
+    given = trial(composer, f"optimizer={optimizer}", "data=diabetes", "optimizer.learning_rate=0.02")
+    assert given.optimizer.learning_rate == given.config["optimizer"]["learning_rate"] == 0.02
+    with pytest.raises(ValueError, match=r"learning_rate must be a number, or one for each task: .* got \{'mse': 1\}"):
+        trial(composer, "~optimizer.learning_rate", "+optimizer.learning_rate={mse: 1}")
+
+
+def test_the_threshold_of_a_regression_is_a_share_of_the_loss_of_the_best_constant(composer: Composer) -> None:
+    run = trial(composer, "data=linear_teacher", "training.threshold=0.25")
+    targets = run.dataset.y_train[None]
+    constants = targets.mean(axis=1, keepdims=True) + np.linspace(-1, 1, 21)[:, None, None]
+    losses = run.loss(np.broadcast_to(constants, (21, *targets.shape[1:])).copy(), targets.repeat(21, axis=0))
+    assert losses.argmin() == 10  # the mean
+    assert run.plan.threshold_loss == pytest.approx(0.25 * losses[10])
+    assert trial(composer, "training.loss=mse").plan.threshold_loss == 0.5

@@ -131,7 +131,7 @@ def _scheme(text: str) -> Scheme:
 def _text(found: Forecast) -> str:
     title = f"{found.names['scheme']} · {found.names['activation']} · {found.shape}"
     if math.isnan(found.transmitted):
-        return f"{title}\nno theory covers these weights: it needs a variance, and a mean of 0"
+        return f"{title}\nno theory: {found.reason or 'the signal is no number'}"
     lines = [
         title,
         f"forward    {_growth(found.signal, 'activations')}; last layer: {found.transmitted:.3g} of the inputs'",
@@ -146,6 +146,8 @@ def _text(found: Forecast) -> str:
             f"sigma_b2 {found.sigma_b2:.5g}",
             f"depth      {'any depth' if math.isinf(reach) else f'about {reach:.0f} layers'} can be trained (6 xi_c)",
         ]
+    elif math.isinf(found.limit):
+        lines.append("limit      pre-activations grow without bound, so there is no phase and no depth scale")
     return "\n".join(lines)
 
 

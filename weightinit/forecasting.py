@@ -17,6 +17,7 @@ from weightinit.meanfield import (
     Stability,
     critical_point,
     depth_scales,
+    second_moment,
     signal_stability,
 )
 from weightinit.nn import Moments, Network, Prediction
@@ -68,8 +69,11 @@ class Forecast:
     the last; ``transmitted``: their mean square in the last over that of the inputs; ``gradient``: growth at
     pre-activations from the last hidden layer back to the first; ``stability``: what these two amount to. In the last
     hidden layer: ``family`` of the weights' law; ``sigma_w2``, fan_in times the variance of a weight; ``sigma_b2``,
-    variance of a bias; ``scales``: where layers of these settle; ``critical``: the point between order and chaos for
-    this activation and sigma_b2, if there is one that signals stay at. NaN and None where no theory applies.
+    variance of a bias; ``limit``: the second moment at which pre-activations of such layers settle; ``scales``: phase
+    and depths there, None where the limit is infinite; ``critical``: the point between order and chaos for this
+    activation and sigma_b2, if there is one that signals stay at. ``expansion``: factor by which a small relative
+    change of the first hidden layer's mean square grows until the last; beyond 1, networks of finite width stray from
+    this forecast. ``reason``: why no theory applies; numbers are then NaN and None.
     ``better``: a scheme with more stability at this depth, if this one is not stable and another is, or is at least
     trainable where this one is not.
     """
@@ -85,8 +89,11 @@ class Forecast:
     family: str
     sigma_w2: float
     sigma_b2: float
+    limit: float
     scales: DepthScales | None
     critical: CriticalPoint | None
+    expansion: float
+    reason: str
     better: Alternative | None
 
     @property
@@ -107,7 +114,8 @@ def forecast(network: Network, scheme: Scheme, inputs: Moments, names: Mapping[s
     last = layers[-1].layer if layers else "output"
     sigma_w2, sigma_b2 = _variances(network, laws, last)
     phi = next(iter(network.activations), None)
-    theory = phi is not None and not math.isnan(sigma_w2)
+    known = None if math.isnan(sigma_w2) else phi
+    scales = _scales(known, sigma_w2, sigma_b2, layers[0].moments.second_moment) if known else None
     return Forecast(
         names=names,
         shape=network.shape,
@@ -120,10 +128,24 @@ def forecast(network: Network, scheme: Scheme, inputs: Moments, names: Mapping[s
         family=laws[f"{last}/weight"].family,
         sigma_w2=sigma_w2,
         sigma_b2=sigma_b2,
-        scales=_scales(phi, sigma_w2, sigma_b2, layers[0].moments.second_moment) if theory else None,
-        critical=_critical(phi, sigma_b2) if theory else None,
+        limit=math.nan if scales is None else scales.q,
+        scales=None if scales is None or math.isinf(scales.q) else scales,
+        critical=_critical(known, sigma_b2) if known else None,
+        expansion=_expansion(layers, known, sigma_b2) if known else math.nan,
+        reason=theory_ends(network, laws),
         better=_better(network, inputs, sigma_b2, expected.stability),
     )
+
+
+def theory_ends(network: Network, laws: Mapping[str, Law]) -> str:
+    """Return why theory can't follow a signal through a network of these laws; empty where it can."""
+    for spec in network.weights:
+        law = laws[spec.name]
+        if not law.known:
+            return f"the law of {spec.name} is not known"
+        if spec.role == "weight" and law.mean != 0.0:
+            return f"{spec.name} has a mean, {law.mean:.3g}"
+    return ""
 
 
 @dataclass(frozen=True)
@@ -139,12 +161,17 @@ class _Course:
 
 def _course(network: Network, inputs: Moments, laws: Mapping[str, Law]) -> _Course:
     predictions = network.expect(inputs, laws)
-    activations = [p for p in predictions if p.quantity == "activation"]
-    hidden = {p.layer for p in activations}
-    layers = tuple(p for p in predictions if p.quantity == "preactivation" and p.layer in hidden)
-    signal = Growth.of([p.moments.second_moment for p in activations])
+    first: dict[str, Prediction] = {}
+    last_of: dict[str, Prediction] = {}
+    for prediction in predictions:
+        if prediction.quantity:
+            first.setdefault(prediction.layer, prediction)
+            last_of[prediction.layer] = prediction
+    trunk = [site.name for site in network.trunk]
+    layers = tuple(first[name] for name in trunk)
+    signal = Growth.of([last_of[name].moments.second_moment for name in trunk])
     gradient = Growth.of([p.gradient.second_moment for p in layers[::-1]])
-    last = activations[-1].moments.second_moment if activations else math.nan
+    last = last_of[trunk[-1]].moments.second_moment if trunk else math.nan
     stability = signal_stability(math.sqrt(last), signal.log_rms, gradient.log_rms, max(len(layers) - 1, 0))
     return _Course(layers, signal, last / inputs.second_moment, gradient, stability)
 
@@ -165,6 +192,22 @@ def _variances(network: Network, laws: Mapping[str, Law], layer: str) -> tuple[f
         return math.nan, math.nan
     (fan_in,) = (spec.fans.fan_in for spec in network.weights if spec.name == f"{layer}/weight")
     return fan_in * weight.second_moment, bias.second_moment
+
+
+def _expansion(layers: Sequence[Prediction], activation: Activation, sigma_b2: float) -> float:
+    """Return the product, over all hidden layers but the last, of d log E[z²] of the next layer / d log E[z²]."""
+    step = 1e-3
+    product = 1.0
+    for layer, following in pairwise(layers):
+        q = layer.moments.second_moment
+        if not 0 < q < math.inf:
+            return math.nan
+        up, down = (second_moment(q * math.exp(sign * step), activation) for sign in (1, -1))
+        if not 0 < down <= up < math.inf:
+            return math.nan
+        share = 1.0 - sigma_b2 / following.moments.second_moment
+        product *= share * math.log(up / down) / (2 * step)
+    return product
 
 
 @lru_cache(maxsize=256)

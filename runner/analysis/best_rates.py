@@ -24,6 +24,12 @@ class Tuned:
     common: Comparison
 
 
+def compared(runs: pd.DataFrame, curves: pd.DataFrame) -> tuple[Comparison, Tuned | None]:
+    """Return the comparison of a sweep's tables, and its groups at chosen learning rates where those were swept."""
+    comparison = compare(runs, curves)
+    return comparison, tuned(comparison, runs, curves)
+
+
 def tuned(comparison: Comparison, runs: pd.DataFrame, curves: pd.DataFrame) -> Tuned | None:
     """Return the groups at chosen learning rates; None where no rate was swept, or nothing else.
 

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from runner.analysis.audits import audited_std
-from runner.analysis.intervals import holm, intervals, log, mean, p_values
+from runner.analysis.intervals import intervals, log, mean, resolution
+from runner.analysis.pairs import TESTS, against_best, corrected, places, verdicts
 from runner.analysis.signal import initial_state, measured_signal, predicted_signal
 from runner.records import LABELS
 from runner.text import label
@@ -23,9 +24,6 @@ WITHOUT_EFFECT = ("tracking", "mode", "report", "experiment", "outputs", "resume
 # Test numbers that can decide, best first, with their least and largest value; the first that a context has decides.
 RANGES = {"test_accuracy": (0.0, 1.0), "test_r2": (-math.inf, 1.0), "test_loss": (0.0, math.inf)}
 STEPS = "steps_to_loss_"
-SIGNIFICANCE = 0.05
-NOT_DISTINGUISHED = "not distinguished"  # the verdict on a difference whose p is not below that
-AHEAD = ("best", NOT_DISTINGUISHED, "better")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,32 +31,46 @@ class Comparison:
     """Groups of runs that differ in what was swept, with seeds as replicates.
 
     ``by``: the swept columns; ``context``: those of them within which groups compete (other data, another network);
-    ``threshold``: the training loss that steps are counted to, None where runs have several or none.
+    ``threshold``: the training loss that steps are counted to, None where runs have several or none;
+    ``part``: the data whose scores are compared, test or validation.
 
     ``runs``: the runs compared, each with its ``group`` (index into ``groups``) and the signal of its initial state.
     ``groups``: one row a group, its values of ``by`` and ``label context seeds`` (runs that did not fail) ``diverged
     failed``; ``diverged_from diverged_to``, the first and last step at which runs diverged; ``metric`` (the test number
     that counts here) and of it ``test test_low test_high median``; ``validation`` (its mean on validation data, more is
     better, a diverged run has the worst there is); ``steps`` to the threshold (median, infinite where half the runs
-    never reach it) and ``never`` (how many don't); ``layer``, the last hidden one, with ``rms`` and ``rms_predicted``
-    there, ``gradient`` (std at the first layer), ``growth growth_predicted`` (factor of the mean square from one layer
-    to the next), ``kept`` (share of the mean square that the activation lets pass), all geometric means; ``signal`` and
-    ``signal_factor``, label and factor of the measured ``weightinit.meanfield.Stability``,
-    ``predicted_signal`` and ``predicted_signal_factor`` of that by theory; ``dead``, runs whose last layer is zero;
-    ``equal_units``, whether all runs have but one distinct unit; ``verdict`` (best, not distinguished, worse, better or
-    diverged, empty without ranking) and ``place`` (order from 0: contexts as they came, groups that are not
-    distinguished by their steps); and the mean of each summary number by its name.
+    never reach it), ``never`` (how many don't) and ``budget``, the steps that every group of the context had;
+    ``layer``, the last hidden one, with ``rms`` and ``rms_predicted`` there, ``gradient`` (std at the first layer),
+    ``growth growth_predicted`` (factor of the mean square from one layer to the next), ``kept`` (share of the mean
+    square that the activation lets pass), all geometric means; ``signal`` and ``signal_factor``, label and factor of
+    the measured ``weightinit.meanfield.Stability``, ``predicted_signal`` and ``predicted_signal_factor`` of theory's;
+    ``dead``, runs whose last layer is zero; ``equal_units``, whether all runs have but one distinct unit; ``verdict``
+    (best, not distinguished, worse, better or diverged, empty without ranking) and ``place`` (order from 0: contexts as
+    they came, groups that are not distinguished by their steps); and the mean of each summary number by its name.
     ``pairs``: each group against the ``best`` of its context (indices into ``groups``) over common seeds: ``pairs
-    difference low high p`` (positive is better than the best; p after Holm), and from seeds where both reach the
-    threshold ``speed_pairs ratio ratio_low ratio_high speed_p`` (steps over the best's).
+    difference low high p`` (positive is better than the best); ``speed_pairs ratio ratio_low ratio_high speed_p``, of
+    mean steps to the threshold over the best's, restricted to the budget: a run that is not there by then, or diverged,
+    counts as the budget; ``diverged_p`` of how often runs diverge. All p are corrected together, and for the choice of
+    the best by the factor ``choices``.
     """
 
     by: tuple[str, ...]
     context: tuple[str, ...]
     threshold: float | None
+    part: str
     runs: pd.DataFrame
     groups: pd.DataFrame
     pairs: pd.DataFrame
+
+    @property
+    def tests(self) -> int:
+        """Number of p-values that were corrected together."""
+        return int(self.pairs[TESTS].notna().to_numpy().sum())
+
+    @property
+    def untrained(self) -> bool:
+        """Whether no run was to take a step, so that scores say nothing."""
+        return bool((self.groups["budget"] == 0).all())
 
 
 def swept(runs: pd.DataFrame) -> list[str]:
@@ -85,13 +97,16 @@ def swept(runs: pd.DataFrame) -> list[str]:
     return [name for name in varying if counts(name)]
 
 
-def compare(runs: pd.DataFrame, curves: pd.DataFrame, *, by: Sequence[str] | None = None) -> Comparison:
+def compare(
+    runs: pd.DataFrame, curves: pd.DataFrame, *, by: Sequence[str] | None = None, part: str = "test"
+) -> Comparison:
     """Return the groups of a sweep and how they differ; ``by``: the columns that define them, by default those swept.
 
-    Differences are paired over common seeds; their p-values are corrected by Holm over all comparisons. The group that
-    the others of its context are held against is the best on validation data, where a diverged run counts as worst.
-    With fewer than two common seeds there is no ranking. A run recorded twice counts once. Raises ValueError if there
-    is no run.
+    Differences are paired over common seeds; the p-values of all are corrected together. The group that the others of
+    its context are held against is the best on validation data, where a diverged run counts as worst; ``part``: the
+    data whose scores tell them apart, test or validation. With fewer than three common seeds there is no ranking, and
+    networks that were not trained have no score. A run recorded twice counts once. Raises ValueError if there is no
+    run.
     """
     if runs.empty:
         raise ValueError("a comparison needs at least one run; got none. Check that the sweep recorded any.")
@@ -120,16 +135,22 @@ def compare(runs: pd.DataFrame, curves: pd.DataFrame, *, by: Sequence[str] | Non
     groups["context"] = _numbered(first, context)
     for name, mask in (("seeds", ~failed), ("diverged", diverged), ("failed", failed)):
         groups[name] = np.bincount(runs.loc[mask, "group"], minlength=len(first))
-    scores = {name: matrix(runs[name].where(finished)) for name in summary}
-    metric, test, validation = _metrics(groups["context"].to_numpy(), scores, matrix(diverged) == 1)
+    taken = runs["key"].map(_last_steps(curves))
+    trained = finished & (taken > 0)
+    groups["budget"] = _budgets(groups["context"], runs["group"], taken.where(finished))
+    scores = {name: matrix(runs[name].where(trained)) for name in summary}
+    lost = matrix(diverged) == 1
+    metric, test, validation = _metrics(groups["context"].to_numpy(), scores, lost.shape)
+    one_sample = _resolutions(groups["context"].to_numpy(), metric, test)
     groups["metric"] = metric
-    groups["test"], low, high = intervals(test)
+    groups["test"], low, high = intervals(test, resolution=one_sample)
     least, most = np.transpose([RANGES[name] for name in metric])
     groups["test_low"], groups["test_high"] = low.clip(least, most), high.clip(least, most)
     groups["median"] = pd.DataFrame(test).median(axis=1)
-    groups["validation"] = mean(validation)
-    # A run that diverged never reaches the threshold; one that failed says nothing.
-    steps = matrix(reached.where(finished, math.inf).fillna(math.inf).mask(failed))
+    worst = np.where(metric == "test_accuracy", 0.0, -math.inf)[:, None]
+    groups["validation"] = mean(np.where(lost, worst, validation))
+    # A run that diverged never reaches the threshold; one that failed or was not trained says nothing.
+    steps = matrix(reached.where(finished, math.inf).fillna(math.inf).where(trained | diverged))
     known = [row[~np.isnan(row)] for row in steps]
     groups["steps"] = [np.median(row) if len(row) else math.nan for row in known]
     groups["never"] = np.isposinf(steps).sum(axis=1)
@@ -149,12 +170,15 @@ def compare(runs: pd.DataFrame, curves: pd.DataFrame, *, by: Sequence[str] | Non
     steps_lost = [table["diverged_at_step"].astype(float) for table in members]
     groups["diverged_from"] = [lost.min() for lost in steps_lost]
     groups["diverged_to"] = [lost.max() for lost in steps_lost]
-    oriented = test * np.where(metric == "test_loss", -1.0, 1.0)[:, None]
-    pairs = _pairs(groups, oriented, groups["validation"].to_numpy(), steps)
-    groups["verdict"] = _verdicts(groups, pairs)
-    groups["place"] = _places(groups, mean(oriented))
+    score = test * np.where(metric == "test_loss", -1.0, 1.0)[:, None] if part == "test" else validation
+    if part != "test":
+        one_sample = _resolutions(groups["context"].to_numpy(), metric, validation)
+    within = np.clip(steps, 1.0, groups["budget"].to_numpy(np.float64)[:, None])
+    pairs = corrected(against_best(groups, score, one_sample, within))
+    groups["verdict"] = verdicts(groups, pairs)
+    groups["place"] = places(groups, mean(score))
     means = pd.DataFrame({name: mean(matrix(runs[name])) for name in summary})
-    return Comparison(tuple(by), tuple(context), threshold, runs, groups.join(means), pairs)
+    return Comparison(tuple(by), tuple(context), threshold, part, runs, groups.join(means), pairs)
 
 
 def _equal_units(runs: pd.DataFrame) -> bool:
@@ -192,64 +216,38 @@ def _steps(runs: pd.DataFrame) -> tuple[pd.Series, float | None]:
     return reached, thresholds.pop() if len(thresholds) == 1 else None
 
 
-def _metrics(contexts: Array, scores: Mapping[str, Array], diverged: Array) -> tuple[Array, Array, Array]:
+def _last_steps(curves: pd.DataFrame) -> Mapping[str, float]:
+    """Each run's last recorded step, by its key."""
+    last = curves.groupby("key", observed=True)["step"].max()
+    return {str(key): float(step) for key, step in last.items()}
+
+
+def _budgets(contexts: pd.Series, group: pd.Series, steps: pd.Series) -> pd.Series:
+    """Steps that every group of a context could take (groups,): ``steps`` are those of finished runs, else NaN."""
+    longest = steps.groupby(group).max().reindex(contexts.index)
+    return longest.groupby(contexts).transform("min")
+
+
+def _metrics(contexts: Array, scores: Mapping[str, Array], shape: tuple[int, ...]) -> tuple[Array, Array, Array]:
     """By group: name of the test number that counts in its context, its values, and those on validation data.
 
-    Values (groups, replicates); on validation data more is better, and a diverged run has the worst there is.
+    Values are of ``shape`` (groups, replicates); on validation data more is better.
     """
     metric = np.full(len(contexts), "test_loss", object)
-    test, validation = np.full(diverged.shape, math.nan), np.full(diverged.shape, math.nan)
+    test, validation = np.full(shape, math.nan), np.full(shape, math.nan)
     for context in np.unique(contexts):
         rows = contexts == context
         known = [name for name in RANGES if name in scores and not np.isnan(scores[name][rows]).all()]
         if known:
             name, sign = known[0], -1 if known[0] == "test_loss" else 1
             metric[rows], test[rows] = name, scores[name][rows]
-            score = sign * scores.get(name.replace("test", "validation"), np.full_like(test, math.nan))
-            validation[rows] = np.where(diverged, 0.0 if name == "test_accuracy" else -math.inf, score)[rows]
+            validation[rows] = sign * scores.get(name.replace("test", "validation"), np.full_like(test, math.nan))[rows]
     return metric, test, validation
 
 
-def _pairs(groups: pd.DataFrame, test: Array, validation: Array, steps: Array) -> pd.DataFrame:
-    """Each group against the best of its context; ``test`` (groups, replicates) with more meaning better."""
-    others, best = [], []
-    for context in groups["context"].unique():
-        rows = np.flatnonzero(groups["context"] == context)
-        chosen = rows[np.argmax(np.where(np.isnan(validation[rows]), -math.inf, validation[rows]))]
-        others += [row for row in rows if row != chosen]
-        best += [chosen] * (len(rows) - 1)
-    pairs = pd.DataFrame({"group": np.array(others, int), "best": np.array(best, int)})
-    difference = test[others] - test[best]
-    pairs["pairs"] = (~np.isnan(difference)).sum(axis=1)
-    pairs["difference"], pairs["low"], pairs["high"] = intervals(difference)
-    pairs["p"] = holm(p_values(difference))
-    finite = np.where(np.isfinite(steps), np.maximum(steps, 1), math.nan)
-    ratio = np.log(finite[others]) - np.log(finite[best])
-    pairs["speed_pairs"] = (~np.isnan(ratio)).sum(axis=1)
-    pairs["ratio"], pairs["ratio_low"], pairs["ratio_high"] = np.exp(intervals(ratio))
-    pairs["speed_p"] = holm(p_values(ratio))
-    return pairs
-
-
-def _verdicts(groups: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
-    """Return each group's verdict; diverged: of runs that did where none of the best did; empty without ranking."""
-    verdicts = [""] * len(groups)
-    seeds, diverged = groups["seeds"].to_numpy(), groups["diverged"].to_numpy()
-    for pair in pairs.to_dict("records"):
-        group, best = pair["group"], pair["best"]
-        if diverged[group] and not diverged[best] and min(seeds[group], seeds[best]) > 1:
-            verdicts[group] = "diverged"
-        elif pair["pairs"] > 1:
-            sign = "better" if pair["difference"] > 0 else "worse"
-            verdicts[group] = sign if pair["p"] < SIGNIFICANCE else NOT_DISTINGUISHED
-        if verdicts[group]:
-            verdicts[best] = "best"
-    return verdicts
-
-
-def _places(groups: pd.DataFrame, test: Array) -> Array:
-    """Order of the groups (n,), from 0: contexts as they came, in each what leads first, by steps."""
-    rank = groups["verdict"].map({"better": 0, "best": 1, NOT_DISTINGUISHED: 1, "worse": 2, "diverged": 3, "": 4})
-    keys = pd.DataFrame({"context": groups["context"], "rank": rank, "index": groups.index})
-    keys["first"] = np.where(rank == 1, groups["steps"], np.where(rank == 4, 0.0, -test))
-    return np.argsort(keys.sort_values(["context", "rank", "first", "index"]).index.to_numpy())
+def _resolutions(contexts: Array, metric: Array, scores: Array) -> Array:
+    """Smallest step of each group's score (groups,): an accuracy is a count out of its context's samples."""
+    found = np.zeros(len(contexts))
+    for context in np.unique(contexts[metric == "test_accuracy"]):
+        found[contexts == context] = resolution(scores[contexts == context])
+    return found

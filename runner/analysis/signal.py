@@ -17,9 +17,9 @@ def initial_state(curves: pd.DataFrame) -> pd.DataFrame:
     """Return signal and gradient by run's key, from the probe of the initial state and from theory.
 
     ``log_growth``: of the rms, from the first hidden layer to the last, and ``scatter``, its standard deviation over
-    networks; ``log_gradient``: growth of the gradient from the last hidden layer back to the first; of both what is
-    ``_predicted``; ``kept``: share of the mean square that the activation lets pass; ``geometric``: whether theory has
-    the same factor for every layer.
+    networks of the same laws (NaN where no reference measured it); ``log_gradient``: growth of the gradient from the
+    last hidden layer back to the first; of both what is ``_predicted``; ``kept``: share of the mean square that the
+    activation lets pass; ``geometric``: whether theory has the same factor for every layer.
     """
     names = {
         "rms": "init_activation_rms",
@@ -28,7 +28,6 @@ def initial_state(curves: pd.DataFrame) -> pd.DataFrame:
         "gradient_predicted": "predicted_gradient_std",
         "rms_predicted": "predicted_activation_rms",
         "before_predicted": "predicted_preactivation_rms",
-        "scatter": "predicted_scatter",
     }
     rows = curves[curves["quantity"].isin(list(names.values())) & ~curves["layer"].isin(["", "output"])]
     rows = rows.astype({"key": str, "quantity": str, "layer": str}).drop_duplicates(["key", "quantity", "layer"])
@@ -45,7 +44,8 @@ def initial_state(curves: pd.DataFrame) -> pd.DataFrame:
         state[name.replace("rms", "log_growth")] = log(last[name]) - log(first[name])
     for name in ("gradient", "gradient_predicted"):
         state[f"log_{name}"] = log(first[name]) - log(last[name])
-    state["scatter"] = np.sqrt((last["scatter"] ** 2 - first["scatter"] ** 2).clip(lower=0))
+    scatter = curves.loc[curves["quantity"] == "reference_growth_scatter", ["key", "value"]]
+    state["scatter"] = scatter.astype({"key": str}).drop_duplicates("key").set_index("key")["value"]
     kept = log(layers["rms_predicted"]) - log(layers["before_predicted"])
     step = log(layers["rms_predicted"]).groupby(layers["key"]).diff()
     varying = pd.DataFrame({"kept": kept, "step": step}).groupby(layers["key"]).agg(["min", "max"])
@@ -71,7 +71,7 @@ def measured_signal(runs: pd.DataFrame) -> Stability:
         return UNKNOWN
     scatter = runs["scatter"].mean()
     if math.isnan(scatter):
-        scatter = runs["log_growth"].std() if len(runs) > 1 else 0.0
+        scatter = runs["log_growth"].std() if len(runs) > 1 else math.nan
     growth, gradient = runs["log_growth"].mean(), runs["log_gradient"].mean()
     rms, layers = runs["rms"].max(), int(runs["hidden"].max()) - 1
     return signal_stability(rms, growth, gradient, layers, scatter=scatter, networks=len(runs))

@@ -107,7 +107,7 @@ class Composer:
     def tracking(self, command: Command, trials: Sequence[Trial]) -> Tracking:
         """Return the place where a command records; raises ValueError as OmegaConf does for one without a value."""
         if trials:
-            outputs, settings = trials[0].config["outputs"], dict(trials[0].config["tracking"])
+            outputs, settings = trials[0].outputs, dict(trials[0].config["tracking"])
         else:
             found: Any = plain_config(OmegaConf.masked_copy(command.config, ["outputs", "tracking"]))
             outputs, settings = found["outputs"], found["tracking"]

@@ -118,6 +118,8 @@ def _wrong_value(error: OmegaConfBaseException, overrides: Sequence[str]) -> str
         (text.partition("=")[2] for text in reversed(overrides) if text.lstrip("+").startswith(f"{key}=")), None
     )
     if given is None or (words := schema.expected(key)) is None:
+        if problem.startswith("Cannot merge DictConfig with ListConfig"):
+            return f"{key} takes one value, or keys with values; got a list. Pass {key}=VALUE."
         return f"{key}: {problem}. Pass another value."
     default = OmegaConf.select(OmegaConf.create(schema.DEFAULTS), key, throw_on_missing=False)
     mend = f" Pass {key}={default}." if isinstance(default, str | int | float) else ""

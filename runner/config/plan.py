@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from runner.config.settings import LARGEST
 from runner.data import Dataset
 
@@ -21,8 +23,9 @@ class Plan:
 
     ``steps`` updates of ``batch_size`` samples; validation every ``evaluate_every`` steps, in batches of
     ``evaluation_batch_size``; statistics by layer every ``measure_every`` steps; ``probe`` samples of ``probe_source``
-    measure the initial and the final state; ``threshold`` of the training loss; ``save`` none, initial, final or both;
-    ``seed`` of the order of the batches.
+    measure the initial and the final state; ``threshold`` of the training loss, for a regression a share of the loss
+    of the best constant; ``threshold_loss``, that loss; ``save`` none, initial, final or both; ``seed`` of the order
+    of the batches.
     """
 
     steps: int
@@ -32,6 +35,7 @@ class Plan:
     evaluation_batch_size: int
     measure_every: int
     threshold: float
+    threshold_loss: float
     probe: int
     probe_source: str
     save: str
@@ -64,10 +68,21 @@ def make_plan(training: Mapping[str, Any], dataset: Dataset, *, logs_model: bool
         evaluation_batch_size=training["evaluation_batch_size"],
         measure_every=training["measure_every"] or max(1, math.ceil(steps / 10)),
         threshold=float(training["threshold"]),
+        threshold_loss=float(training["threshold"]) * _unit_of_loss(dataset),
         probe=min(probe["size"], available[probe["source"]]),
         probe_source=probe["source"],
         save=_WITH_MODEL.get(save, save) if logs_model else save,
     )
+
+
+def _unit_of_loss(dataset: Dataset) -> float:
+    """Return the loss of the best constant on the training targets of a regression; 1 for a classification.
+
+    A squared error has the unit of its targets, and predicting their mean may cost less than any fixed threshold.
+    """
+    if dataset.task == "classification":
+        return 1.0
+    return float(np.square(dataset.y_train - dataset.y_train.mean(axis=0)).sum() / (2 * len(dataset.y_train)))
 
 
 def _batch_size(given: int | None, samples: int, data: str) -> int:

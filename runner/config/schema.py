@@ -62,10 +62,11 @@ class Mode:
 
 @dataclass
 class Report:
-    """Additions to the final table of an experiment."""
+    """Additions to an experiment's table and page; ``answer``: words by the summary number that answers it."""
 
     title: str | None = None
     question: str | None = None
+    answer: dict[str, str] = field(default_factory=dict)
     columns: list[str] = field(default_factory=list)
 
 

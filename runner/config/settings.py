@@ -38,13 +38,14 @@ def check(config: Mapping[str, Any]) -> None:
     for key, allowed in _ALLOWED.items():
         if (value := _value(config, key)) not in allowed:
             raise ValueError(f"{key} must be one of {', '.join(allowed)}; got {value!r}. Pass {key}={allowed[0]}.")
-    for name in config["report"]["columns"]:
-        if name not in SUMMARY and not name.startswith("steps_to_loss_"):
-            close = [*get_close_matches(name, SUMMARY, n=1), "train_accuracy"][0]
-            raise ValueError(
-                f"report.columns must name summary numbers: {', '.join(SUMMARY)} or steps_to_loss_...; got {name!r}. "
-                f"Pass report.columns=[{close}]."
-            )
+    for key, form in (("columns", "[{}]"), ("answer", "{{{}: words}}")):
+        for name in config["report"][key]:
+            if name not in SUMMARY and not name.startswith("steps_to_loss_"):
+                close = [*get_close_matches(name, SUMMARY, n=1), "train_accuracy"][0]
+                raise ValueError(
+                    f"report.{key} must name summary numbers: {', '.join(SUMMARY)} or steps_to_loss_...; got {name!r}. "
+                    f"Pass report.{key}={form.format(close)}."
+                )
     tracking = config["tracking"]
     if tracking["backend"] == "none" and tracking["log_model"] != "none":
         raise ValueError(
@@ -80,5 +81,5 @@ def _check_names(prefix: str, values: Mapping[str, Any], expected: Mapping[str, 
     for key, value in expected.items():
         if key not in values:
             raise ValueError(f"{prefix}{key} needs a value; it was deleted. Take ~{prefix}{key} out.")
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value:  # an empty one takes any name
             _check_names(f"{prefix}{key}.", values[key], value)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -18,7 +19,7 @@ from runner.config.key import canonical, trial_key
 from runner.config.plan import Plan, make_plan
 from runner.config.schema import CUSTOM, VARIANTS
 from runner.config.secrets import Secrets
-from runner.data import Dataset
+from runner.data import Dataset, Task
 from runner.optimizers import Optimizer
 from weightinit.nn import LOSSES, Loss, Network
 from weightinit.schemes import Scheme
@@ -65,6 +66,11 @@ class Trial:
         kind = f"{type(self.optimizer).__module__}.{type(self.optimizer).__qualname__}"
         return canonical([shared, kind, asdict(self.optimizer.signature), self.dataset.digest])
 
+    @property
+    def outputs(self) -> Path:
+        """Return the folder below which everything is written."""
+        return Path(self.config["outputs"]).absolute()
+
     def named(self, name: str) -> Trial:
         """The same trial under another name."""
         return replace(self, name=name)
@@ -82,8 +88,10 @@ def build(
     """
     settings.check(config)
     training = config["training"]
-    parts = {group: Part.of(group, config[group]) for group in VARIANTS}
-    dataset = factories.make_dataset(parts["data"])
+    data = Part.of("data", config["data"])
+    dataset = factories.make_dataset(data)
+    config = {**config, "optimizer": for_task(config["optimizer"], dataset.task)}
+    parts = {group: data if group == "data" else Part.of(group, config[group]) for group in VARIANTS}
     network = factories.make_network(
         parts["architecture"], parts["activation"], dataset.inputs, dataset.outputs, training["dtype"]
     )
@@ -135,6 +143,10 @@ def check_fixed(config: DictConfig, swept: Sequence[str]) -> None:
     for group in VARIANTS:
         if not any(key == group or key.startswith(f"{group}.") for key in swept):
             (values,) = plain_config(OmegaConf.masked_copy(config, group)).values()
+            if group == "optimizer":
+                for task in get_args(Task):
+                    factories.make(Part.of(group, for_task(values, task)))
+                continue
             part = Part.of(group, values)
             if group == "data":
                 factories.make_dataset(part)
@@ -175,6 +187,20 @@ def plain_config(config: DictConfig) -> dict[str, Any]:
 
 def _plain_value(node: Any) -> Any:
     return OmegaConf.to_container(node, resolve=True, throw_on_missing=True) if OmegaConf.is_config(node) else node
+
+
+def for_task(optimizer: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
+    """Return an optimizer's values with the learning rate of this task, where they have one for each.
+
+    Raises ValueError where the task has none.
+    """
+    rates = optimizer.get("learning_rate")
+    if not isinstance(rates, Mapping):
+        return optimizer
+    if set(rates) != set(get_args(Task)):
+        allowed = "a number, or one for each task: {classification: 0.03, regression: 0.003}"
+        raise ValueError(f"optimizer.learning_rate must be {allowed}; got {rates}. Pass optimizer.learning_rate=0.03.")
+    return {**optimizer, "learning_rate": rates[task]}
 
 
 def _loss(name: str, dataset: Dataset) -> Loss:

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from runner.analysis import best_rates, comparison
+from runner.analysis import best_rates
 from runner.analysis.diff import changes
 from runner.records import Tracking
 from runner.report import figures, page, terminal
@@ -75,31 +75,21 @@ def review(config: Any, tracking: Tracking) -> int:
     directory = recorded.beside(sweeps, tracking.outputs)
     files.check_writable(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    compared = comparison.compare(runs, curves)
+    compared, tuned = best_rates.compared(runs, curves)
 
     def arrays(key: str) -> Any:
         return next((found for sweep in sweeps if (found := files.arrays(sweep.directory, key))), {})
 
-    page.write(directory / PAGE, runs, curves, [sweep.state for sweep in sweeps], arrays)
+    page.write(directory / PAGE, compared, tuned, curves, [sweep.state for sweep in sweeps], arrays)
     if asked.pictures:
         drawn = figures.sweep_figures(runs, curves, group=list(compared.by) or ["scheme"])
         figures.save(drawn, directory / "figures", asked.pictures)
     if asked.format == "text":
-        settings = _settings(runs)
         color = sys.stdout.isatty()
-        tuned = best_rates.tuned(compared, runs, curves)
-        print(terminal.sweep_text(compared, tuned=tuned, report=settings, directory=relative(directory), color=color))
+        print(terminal.sweep_text(compared, tuned=tuned, directory=relative(directory), color=color))
     else:
         ending, write = FORMATS[asked.format]
         text = write(compared)
         (directory / f"ranking.{ending}").write_text(text, encoding="utf-8")
         print(text, end="")
     return 0
-
-
-def _settings(runs: Any) -> dict[str, Any]:
-    """Return an experiment's title and question, if all runs are of one."""
-    found = {
-        name: runs[f"report.{name}"].dropna().unique() for name in ("title", "question") if f"report.{name}" in runs
-    }
-    return {name: str(values[0]) for name, values in found.items() if len(values) == 1}

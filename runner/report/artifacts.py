@@ -8,20 +8,27 @@ from pathlib import Path
 
 import pandas as pd
 
-from runner.analysis import comparison
+from runner.analysis.best_rates import Tuned
+from runner.analysis.comparison import Comparison
 from runner.records import Session
 from runner.report import figures, page
 from runner.text import PAGE
 from runner.tracking import files, sessions
 
 
-def draw(session: Session, runs: pd.DataFrame, curves: pd.DataFrame) -> Mapping[str, Path]:
-    """Draw a command's figures, and a sweep's page; return the paths of the figures by file name."""
+def draw(
+    session: Session, runs: pd.DataFrame, curves: pd.DataFrame, compared: tuple[Comparison, Tuned | None] | None
+) -> Mapping[str, Path]:
+    """Draw a command's figures, and a sweep's page; return the paths of the figures by file name.
+
+    ``compared``: a sweep's comparison, and its groups at chosen learning rates where those were swept.
+    """
     arrays = partial(files.arrays, session.directory)
-    if session.multirun:
+    if compared is not None:
+        comparison, tuned = compared
         state = sessions.read(session.directory)
-        page.write(session.directory / PAGE, runs, curves, [state] if state else [], arrays)
-        drawn = figures.sweep_figures(runs, curves, group=comparison.swept(runs) or ["scheme"])
+        page.write(session.directory / PAGE, comparison, tuned, curves, [state] if state else [], arrays)
+        drawn = figures.sweep_figures(runs, curves, group=list(comparison.by) or ["scheme"])
     else:
         (run,) = runs.to_dict("records")
         step = run["diverged_at_step"]

@@ -12,6 +12,7 @@ from weightinit.forecasting import Forecast, Growth
 from weightinit.meanfield import DepthScales, critical_point
 
 WIDTH = 100
+EXPANSIVE = 2.0  # expansion beyond which a forecast says so
 
 
 def run_text(forecast: Forecast) -> str:
@@ -19,10 +20,20 @@ def run_text(forecast: Forecast) -> str:
     if not forecast.layers:
         return f"{_title(forecast)}\nno hidden layers: nothing to forecast"
     if forecast.stability.label == "unknown":
-        return f"{_title(forecast)}\nno theory covers this scheme: it depends on data, or its weights have a mean"
+        return f"{_title(forecast)}\nno theory: {forecast.reason or 'the signal is no number'}"
     lines = [_title(forecast), *_growth_lines(forecast)]
     if forecast.scales is not None:
         lines += _scale_lines(forecast, forecast.scales)
+    elif math.isinf(forecast.limit):
+        lines.append(
+            f"limit      pre-activations grow without bound, so there is no phase and no depth scale; sigma_w2 "
+            f"{number(forecast.sigma_w2, 5)}, sigma_b2 {setting(forecast.sigma_b2) or '0'}"
+        )
+    if forecast.expansion > EXPANSIVE:
+        lines.append(
+            f"caution    these numbers are of infinite width. A small change of the first layer's mean square grows "
+            f"{number(forecast.expansion, 2)}-fold until the last: single networks stray far from them"
+        )
     lines += _critical_lines(forecast)
     lines.append(f"advice     {' '.join(_advice(forecast))}")
     return "\n".join(part for line in lines for part in textwrap.wrap(line, WIDTH, subsequent_indent=" " * 11) or [""])
@@ -98,7 +109,6 @@ def _scale_lines(forecast: Forecast, scales: DepthScales) -> list[str]:
         "critical": "critical, between order and chaos: signals and gradients reach farthest",
         "chaotic": f"chaotic: similar inputs separate with depth, and gradients explode{reach}",
     }[scales.phase]
-    settles = "grow without bound" if math.isinf(scales.q) else f"settle at second moment {number(scales.q)}"
     if math.isinf(scales.xi_c):
         trainable = "any depth can be trained: differences between inputs fade no faster than a power of depth"
     else:
@@ -110,8 +120,8 @@ def _scale_lines(forecast: Forecast, scales: DepthScales) -> list[str]:
         f"phase      {phase} (chi {number(scales.chi, 5)}); sigma_w2 {number(forecast.sigma_w2, 5)}, "
         f"sigma_b2 {setting(forecast.sigma_b2) or '0'}",
         f"depth      {trainable}",
-        f"limit      pre-activations {settles} (xi_q {_cell(scales.xi_q)}), two inputs at correlation "
-        f"{number(scales.c)}",
+        f"limit      pre-activations settle at second moment {number(scales.q)} (xi_q {_cell(scales.xi_q)}), two "
+        f"inputs at correlation {number(scales.c)}",
     ]
 
 

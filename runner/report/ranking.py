@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from runner.analysis.comparison import NOT_DISTINGUISHED, Comparison
+from runner.analysis.comparison import Comparison
+from runner.analysis.pairs import NOT_DISTINGUISHED
 from runner.report.sentences import (
     HEADERS,
     interval,
@@ -55,6 +56,7 @@ def ranking(comparison: Comparison) -> list[Column]:
         Column("median", [score(row["median"], row["metric"]) for row in rows]),
         Column(f"steps to {threshold_text(comparison)}", [steps_text(row) for row in rows]),
         Column("against the best [95%]", [_difference(row) for row in rows]),
+        Column("steps over the best's [95%]", [_ratio(row) for row in rows]),
         Column("p (Holm)", [number(row["p"], 2) for row in rows]),
         Column("verdict", [row["verdict"] or "–" for row in rows], left=True),
         Column("rms, last layer (theory)", [rms_words(row) for row in rows]),
@@ -70,6 +72,13 @@ def _difference(row: Mapping[Any, Any]) -> str:
         f"{'+' if row['difference'] > 0 else ''}{interval(row['difference'], row['low'], row['high'], row['metric'])}"
     )
     return signed.replace("-", "−")
+
+
+def _ratio(row: Mapping[Any, Any]) -> str:
+    if not row["ratio_low"] > 0:  # nor where there is none
+        return "–"
+    ratio, low, high = (number(row[name], 2) for name in ("ratio", "ratio_low", "ratio_high"))
+    return f"{ratio} [{low}, {high}]"
 
 
 def csv(comparison: Comparison) -> str:

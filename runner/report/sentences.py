@@ -1,4 +1,4 @@
-"""Sentences on results: the answer of a sweep, its evidence, and an audit."""
+"""Sentences on results: the answer of a sweep, and its evidence."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from runner.analysis.comparison import AHEAD, NOT_DISTINGUISHED, SIGNIFICANCE, Comparison
-from runner.analysis.intervals import smallest_shown
+from runner.analysis.comparison import Comparison
+from runner.analysis.intervals import FEWEST, smallest_shown
+from runner.analysis.pairs import AHEAD, NOT_DISTINGUISHED, SIGNIFICANCE
 from runner.text import label, number, plain
 
 METRICS = {"test_accuracy": "accuracy", "test_r2": "R²", "test_loss": "loss"}
@@ -20,18 +21,6 @@ WIDTH = 100
 SINGLY = 5  # groups that get a sentence each
 SHOWN = 40  # sentences
 SETTINGS = 3  # contexts that the answer goes into one by one
-FINDINGS = {
-    "not_finite": "holds NaN or infinity",
-    "zeros": "is zero where it should not be",
-    "constant": "holds a single value",
-    "copy": "is a copy of another tensor",
-    "noise": "shares its random numbers with another tensor",
-    "units": "has equal units",
-    "law": "follows another law",
-    "scale": "has another mean or std",
-    "dependent": "has elements that are not independent",
-    "trained": "looks trained",
-}
 
 
 def answer(comparison: Comparison) -> str:
@@ -39,17 +28,20 @@ def answer(comparison: Comparison) -> str:
     groups = comparison.groups.sort_values("place")
     if not groups["seeds"].sum():
         return "Every run failed."
+    if comparison.untrained:
+        return "These networks were not trained: they are shown as they begin."
     if len(groups) == 1:
         (row,) = groups.to_dict("records")
         counted = f"{row['seeds']} seeds" if row["seeds"] > 1 else "one seed"
         if row["diverged"] == row["seeds"]:
             return f"{row['label']} diverged in every run, of {counted}."
-        return f"{row['label']} reaches {_reached(row)} over {counted}."
-    if groups["seeds"].max() <= 1:
-        return "No ranking: one seed each does not show chance. Add seed='range(0,5)'."
+        few = ", too few for an interval" if row["seeds"] == FEWEST - 1 else ""
+        return f"{row['label']} reaches {_reached(row)} over {counted}{few}."
+    if groups["seeds"].max() < FEWEST:
+        return f"No ranking: {_seeds(comparison)} each does not show chance. Add seed='range(0,5)'."
     ranked = [rows for _, rows in groups.groupby("context") if (rows["verdict"] != "").any()]
     if not ranked:
-        return "No ranking: no two groups finished two seeds in common."
+        return "No ranking: no two groups have three seeds in common."
     if len(ranked) <= SETTINGS:
         text = ". ".join(_top(comparison, rows) for rows in ranked)
         return f"{text}."
@@ -63,6 +55,11 @@ def answer(comparison: Comparison) -> str:
     return f"Best, or not distinguished from the best: {counts} settings."
 
 
+def _seeds(comparison: Comparison) -> str:
+    """Return how many seeds there are, where they are few: ``one seed``."""
+    return "one seed" if comparison.groups["seeds"].max() <= 1 else "two seeds"
+
+
 def _top(comparison: Comparison, groups: pd.DataFrame) -> str:
     """Return who is ahead in one context, whose groups are in the order of the places."""
     rows = groups.to_dict("records")
@@ -71,20 +68,40 @@ def _top(comparison: Comparison, groups: pd.DataFrame) -> str:
     names = [_name(comparison, row) for row in top]
     setting = label(best, comparison.context)
     prefix = f"With {setting}, " if setting else ""
-    if len(top) == 1:
-        text = f"{prefix}{names[0]} is best: {_reached(best)}"
-    else:
+    if len(top) > 1:
         level = comparison.pairs["group"].isin(groups.index[groups["verdict"] == NOT_DISTINGUISHED])
-        few = any(too_few(comparison, pairs) for pairs in comparison.pairs.loc[level, "pairs"])
+        few = any(too_few(comparison, pair) for pair in comparison.pairs[level].to_dict("records"))
         by = " by so few seeds" if few else ""
         text = f"{prefix}{_listed(names)} are not distinguished{by}; {names[0]} has {_reached(top[0])}"
-        if math.isfinite(top[0]["steps"]) and len({row["steps"] for row in top}) > 1:
-            text += f" and the fewest steps to {threshold_text(comparison)}"
-    for verdict, words in (("better", "better on test data"), ("worse", "worse"), ("diverged", "diverged")):
+    elif (groups["verdict"].isin(["", "better"]) & (groups["seeds"] > 0)).any():
+        text = f"{prefix}{names[0]} is first on validation data, with {_reached(best)}"
+    else:
+        text = f"{prefix}{names[0]} is best: {_reached(best)}"
+    open_ones = comparison.pairs["group"].isin(groups.index[groups["verdict"].isin([NOT_DISTINGUISHED, ""])])
+    for words, found in zip(("faster", "slower"), _speeds(comparison, comparison.pairs[open_ones]), strict=True):
+        if found:
+            verb = "is" if len(found) == 1 else "are"
+            text += f"; {_listed(found)} {verb} {words} than {_name(comparison, best)}"
+    for verdict, words in (("better", "better on test data"), ("worse", "worse"), ("diverged", "more often")):
         if others := [_name(comparison, row) for row in rows if row["verdict"] == verdict]:
             who = _listed(others) if len(others) <= SETTINGS else f"{len(others)} others"
-            text += f"; {who} {'' if verdict == 'diverged' else 'is ' if len(others) == 1 else 'are '}{words}"
+            does = ("is", "diverges") if len(others) == 1 else ("are", "diverge")
+            text += f"; {who} {does[verdict == 'diverged']} {words}"
+    for lost, words in ((True, "diverged in every run"), (False, "finished too few seeds in common with it")):
+        if others := [
+            _name(comparison, row)
+            for row in rows
+            if not row["verdict"] and row["seeds"] and (row["diverged"] == row["seeds"]) == lost
+        ]:
+            text += f"; {_listed(others) if len(others) <= SETTINGS else f'{len(others)} others'} {words}"
     return text
+
+
+def _speeds(comparison: Comparison, pairs: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """Return the names of the groups of ``pairs`` that are faster, and slower, to the threshold than the best."""
+    shown = pairs[pairs["speed_p"] < SIGNIFICANCE].to_dict("records")
+    names = [(_name(comparison, comparison.groups.loc[pair["group"]].to_dict()), pair["ratio"]) for pair in shown]
+    return [name for name, ratio in names if ratio < 1], [name for name, ratio in names if ratio > 1]
 
 
 def _reached(row: Mapping[Any, Any]) -> str:
@@ -104,13 +121,16 @@ def verdict_lines(comparison: Comparison) -> list[str]:
 
 
 def evidence(comparison: Comparison) -> list[str]:
-    """Return the paired differences, a sentence each, context by context."""
+    """Return what tells each group from the best of its context, a sentence each, context by context."""
     groups, pairs = comparison.groups, comparison.pairs.to_dict("records")
-    if groups["seeds"].max() <= 1:
-        return ["no ranking: one seed. Add seed='range(0,5)'."]
-    ranked = [pair for pair in pairs if groups["verdict"][pair["group"]]]
+    if comparison.untrained:
+        return []
+    if groups["seeds"].max() < FEWEST:
+        few = " are too few" if groups["seeds"].max() > 1 else ""
+        return [f"no ranking: {_seeds(comparison)}{few}. Add seed='range(0,5)'."]
+    ranked = [pair for pair in pairs if groups["verdict"][pair["group"]] or _differs(comparison, pair)]
     if pairs and not ranked:
-        return ["no ranking: no two groups finished two seeds in common. Sweep the same seeds in each."]
+        return ["no ranking: no two groups have three seeds in common. Sweep the same seeds in each."]
     ranked.sort(key=lambda pair: groups["place"][pair["group"]])
     lines = []
     for best, members in groupby(ranked, key=lambda pair: pair["best"]):
@@ -122,63 +142,125 @@ def evidence(comparison: Comparison) -> list[str]:
             lines += [prefix + _sentence(comparison, pair, alone=len(group_pairs) == 1) for pair in group_pairs]
     if len(lines) > SHOWN:
         lines = [*lines[:SHOWN], f"... and {len(lines) - SHOWN} more"]
-    if (made := int(comparison.pairs["p"].notna().sum())) > 1:
-        lines.append(f"({made} comparisons with the best on validation data, corrected by Holm)")
+    if comparison.tests > 1:
+        chosen = len(pairs) > groups["context"].nunique()  # of more than two groups
+        how = " against the best on validation data, corrected by Holm and for its choice" if chosen else ""
+        lines.append(f"({comparison.tests} tests{how or ', corrected by Holm'})")
     return lines
+
+
+def _differs(comparison: Comparison, pair: Mapping[Any, Any]) -> bool:
+    """Return whether a pair differs in speed, or either group has runs that diverged."""
+    lost = comparison.groups.loc[[pair["best"], pair["group"]], "diverged"].any()
+    return bool(pair["speed_p"] < SIGNIFICANCE or (lost and not math.isnan(pair["diverged_p"])))
 
 
 def _sentence(comparison: Comparison, pair: Mapping[Any, Any], *, alone: bool) -> str:
     """Return how a group differs from the best of its context; ``alone``: there are no others."""
     best, other = (comparison.groups.loc[pair[name]].to_dict() for name in ("best", "group"))
     names = {"best": _name(comparison, best), "other": _name(comparison, other)}
-    if other["verdict"] == "diverged":
-        return f"{names['other']} diverged in {other['diverged']} of {other['seeds']} runs, {names['best']} in none"
-    metric, (sign, low, high) = best["metric"], (pair["difference"], pair["low"], pair["high"])
-    winner, loser = ("other", "best") if sign > 0 else ("best", "other")
-    by = interval(abs(sign), *((low, high) if sign > 0 else (-high, -low)), metric)
-    what = "" if metric == "test_accuracy" else f" in {METRICS[metric]}"
-    if other["verdict"] == NOT_DISTINGUISHED:
-        told = ": too few seeds to tell" if too_few(comparison, pair["pairs"]) else f" {NOT_DISTINGUISHED}"
-        unsure = f" ({names[winner]} ahead by {by}, but not after correction)" if low * high > 0 else ""
-        both = "" if alone else f"{names['best']} and {names['other']}: "
-        parts = [f"{both}{METRICS[metric]}{told}{unsure}"]
-    else:
-        than = "" if alone else f" than {names[loser]}"
-        parts = [f"{names[winner]} better{than}{what} by {by}"]
-    if pair["speed_p"] < SIGNIFICANCE:
-        ratio, low, high = pair["ratio"], pair["ratio_low"], pair["ratio_high"]
-        faster, bounds = ("best", (ratio, low, high)) if ratio > 1 else ("other", (1 / ratio, 1 / high, 1 / low))
-        times, low, high = (number(value, 2) for value in bounds)
-        where = "" if pair["speed_pairs"] == pair["pairs"] else f" in {pair['speed_pairs']} where both reach it"
-        if times != "1.0":
-            parts.append(f"{names[faster]} {times}x faster [{low}, {high}]{where}")
-    parts[-1] += f", {pair['pairs']} pairs"
-    never = [names[role] for role, group in (("best", best), ("other", other)) if group["never"] == group["seeds"]]
-    if len(never) == 1:
-        parts.append(f"{never[0]} never reaches {threshold_text(comparison)}")
+    parts = []
+    if not math.isnan(pair["p"]):
+        parts.append(_score_part(comparison, pair, names, metric=best["metric"], alone=alone))
+    speed, never = _speed_parts(comparison, pair, {"best": best, "other": other}, names)
+    if speed:
+        parts = [
+            *(part if pair["pairs"] == pair["speed_pairs"] else f"{part}, {pair['pairs']} pairs" for part in parts)
+        ]
+        parts.append(f"{speed}, {pair['speed_pairs']} pairs")
+    elif parts:
+        parts[-1] += f", {pair['pairs']} pairs"
+    parts += never
+    if not math.isnan(pair["diverged_p"]):
+        more, fewer = ("other", "best") if other["diverged"] * best["seeds"] > best["diverged"] * other["seeds"] else (
+            "best", "other",
+        )  # fmt: skip
+        group, against = (other, best) if more == "other" else (best, other)
+        counts = f"{group['diverged']} of {group['seeds']} runs, {names[fewer]} in {against['diverged'] or 'none'}"
+        if pair["diverged_p"] < SIGNIFICANCE:
+            parts.append(f"{names[more]} diverges more often: in {counts}")
+        else:
+            parts.append(f"{names[more]} diverged in {counts} (not distinguished)")
     return "; ".join(parts)
 
 
-def too_few(comparison: Comparison, pairs: int) -> bool:
+def _score_part(
+    comparison: Comparison, pair: Mapping[Any, Any], names: Mapping[str, str], *, metric: str, alone: bool
+) -> str:
+    """Return by how much one of two groups is better, and that it is not known where it isn't."""
+    sign, low, high = pair["difference"], pair["low"], pair["high"]
+    winner, loser = ("other", "best") if sign > 0 else ("best", "other")
+    by = interval(abs(sign), *((low, high) if sign > 0 else (-high, -low)), metric)
+    on = "validation " if comparison.part == "validation" else ""
+    if pair["p"] < SIGNIFICANCE:
+        what = "" if metric == "test_accuracy" and not on else f" in {on}{METRICS[metric]}"
+        than = "" if alone else f" than {names[loser]}"
+        return f"{names[winner]} better{than}{what} by {by}"
+    told = ": too few seeds to tell" if too_few(comparison, pair) else f" {NOT_DISTINGUISHED}"
+    # With one test and no choice nothing is corrected, and the interval leaves zero out where p is below .05.
+    unsure = f" ({names[winner]} ahead by {by}, but not after correction)" if low * high > 0 else ""
+    both = "" if alone else f"{names['best']} and {names['other']}: "
+    return f"{both}{on}{METRICS[metric]}{told}{unsure}"
+
+
+def _speed_parts(
+    comparison: Comparison, pair: Mapping[Any, Any], groups: Mapping[str, Mapping[Any, Any]], names: Mapping[str, str]
+) -> tuple[str, list[str]]:
+    """Return how many times faster one of two groups is to the threshold, and of each how many runs never get there."""
+    speed, at_least = "", ""
+    if pair["speed_p"] < SIGNIFICANCE:
+        fast, slow = ("best", "other") if pair["ratio"] > 1 else ("other", "best")
+        arrives, never = not groups[fast]["never"], groups[slow]["never"]
+        times = times_faster(pair)
+        # Beyond the budget the slow could take any number of steps; else few seeds may leave the ratio open.
+        if (arrives and never == groups[slow]["seeds"]) or math.isinf(pair["ratio_high"]):
+            at_least = f"{names[fast]} at least {times.partition('[')[2].partition(',')[0]}x faster"
+        elif not times.startswith("1.0x"):
+            within = "" if arrives and not never else f" within {groups['best']['budget']:.0f} steps"
+            speed = f"{names[fast]} {times}{within}"
+    missing = []
+    for role, against in (("best", "other"), ("other", "best")):
+        never, seeds = groups[role]["never"], groups[role]["seeds"]
+        alone = never == seeds and groups[against]["never"] < groups[against]["seeds"]
+        if never and (speed or alone):
+            count = "" if never == seeds else f" in {never} of {seeds} runs"
+            missing.append(f"{names[role]} never reaches {threshold_text(comparison)}{count}")
+    return speed or at_least, missing
+
+
+def times_faster(pair: Mapping[Any, Any]) -> str:
+    """Return how many times faster one group of a pair is than the other: ``2.2x faster [1.7, 3.0]``."""
+    ratio, low, high = pair["ratio"], pair["ratio_low"], pair["ratio_high"]
+    values = (ratio, low, high) if ratio > 1 else (1 / ratio, 1 / high, 1 / low)
+    times, low, high = (number(value, 2) for value in values)
+    return f"{times}x faster [{low}, {high}]"
+
+
+def too_few(comparison: Comparison, pair: Mapping[Any, Any]) -> bool:
     """Return whether so many pairs can't show a difference of twice its std over seeds."""
-    return smallest_shown(pairs, int(comparison.pairs["p"].notna().sum())) > 2
+    return smallest_shown(pair["pairs"], comparison.tests * pair["choices"]) > 2
 
 
 def _many(comparison: Comparison, pairs: Sequence[Mapping[Any, Any]]) -> str:
     """Return one sentence on many groups against the best."""
     best = comparison.groups.loc[pairs[0]["best"]].to_dict()
     unclear = "too few seeds to tell"
-    names: dict[str, list[str]] = {name: [] for name in ("better", NOT_DISTINGUISHED, unclear, "worse", "diverged")}
+    names: dict[str, list[str]] = {name: [] for name in ("better", NOT_DISTINGUISHED, unclear, "worse", "diverged", "")}
     for pair in pairs:
         other = comparison.groups.loc[pair["group"]].to_dict()
-        few = other["verdict"] == NOT_DISTINGUISHED and too_few(comparison, pair["pairs"])
+        few = other["verdict"] == NOT_DISTINGUISHED and too_few(comparison, pair)
         names[unclear if few else other["verdict"]].append(_name(comparison, other))
-    words = []
-    for verdict, found in names.items():
-        if found:
-            more = f" and {len(found) - SINGLY} more" if len(found) > SINGLY else ""
-            words.append(f"{verdict}: {', '.join(found[:SINGLY])}{more}")
-    return f"{METRICS[best['metric']]} against {_name(comparison, best)}: {'; '.join(words)}"
+    named = {"diverged": "diverges more often", "": "too many runs diverged to tell"}
+    words = [f"{named.get(verdict, verdict)}: {_first(found)}" for verdict, found in names.items() if found]
+    faster, slower = _speeds(comparison, pd.DataFrame(pairs))
+    words += [f"{word}: {_first(found)}" for word, found in (("faster", faster), ("slower", slower)) if found]
+    on = "validation " if comparison.part == "validation" else ""
+    return f"{on}{METRICS[best['metric']]} against {_name(comparison, best)}: {'; '.join(words)}"
+
+
+def _first(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SINGLY} more" if len(names) > SINGLY else ""
+    return f"{', '.join(names[:SINGLY])}{more}"
 
 
 def _name(comparison: Comparison, group: Mapping[Any, Any]) -> str:
@@ -210,26 +292,3 @@ def interval(value: float, low: float, high: float, metric: str) -> str:
     """Return a value of a test number with its interval if it has one: .960 [.951, .969]."""
     bounds = "" if math.isnan(low) else f" [{score(low, metric)}, {score(high, metric)}]"
     return score(value, metric) + bounds
-
-
-def audit_sentence(runs: pd.DataFrame) -> str:
-    """Return which of a comparison's runs have weights that differ from their declared law; empty where none has."""
-    wrong = runs[runs["audit"].fillna("").str.startswith("differs")]
-    if wrong.empty:
-        return ""
-    (first,) = wrong.head(1).to_dict("records")
-    where = f"in {len(wrong)} of {len(runs)} runs, first in {first['name']}, " if len(runs) > 1 else ""
-    return f"{where}weights do not follow the law that the scheme declares ({_finding(first)})"
-
-
-def _finding(run: Mapping[Any, Any]) -> str:
-    """Return how many tensors of a run differ, and what was found of the first."""
-    _, _, recorded = run["audit"].partition(": ")
-    if recorded:  # records of earlier versions hold the sentence
-        return str(recorded)
-    tensors = int(run["audit_faults"])
-    finding = FINDINGS.get(run["audit_finding"], "differs")
-    ratio = run["audit_std"] / run["audit_law_std"] if run["audit_law_std"] > 0 else 1.0
-    if run["audit_finding"] in ("law", "scale") and abs(ratio - 1) > 0.005:
-        finding = f"std {number(run['audit_std'])} is {number(ratio)} times the law's {number(run['audit_law_std'])}"
-    return f"{tensors} tensor{'s' * (tensors != 1)}, first {run['audit_tensor']}: {finding}"

@@ -17,12 +17,14 @@ from runner.analysis.best_rates import Tuned
 from runner.analysis.comparison import STEPS, Comparison, compare
 from runner.analysis.signal import measured_signal
 from runner.config.trial import called
-from runner.records import Outcome, Rows
+from runner.records import Outcome
+from runner.report.audits import audit_sentence
 from runner.report.best_rates import tuned_lines
+from runner.report.experiment import Experiment
+from runner.report.judgements import layer_name, run_words, sweep_sentence, theory_words
 from runner.report.sentences import (
     HEADERS,
     METRICS,
-    audit_sentence,
     interval,
     score,
     steps_text,
@@ -32,7 +34,6 @@ from runner.report.sentences import (
 from runner.report.signals import predicted_words, rms_words, signal_header, signal_or_fate, signal_words
 from runner.text import Column, bold, label, look_lines, number, plain, setting, short, table
 from runner.tracking.frames import frames
-from runner.training.initial_state import deviation
 
 if TYPE_CHECKING:
     from runner.config.trial import Trial
@@ -60,7 +61,7 @@ def run_text(
     if outcome.fate == "failed":
         lines += textwrap.wrap(f"failed     {outcome.error}", WIDTH, subsequent_indent=" " * 11)
     else:
-        lines += [*_initial_lines(outcome.rows, trial.network.shape, runs), _training_line(trial, outcome)]
+        lines += [*_initial_lines(outcome, runs), _training_line(trial, outcome)]
     if outcome.summary.get("distinct_units") == 1:
         lines.append("all units of a layer are equal and stay equal: equal weights get equal gradients")
     lines += audit_lines(runs)
@@ -80,11 +81,11 @@ def compare_line(trial: Trial) -> str:
     return " ".join(["compare:  python -m runner", *map(shlex.quote, kept), "seed='range(0,5)'", "-m"])
 
 
-def _initial_lines(rows: Rows, shape: str, runs: pd.DataFrame) -> list[str]:
-    """Return activations by layer beside theory, and a line on the signal and its deviation."""
+def _initial_lines(outcome: Outcome, runs: pd.DataFrame) -> list[str]:
+    """Return activations by layer beside theory, and a line on the signal and on what correct networks show."""
+    rows = outcome.rows
     measured = {layer: value for _, layer, value in rows.select("init_activation_rms")}
     theory = {layer: value for _, layer, value in rows.select("predicted_activation_rms")}
-    scatter = {layer: value for _, layer, value in rows.select("predicted_scatter")}
     hidden = [layer for layer in measured if layer != "output"]
     if len(hidden) >= LAYERS:
         hidden = [hidden[round(index * (len(hidden) - 1) / (LAYERS - 2))] for index in range(LAYERS - 1)]
@@ -92,13 +93,16 @@ def _initial_lines(rows: Rows, shape: str, runs: pd.DataFrame) -> list[str]:
     if not layers:
         return []
     names = [layer.removeprefix("hidden/") for layer in layers]
-    names[0] = _layer_name(layers[0])
+    names[0] = layer_name(layers[0])
     columns = [Column("at initialization", ["  activation rms", *["  theory"] * bool(theory)], left=True)]
     for name, layer in zip(names, layers, strict=True):
         cells = [number(measured[layer]), *[number(theory.get(layer, math.nan))] * bool(theory)]
         columns.append(Column(name, cells))
-    deviates = _deviation(measured, theory, scatter, shape)
-    return [*table(columns), f"  {_signal_words(runs)}; {deviates}" if hidden else f"  {deviates}"]
+    said = [*[_signal_words(runs)] * bool(hidden), run_words(outcome), theory_words(outcome)]
+    if "no_theory" in outcome.labels:
+        said.append(f"no theory: {outcome.labels['no_theory']}")
+    words = "; ".join(filter(None, said))
+    return [*table(columns), *textwrap.wrap(words, WIDTH, initial_indent="  ", subsequent_indent="  ")]
 
 
 def _signal_words(runs: pd.DataFrame) -> str:
@@ -110,28 +114,11 @@ def _signal_words(runs: pd.DataFrame) -> str:
     return f"signal {words}{' (its mean square)' if words != signal.label else ''}"
 
 
-def _deviation(
-    measured: Mapping[str, float], theory: Mapping[str, float], scatter: Mapping[str, float], shape: str
-) -> str:
-    """Return whether the scatter of one network at its width explains how the measurement deviates from theory."""
-    widths = shape.split("-")[1:-1]
-    width = f"width {widths[0].rpartition('x')[2]}" if len(widths) == 1 else "these widths"
-    worst, where = 0.0, ""
-    for layer, expected in theory.items():
-        spread = scatter.get(layer, math.nan)
-        distance = float(deviation(measured.get(layer, math.nan), expected, spread, level_mean=True))
-        worst, where = max((worst, where), (distance, layer))
-    if not theory:
-        return "no theory for this scheme"
-    if worst <= 3:
-        return f"deviations within the scatter of {width}"
-    factor = number(measured[where] / theory[where])
-    return f"{_layer_name(where)} is {factor} times the theory, beyond the scatter of {width}"
-
-
 def _training_line(trial: Trial, outcome: Outcome) -> str:
     if outcome.diverged_at_step is not None:
         return f"training   diverged at step {outcome.diverged_at_step}: the loss was not a finite number"
+    if not max(outcome.rows.step, default=0):
+        return "training   none"
     threshold = trial.config["training"]["threshold"]
     reached = outcome.summary.get(f"{STEPS}{threshold:g}")
     when = "never" if reached is None else f"at step {reached:.0f}"
@@ -151,26 +138,22 @@ def sweep_text(
     comparison: Comparison,
     *,
     tuned: Tuned | None = None,
-    report: Mapping[str, Any] | None = None,
     directory: Path | None = None,
     viewer: str | None = None,
     color: bool = False,
 ) -> str:
     """Return the final table of a sweep, its meaning, and what failed.
 
-    ``tuned``: the groups at chosen learning rates, where those were swept; ``report``: an experiment's ``title``,
-    ``question`` and ``columns`` (summary numbers to show beside the usual); ``directory``: where its files are;
+    ``tuned``: the groups at chosen learning rates, where those were swept; ``directory``: where its files are;
     ``viewer``: what opens MLflow.
     """
-    report = report or {}
-    asked = list(report.get("columns") or ())
+    experiment = Experiment.of(comparison.runs)
     groups = comparison.groups.sort_values("place")
     shown, marked = groups.head(SHOWN), _footnotes(comparison, groups.head(SHOWN))
     marks = ["".join(note.mark for note in marked if row in note.rows) for row in range(len(shown))]
-    blocks = [
-        [bold(str(report[name]), color and name == "title") for name in ("title", "question") if report.get(name)]
-    ]
-    blocks.append(_sweep_table(comparison, shown, marks, asked, color))
+    said = [bold(experiment.title, color), experiment.question, *experiment.answers(comparison)]
+    blocks = [[line for text in said for line in textwrap.wrap(text, WIDTH, subsequent_indent="  ")]]
+    blocks.append(_sweep_table(comparison, shown, marks, experiment, color))
     if len(groups) > SHOWN:
         blocks[-1].append(f"... and {len(groups) - SHOWN} more groups, in runs.parquet")
     notes = [f"{note.mark} {note.text}" for note in marked]
@@ -179,6 +162,7 @@ def sweep_text(
     blocks[-1] += [line for note in notes for line in textwrap.wrap(note, WIDTH, subsequent_indent="  ")]
     blocks += [
         tuned_lines(tuned) if tuned is not None else verdict_lines(comparison),
+        judged_lines(comparison.runs),
         audit_lines(comparison.runs),
         _failures(comparison.runs, color),
         look_lines(directory, viewer),
@@ -187,7 +171,7 @@ def sweep_text(
 
 
 def _sweep_table(
-    comparison: Comparison, groups: pd.DataFrame, marks: Sequence[str], asked: Sequence[str], color: bool
+    comparison: Comparison, groups: pd.DataFrame, marks: Sequence[str], experiment: Experiment, color: bool
 ) -> list[str]:
     """Return the table in the first of its layouts that fits, else in the narrowest."""
     rows = groups.to_dict("records")
@@ -206,19 +190,19 @@ def _sweep_table(
     seeds = [Column("seeds", [str(row["seeds"]) for row in rows])]
     metrics = [HEADERS[name] for name in dict.fromkeys(row["metric"] for row in rows)]
     layers = set(groups["layer"].dropna())
-    layer = _layer_name(layers.pop()) if len(layers) == 1 else "last layer"
+    layer = layer_name(layers.pop()) if len(layers) == 1 else "last layer"
     gradient: list[Column] = []
-    numbers = [
+    numbers = [] if comparison.untrained else [
         Column(
             " / ".join(metrics),
             [interval(row["test"], row["test_low"], row["test_high"], row["metric"]) for row in rows],
         ),
         Column(f"steps to\n{threshold_text(comparison)}", [steps_text(row) for row in rows]),
-    ]
+    ]  # fmt: skip
     if groups["rms"].notna().any():
         numbers.append(Column(f"rms {layer}\n(theory)", [rms_words(row) for row in rows]))
         gradient.append(Column("gradient\nW1", [number(row["gradient"]) for row in rows]))
-    extra = [Column(name.replace("_", "\n"), [_mean(row.get(name, math.nan)) for row in rows]) for name in asked]
+    extra = experiment.extra(rows)
     theory = [predicted_words(row) for row in rows]
     expected = [Column("theory", theory, left=True)] * any(text != "–" for text in theory)
     header = signal_header(groups)
@@ -292,6 +276,12 @@ def _changes(group: Mapping[Any, Any]) -> bool:
     return not hidden_by and group["signal"] in ("decays", "grows", "vanishes", "explodes")
 
 
+def judged_lines(runs: pd.DataFrame) -> list[str]:
+    """Return lines on the runs whose layers are not those of correct networks; none where there is nothing to say."""
+    sentence = sweep_sentence(runs)
+    return textwrap.wrap(f"layers:   {sentence}", WIDTH, subsequent_indent=" " * 10) if sentence else []
+
+
 def audit_lines(runs: pd.DataFrame) -> list[str]:
     """Return lines on the runs whose weights differ from their declared law; none where all follow it."""
     sentence = audit_sentence(runs)
@@ -314,11 +304,3 @@ def _failures(runs: pd.DataFrame, color: bool) -> list[str]:
 def _header(name: str, among: Sequence[str]) -> str:
     """Return the short name of a swept column, or the whole where several share it."""
     return short(name) if sum(short(other) == short(name) for other in among) == 1 else name
-
-
-def _layer_name(layer: str) -> str:
-    return f"layer {layer.removeprefix('hidden/')}" if layer.startswith("hidden/") else layer
-
-
-def _mean(value: float) -> str:
-    return f"{value:g}" if math.isfinite(value) and value == round(value) and abs(value) < 1e5 else number(value)

@@ -18,7 +18,7 @@ from runner.config.trial import Trial
 from runner.data import Dataset
 from runner.records import Outcome, Session
 from runner.tracking.frames import describe
-from runner.tracking.metrics import points
+from runner.tracking.metrics import select
 from runner.tracking.notes import LONGEST_TAG, NOTE, run_note
 from weightinit.arrays import Array
 
@@ -65,16 +65,18 @@ class Entry:
 
 def entry_of(trial: Trial, outcome: Outcome, session: Session, tags: Mapping[str, str]) -> Entry:
     """Return the entry of a trial; ``tags``: those of all runs of the session."""
+    selection = select(outcome)
+    notes = [*outcome.notes, selection.left_out] if selection.left_out else outcome.notes
     described = {
         "trial_key": outcome.key,
         "fate": outcome.fate,
         "network": trial.network.shape,
-        NOTE: run_note(trial.overrides, outcome.notes, session.directory),
+        NOTE: run_note(trial.overrides, notes, session.directory),
         **{name: text[:LONGEST_TAG] for name, text in outcome.labels.items()},
     }
     if outcome.error is not None:
         described["error"] = outcome.error[:LONGEST_TAG]
-    metrics = [(key, value, milliseconds(seconds), step) for key, value, step, seconds in points(outcome)]
+    metrics = [(key, value, milliseconds(seconds), step) for key, value, step, seconds in selection.points]
     config = "".join(_yaml(pickle.dumps({name: value})) for name, value in trial.config.items())
     return Entry(
         outcome.key,

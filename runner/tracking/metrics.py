@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
@@ -42,8 +42,15 @@ def metric_name(quantity: str, layer: str = "") -> str:
     return re.sub(r"[^\w\-. :/]", "_", f"{quantity}/{'_'.join(parts)}" if layer else quantity, flags=re.ASCII)
 
 
-def points(outcome: Outcome, budget: int = BUDGET) -> list[Point]:
-    """The metric rows of a run, at most about ``budget``.
+class Selection(NamedTuple):
+    """Metric rows of a run, and a sentence on the layers ``left_out`` of them; empty where every layer is there."""
+
+    points: list[Point]
+    left_out: str
+
+
+def select(outcome: Outcome, budget: int = BUDGET) -> Selection:
+    """Return the metric rows of a run, at most about ``budget``.
 
     The summary always; a third of what is left at most for the state at initialization by layer, a third of the rest
     for curves of the whole network, what then remains for curves by layer. A series too long keeps its first, its last
@@ -68,7 +75,8 @@ def points(outcome: Outcome, budget: int = BUDGET) -> list[Point]:
     }
     curves = _thinned(whole, room // 3)
     room -= sum(map(len, curves.values()))
-    layers = thin(_in_order(layer for quantity, layer in series if quantity in BY_LAYER), max(room // (3 * FEWEST), 2))
+    every = _in_order(layer for quantity, layer in series if quantity in BY_LAYER)
+    layers = thin(every, max(room // (3 * FEWEST), 2))
     by_layer = {(name, layer): series[name, layer] for name in BY_LAYER for layer in layers if (name, layer) in series}
     curves |= _thinned(by_layer, room)
 
@@ -82,7 +90,31 @@ def points(outcome: Outcome, budget: int = BUDGET) -> list[Point]:
         # The summary's number is the better one for the last step, and the one that MLflow's table of runs shows.
         kept = [point for point in kept if key not in summary or point[0] < last]
         rows += [Point(key, value, step, outcome.start_time + step * seconds) for step, value in kept]
-    return rows + [Point(key, value, last, outcome.end_time) for key, value in summary.items()]
+    rows += [Point(key, value, last, outcome.end_time) for key, value in summary.items()]
+    return Selection(rows, _left_out(every, layers, by_name, initial, budget))
+
+
+def _left_out(
+    every: Sequence[str],
+    layers: Sequence[str],
+    by_name: Mapping[str, Series],
+    initial: Mapping[str, Series],
+    budget: int,
+) -> str:
+    """Return a sentence on the layers that MLflow's charts leave out, and why."""
+    parts = []
+    if len(layers) < len(every):
+        parts.append(f"curves by layer show {len(layers)} of {len(every)} layers ({', '.join(layers)})")
+    found, kept = (max(map(len, series.values()), default=0) for series in (by_name, initial))
+    if kept < found:
+        parts.append(f"the initial state shows {kept} of {found} layers, evenly spaced")
+    if not parts:
+        return ""
+    sentence = " and ".join(parts)
+    return (
+        f"{sentence[0].upper()}{sentence[1:]}, since a run has about {budget} rows in MLflow. Every layer is in "
+        "`curves.parquet` and on the page."
+    )
 
 
 def thin(items: Sequence[T], most: int) -> list[T]:
@@ -130,6 +162,8 @@ def _initial(series: dict[tuple[str, str], Series]) -> dict[str, Series]:
         "activation_rms": ("init_activation_rms", "init_preactivation_rms"),
         "predicted": ("predicted_activation_rms", "predicted_preactivation_rms"),
         "activation_scatter": ("predicted_scatter",),
+        "backward_rms": ("init_backward_rms",),
+        "predicted_backward": ("predicted_backward_rms",),
         "gradient_std": ("init_gradient_std",),
         "predicted_gradient": ("predicted_gradient_std",),
         "gradient_scatter": ("predicted_gradient_scatter",),

@@ -5,11 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from weightinit.arrays import Array
-from weightinit.nn import Loss, Network
+from weightinit.nn import Loss, Network, State
 
 
 def evaluate(
-    network: Network, flat: Array, x: Array, y: Array, loss: Loss, batch_size: int, rows: int, regression: bool
+    network: Network,
+    flat: Array,
+    state: State,
+    x: Array,
+    y: Array,
+    loss: Loss,
+    batch_size: int,
+    rows: int,
+    regression: bool,
 ) -> tuple[Array, Array]:
     """Return (loss, score) of each run (runs,) on samples ``x`` (n, inputs), ``y`` (n, outputs), float64.
 
@@ -19,6 +27,7 @@ def evaluate(
     for start in range(0, len(flat), rows):
         part = flat[start : start + rows]
         params = network.views(part)
+        part_state = {name: values[start : start + rows] for name, values in state.items()}
         total, right = np.zeros(len(part)), np.zeros(len(part))
         tapes = {}
         for first in range(0, len(x), batch_size):
@@ -26,7 +35,7 @@ def evaluate(
             size = chunk.shape[1]
             if size not in tapes:
                 tapes[size] = network.tape(len(part), size, phase="evaluate")
-            output = network.forward(params, {}, chunk, tapes[size], phase="evaluate")
+            output = network.forward(params, part_state, chunk, tapes[size], phase="evaluate")
             total += loss(output, target) * size
             if regression:
                 right += np.square(output - target, dtype=np.float64).reshape(len(part), -1).sum(axis=1)

@@ -1,16 +1,18 @@
-"""Labels of a run's initial state: signal, deviation from theory, weight audit."""
+"""Labels of a run's initial state: signal, deviation from correct networks, weight audit."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from runner.training.judging import Judged
 from runner.training.measurement import Log
 from weightinit.arrays import Array
 from weightinit.auditing import audit
+from weightinit.forecasting import theory_ends
 from weightinit.meanfield import signal_stability
 from weightinit.nn import Network
 from weightinit.schemes import Initialized
@@ -20,65 +22,58 @@ LEVEL = 1e-6
 JACOBIAN = ("jacobian_mean_s2", "jacobian_spread")
 
 
-def initial(log: Log, network: Network, initialized: Initialized) -> list[tuple[dict[str, float], dict[str, str]]]:
-    """Return by run, after its initial state was measured and predicted, numbers for its summary, and labels.
+def initial(
+    log: Log, network: Network, initialized: Initialized, judged: Sequence[Judged]
+) -> list[tuple[dict[str, float], dict[str, str]]]:
+    """Return by run, after its initial state was measured, predicted and judged, numbers for its summary, and labels.
 
-    Numbers: ``init_activation_deviation`` and ``init_gradient_deviation``, the largest of all layers from theory, in
-    units of the scatter that this width explains (3 is much; of gradients more is usual where samples stay apart, since
-    theory takes the loss's gradient to be independent of the activations); ``init_jacobian_mean_s2`` and ``_spread``
-    with what is ``predicted_`` of them; ``audit_faults``, tensors that don't follow the law that the scheme declares.
-    A number that doesn't exist is absent.
+    Numbers: ``init_activation_deviation`` and ``init_gradient_deviation``, the largest of all layers from the reference
+    (``weightinit.reference.Judgement``): 3 is the joint 1% line; infinite for a layer that is zero or infinite where
+    those of correct networks are not; ``expected_deaths``, the share of correct networks with a zero or infinite layer,
+    where this one has such a layer too; ``init_jacobian_mean_s2`` and ``_spread`` with what is ``predicted_`` of them;
+    ``audit_faults``, tensors that don't follow the law that the scheme declares. A number that doesn't exist is absent.
 
     Labels: ``measured_fate`` and ``predicted_fate`` of the signal (``weightinit.meanfield.Stability``), of networks
-    with hidden layers; ``audit`` and, where weights differ from their laws, ``audit_tensor`` and ``audit_finding``.
+    with hidden layers; ``alarm_layer`` and ``alarm_fault`` where a deviation is above 3; ``not_judged``, why there is
+    none; ``no_theory``, why theory has no number; ``audit`` and, where weights differ from their laws,
+    ``audit_tensor`` and ``audit_finding``.
     """
     table = dict(zip(zip(log.quantities, log.layers, strict=True), log.values, strict=True))
-    layers = [spec.layer for spec in network.weights if spec.role == "weight"]
+    layers = [*(site.name for site in network.trunk), "output"]
+    gradient = network.gradient_quantity
     missing = np.full(log.runs, math.nan)
 
     def by_layer(quantity: str) -> Array:
         return np.array([table.get((quantity, layer), missing) for layer in layers])
 
     rms, expected_rms = by_layer("init_activation_rms"), by_layer("predicted_activation_rms")
-    std, expected_std = by_layer("init_gradient_std"), by_layer("predicted_gradient_std")
-    scatter = by_layer("predicted_scatter")
+    std, expected_std = by_layer(f"init_{gradient}"), by_layer(f"predicted_{gradient}")
     numbers = {
-        "init_activation_deviation": _largest(deviation(rms, expected_rms, scatter, level_mean=True)),
-        "init_gradient_deviation": _largest(deviation(std, expected_std, by_layer("predicted_gradient_scatter"))),
+        f"{prefix}_{name}": table.get((f"{prefix}_{name}", ""), missing)
+        for name in JACOBIAN
+        for prefix in ("init", "predicted")
     }
-    for name in JACOBIAN:
-        for prefix in ("init", "predicted"):
-            numbers[f"{prefix}_{name}"] = table.get((f"{prefix}_{name}", ""), missing)
     result = []
     for run in range(log.runs):
-        summary = {name: float(values[run]) for name, values in numbers.items() if not math.isnan(values[run])}
+        judgement = judged[run].judgement
+        of_run = {name: float(values[run]) for name, values in numbers.items()}
+        of_run |= {f"init_{family}_deviation": deviation for family, deviation in judgement.deviation.items()}
+        of_run["expected_deaths"] = judgement.died
+        summary = {name: value for name, value in of_run.items() if not math.isnan(value)}
         labels, faults = audited(network, initialized, run)
         if faults is not None:
             summary["audit_faults"] = float(faults)
+        if judgement.fault is not None:
+            labels |= {"alarm_layer": judgement.layer, "alarm_fault": judgement.fault}
+        if judgement.reason:
+            labels["not_judged"] = judgement.reason
+        if reason := theory_ends(network, {name: by_run[run] for name, by_run in initialized.laws.items()}):
+            labels["no_theory"] = reason
         if len(layers) > 1:
-            spread = math.sqrt(max(scatter[-2, run] ** 2 - scatter[0, run] ** 2, 0.0))  # without theory 0
-            labels["measured_fate"] = _signal(rms[:-1, run], std[:-1, run], spread)
+            labels["measured_fate"] = _signal(rms[:-1, run], std[:-1, run], judged[run].growth_scatter)
             labels["predicted_fate"] = _signal(expected_rms[:-1, run], expected_std[:-1, run], 0.0)
         result.append((summary, labels))
     return result
-
-
-def deviation(measured: Any, expected: Any, scatter: Any, *, level_mean: bool = False) -> Array:
-    """Distance of sizes from theory, in units of the scatter of their logarithm; NaN without theory.
-
-    ``level_mean``: of a log-normal size whose mean square is as expected, the logarithm lies lower by its variance.
-    Below a scatter of .01 that counts as one, since theory has errors of that size.
-    """
-    with np.errstate(all="ignore"):
-        shift = np.square(scatter) if level_mean else 0.0
-        distance: Array = np.abs(np.log(np.divide(measured, expected)) + shift) / np.maximum(scatter, 0.01)
-    return np.where(np.isfinite(distance), distance, math.nan)
-
-
-def _largest(distances: Array) -> Array:
-    """Return the largest distance of each column, NaN where it has none."""
-    largest = np.where(np.isnan(distances), -1.0, distances).max(axis=0)
-    return np.where(largest < 0, math.nan, largest)
 
 
 def _signal(rms: Array, gradient: Array, scatter: float) -> str:

@@ -39,7 +39,9 @@ def initialize(trials: Sequence[Trial]) -> tuple[Initialized | None, list[int], 
     place = {index: position for position, index in enumerate(alive)}
     if not alive:
         return None, alive, failures
-    return merge([([place[i] for i in indices], part) for indices, part in parts], len(alive)), alive, failures
+    placed = [([place[i] for i in indices], part) for indices, part in parts]
+    defaults = {spec.name: spec.default for spec in network.constants}
+    return merge(placed, len(alive), defaults), alive, failures
 
 
 def _apply(network: Network, trials: Sequence[Trial]) -> Initialized:

@@ -13,7 +13,7 @@ import numpy as np
 from runner.config.trial import Trial
 from runner.optimizers import Updater
 from runner.records import Outcome, Rows
-from runner.training import initial_state
+from runner.training import initial_state, judging
 from runner.training.blas import single_blas_thread
 from runner.training.evaluation import evaluate
 from runner.training.initialization import initialize, learning_rate_scale
@@ -69,6 +69,7 @@ class _Run:
         self.initial: list[tuple[dict[str, float], dict[str, str]]] = []
         self.orders = [epoch_orders(trial.plan, len(self.x)) for trial in trials]
         scale = learning_rate_scale(self.network, initialized)
+        self.state = self.network.state(len(trials), initialized.constants)
         self.tape = self.network.tape(len(trials), self.plan.batch_size)
         self.updater = Updater(
             [trial.optimizer for trial in trials],
@@ -118,8 +119,9 @@ class _Run:
             # mode="clip" saves a copy: with "raise", NumPy buffers the output.
             np.take(self.x, chosen, axis=0, out=x, mode="clip")
             np.take(self.y, chosen, axis=0, out=y, mode="clip")
-            network.forward(params, {}, x, self.tape)
-            losses = loss(self.tape.preactivation["output"], y, self.tape.d_output)
+            self.tape.step = step
+            output = network.forward(params, self.state, x, self.tape)
+            losses = loss(output, y, self.tape.d_output)
             self.losses[step, self.alive] = losses
             network.backward(params, self.tape.d_output, self.tape)
             finite = np.isfinite(losses)
@@ -148,12 +150,9 @@ class _Run:
         """Keep the runs of the mask ``stay`` over those alive, and copy their current step to a smaller tape."""
         old, keep = self.tape, np.flatnonzero(stay)
         self.alive, self.flat = self.alive[keep], self.flat[keep]
+        self.state = {name: values[keep] for name, values in self.state.items()}
         self.tape = self.network.tape(len(keep), self.plan.batch_size)
-        self.tape.flat_gradient[...] = old.flat_gradient[keep]
-        for name in ("input", "preactivation", "activation", "d_preactivation"):
-            smaller, larger = getattr(self.tape, name), getattr(old, name)
-            for layer, array in larger.items():
-                smaller[layer] = array[keep]
+        old.keep(self.tape, keep)
         self.updater.keep(keep, self.flat, self.tape.flat_gradient)
 
     def _measured_step(self, step: int) -> None:
@@ -172,11 +171,23 @@ class _Run:
         laws: Mapping[str, Sequence[Law]] | None = self.initialized.laws if initial else None
         rows = self._rows_for(samples.x.shape[1])
         arrays, d_output = probe(
-            self.log, prefix, step, self.network, self.flat, self.alive, samples, self.loss, rows=rows, laws=laws
+            self.log,
+            prefix,
+            step,
+            self.network,
+            self.flat,
+            self.state,
+            self.alive,
+            samples,
+            self.loss,
+            rows=rows,
+            laws=laws,
         )
         if initial:
             predict(self.log, self.network, self.initialized, samples, d_output)
-            self.initial = initial_state.initial(self.log, self.network, self.initialized)
+            judged = judging.judge_stack(self.trials, self.network, self.flat, self.initialized, samples, self.loss)
+            judging.record(self.log, judged)
+            self.initial = initial_state.initial(self.log, self.network, self.initialized, judged)
         params = self.network.views(self.flat)
         save = self.plan.save in ("both", "initial" if initial else "final")
         for position, run in enumerate(self.alive):
@@ -207,7 +218,9 @@ class _Run:
         x, y = part_arrays(self.trials[0].dataset, part, self.network.dtype.name)
         regression = self.trials[0].dataset.task == "regression"
         size = min(self.plan.evaluation_batch_size, len(x))
-        loss, score = evaluate(self.network, self.flat, x, y, self.loss, size, self._rows_for(size), regression)
+        loss, score = evaluate(
+            self.network, self.flat, self.state, x, y, self.loss, size, self._rows_for(size), regression
+        )
         return loss, score, "r2" if regression else "accuracy"
 
     def _log_losses(self) -> None:

@@ -12,7 +12,7 @@ from runner.records import Rows
 from runner.training.samples import ProbeSamples
 from weightinit.arrays import Array
 from weightinit.laws import Law
-from weightinit.nn import Loss, Network, Params, Tape
+from weightinit.nn import Loss, Network, Params, State, Tape
 from weightinit.statistics import Reading, histogram, measure
 
 # Jacobian: largest number of samples, of rows (unless a single sample has more), and of elements per sample.
@@ -63,30 +63,27 @@ def layer_statistics(
     update: Params | None = None,
     laws: Mapping[str, Sequence[Law]] | None = None,
 ) -> Iterable[tuple[str, str, Array]]:
-    """Yield (quantity, layer, values (runs,)) of every layer with weights, after a forward and a backward pass.
+    """Yield (quantity, layer, values (runs,)) of every site of the network, after a forward and a backward pass.
 
-    The activation of the output layer is the output itself. ``laws``: of each run, by weight's name.
+    Without a nonlinearity the activation of a layer is its output. ``laws``: of each run, by weight's name.
     """
-    activations = {layer.name: layer.activation for layer in network.layers if hasattr(layer, "activation")}
-    for spec in network.weights:
-        if spec.role != "weight":
-            continue
-        z = tape.preactivation[spec.layer]
-        readings: dict[str, Any] = {
-            "weight": params[spec.name],
-            "gradient": tape.gradient[spec.name],
-            "preactivation": z,
-            "activation": tape.activation.get(spec.layer, z),
-            "backward": tape.d_preactivation[spec.layer],
-        }
-        if spec.layer in activations:
-            readings["slope"] = activations[spec.layer].dphi(z)
-        if update is not None:
-            readings["update"] = update[spec.name]
-        if laws is not None:
-            readings["laws"] = tuple(laws[spec.name])
+    for site in network.sites:
+        readings: dict[str, Any] = {"activation": site.output(tape)}
+        if site.linear:
+            readings["preactivation"] = site.preactivation(tape)
+        if (backward := site.backward(tape)) is not None:
+            readings["backward"] = backward
+        if site.activation is not None:
+            readings["slope"] = site.activation.dphi(site.preactivation(tape))
+        if site.weight is not None:
+            name = site.weight.name
+            readings |= {"weight": params[name], "gradient": tape.gradient[name]}
+            if update is not None:
+                readings["update"] = update[name]
+            if laws is not None:
+                readings["laws"] = tuple(laws[name])
         for quantity, values in measure(readings, ends=ends).items():
-            yield quantity, spec.layer, values
+            yield quantity, site.name, values
 
 
 def probe(
@@ -95,6 +92,7 @@ def probe(
     step: int,
     network: Network,
     flat: Array,
+    state: State,
     runs: Array,
     samples: ProbeSamples,
     loss: Loss,
@@ -105,8 +103,8 @@ def probe(
     """Measure the stack on fixed samples, and add every statistic to ``log`` under ``prefix``.
 
     Returns arrays by run (histograms, singular values of the Jacobian), and the gradient of the loss at the output
-    (runs, samples, outputs). ``flat``: parameter vectors (n, parameters) of ``runs``. ``rows``: runs that are measured
-    at a time; it bounds the memory and changes no number.
+    (runs, samples, outputs). ``flat``, ``state``: of ``runs``. The pass is of phase ``probe``: statistics of the probe
+    itself, no noise. ``rows``: runs that are measured at a time; it bounds the memory and changes no number.
     """
     found: dict[tuple[str, str], list[Array]] = {}
     arrays: list[dict[str, Array]] = []
@@ -115,7 +113,8 @@ def probe(
         part = slice(start, start + rows)
         params = network.views(flat[part])
         tape = network.tape(len(flat[part]), samples.x.shape[1])
-        output = network.forward(params, {}, samples.x, tape)
+        part_state = {name: values[part] for name, values in state.items()}
+        output = network.forward(params, part_state, samples.x, tape, phase="probe")
         loss(output, samples.y, tape.d_output)
         network.backward(params, tape.d_output, tape)
         part_laws = None if laws is None else {name: law[part] for name, law in laws.items()}
@@ -123,7 +122,7 @@ def probe(
             found.setdefault((quantity, layer), []).append(values)
         part_arrays = _histograms(network, params, tape)
         if network.outputs * network.inputs <= JACOBIAN_SIZE:
-            spectra = singular_values(network, params, samples.x)
+            spectra = singular_values(network, params, part_state, samples.x)
             for quantity, values in measure({"singular_values": spectra}, ends=True).items():
                 found.setdefault((quantity, ""), []).append(values)
             for kept, values in zip(part_arrays, spectra, strict=True):
@@ -135,13 +134,13 @@ def probe(
     return arrays, np.concatenate(gradients)
 
 
-def singular_values(network: Network, params: Params, x: Array) -> Array:
+def singular_values(network: Network, params: Params, state: State, x: Array) -> Array:
     """Singular values (runs, samples, values), float64, of the network's Jacobian at the first few samples of ``x``.
 
     Their number is that of the outputs or of the inputs, whichever is smaller. NaN where the Jacobian is not finite.
     """
     count = max(1, min(JACOBIANS, JACOBIAN_ROWS // network.outputs))
-    jacobian = network.jacobian(params, {}, x[:, :count])
+    jacobian = network.jacobian(params, state, x[:, :count])
     runs, samples, *shape = jacobian.shape
     return Reading(jacobian.reshape(-1, *shape)).singular_values.reshape(runs, samples, -1)
 
@@ -149,15 +148,14 @@ def singular_values(network: Network, params: Params, x: Array) -> Array:
 def _histograms(network: Network, params: Params, tape: Tape) -> list[dict[str, Array]]:
     """Histograms of each run by name: ``histogram/QUANTITY/LAYER`` -> (2, bins)."""
     result: list[dict[str, Array]] = [{} for _ in range(tape.runs)]
-    for spec in network.weights:
-        if spec.role != "weight":
-            continue
-        arrays = {
-            "weight": params[spec.name],
-            "preactivation": tape.preactivation[spec.layer],
-            "gradient": tape.gradient[spec.name],
-        }
+    for site in network.sites:
+        arrays = {}
+        if site.weight is not None:
+            arrays["weight"] = params[site.weight.name]
+        arrays["preactivation"] = site.preactivation(tape)
+        if site.weight is not None:
+            arrays["gradient"] = tape.gradient[site.weight.name]
         for quantity, array in arrays.items():
             for run, counts in enumerate(histogram(array)):
-                result[run][f"histogram/{quantity}/{spec.layer}"] = counts
+                result[run][f"histogram/{quantity}/{site.name}"] = counts
     return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -21,13 +21,11 @@ def predict(log: Log, network: Network, initialized: Initialized, samples: Probe
     """Add to ``log`` the theory of each run at initialization on these samples, where the laws are known.
 
     By layer: ``predicted_preactivation_rms``, ``predicted_activation_rms``, ``_mean`` and ``_correlation``;
-    ``predicted_scatter``, the standard deviation of log rms over networks of this width. By layer, from the gradient
-    ``d_output`` (runs, samples, outputs) measured at the output: ``predicted_backward_rms``, and the weights'
-    ``predicted_gradient_std`` and ``predicted_gradient_scatter``. Of the network: ``predicted_jacobian_mean_s2`` and
-    ``_spread``.
+    from the gradient ``d_output`` (runs, samples, outputs) measured at the output, ``predicted_backward_rms`` and the
+    weights' ``predicted_gradient_std``. Of the network: ``predicted_jacobian_mean_s2`` and ``_spread``.
     """
-    names = tuple(initialized.laws)
-    laws = [tuple(initialized.laws[name][run] for name in names) for run in range(log.runs)]
+    names = (*initialized.laws, *initialized.constants)
+    laws = [tuple(initialized.laws_of(run).values()) for run in range(log.runs)]
     expected = [_expected(network, samples, names, run_laws) for run_laws in laws]
     d_output = d_output.astype(np.float64)
     everyone = np.arange(log.runs)
@@ -72,24 +70,18 @@ def _expected(
     by_name = dict(zip(names, laws, strict=True))
     predictions = network.expect(samples.moments, by_name)
     for prediction in predictions:
-        if prediction.quantity == "preactivation":
-            before[prediction.layer] = prediction
-        after[prediction.layer] = prediction.moments
-    units = {spec.layer: spec.shape[-1] for spec in network.weights}
+        if prediction.quantity:
+            before.setdefault(prediction.layer, prediction)
+            after[prediction.layer] = prediction.moments
     pairs = samples.x.shape[1] ** 2
     facts, gram = [], np.empty((len(before), pairs), np.float32)
     for index, (layer, flow) in enumerate(before.items()):
         last = after[layer]
-        if last is flow.moments:
-            # Without an activation, the units are Gaussian given the layers before, and their mean square scatters.
-            last = replace(last, relative_variance=last.relative_variance + 2.0 / units[layer])
         numbers = {
             "preactivation_rms": flow.moments.rms,
             "activation_rms": last.rms,
             "activation_mean": last.mean,
             "activation_correlation": _off_diagonal_mean(last.correlation),
-            "scatter": last.scatter,
-            "gradient_scatter": 0.5 * math.sqrt(flow.input.relative_variance + flow.gradient.relative_variance),
         }
         facts.append(_Facts(layer, numbers, math.sqrt(flow.gradient.second_moment)))
         alike = flow.input.correlation * flow.gradient.correlation

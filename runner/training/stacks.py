@@ -20,7 +20,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from runner.config.trial import Trial
-from weightinit.nn import Network
 
 # Bytes that a step of a stack may touch.
 CACHE = 8 * 2**20
@@ -52,31 +51,23 @@ def plan(trials: Sequence[Trial], *, workers: int = 1, memory: float = math.inf)
 
 def needed(trial: Trial) -> int:
     """Bytes that a run alone takes at least: in a step, at a measurement, and for the losses that it remembers."""
-    plan, network = trial.plan, trial.network
-    samples = max(plan.probe, min(plan.evaluation_batch_size, len(trial.dataset.x_train)))
-    measured = _touched(trial) + network.dtype.itemsize * max(samples - plan.batch_size, 0) * _by_sample(network)
-    return measured + REMEMBERED * plan.steps
+    plan = trial.plan
+    samples = max(plan.batch_size, plan.probe, min(plan.evaluation_batch_size, len(trial.dataset.x_train)))
+    return _touched(trial, samples) + REMEMBERED * plan.steps
 
 
 def capacity(trial: Trial, memory: float = math.inf) -> int:
     """Number of runs like ``trial`` in a stack of ``memory`` bytes: at least one, two if memory allows."""
-    touched = _touched(trial)
+    touched = _touched(trial, trial.plan.batch_size)
     # Statistics copy weights, gradients and updates, and read arrays as float64. That at most doubles the memory.
     return max(1, int(min(MOST, max(2, CACHE // touched), memory // (2 * touched))))
 
 
-def _touched(trial: Trial) -> int:
-    """Bytes of a run that a training step reads or writes: samples, activations, parameter vectors."""
-    network, samples = trial.network, trial.plan.batch_size
-    return network.dtype.itemsize * (samples * _by_sample(network) + (2 + trial.optimizer.slots) * network.parameters)
-
-
-def _by_sample(network: Network) -> int:
-    """Return the numbers that the network keeps of one sample."""
-    units = {"preactivation": 0, "activation": 0}
-    for layer in network.layers:
-        units[layer.quantity] += layer.units
-    return network.inputs + network.outputs + 2 * units["preactivation"] + units["activation"]
+def _touched(trial: Trial, samples: int) -> int:
+    """Bytes of a run that a step on so many samples reads or writes: samples, activations, parameter vectors."""
+    network = trial.network
+    elements = samples * (network.inputs + network.outputs) + network.memory.elements(samples)
+    return network.dtype.itemsize * (elements + (2 + trial.optimizer.slots) * network.parameters)
 
 
 def seconds(trial: Trial) -> float:

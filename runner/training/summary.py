@@ -16,12 +16,16 @@ WINDOW = 5
 def summary(rows: Rows, losses: Array, plan: Plan, network: Network) -> dict[str, float]:
     """Return one number per name from a run's rows and its losses (steps,); a number that does not exist is absent."""
     numbers: dict[str, float] = {}
-    hidden = [layer.name for layer in network.layers if layer.name != "output"]
-    if hidden:
-        first, last = hidden[0], hidden[-1]
+    trunk = [site.name for site in network.trunk]
+    hidden = [site.name for site in network.sites if site.weight is not None and site.name != "output"]
+    if trunk:
+        first, last = trunk[0], trunk[-1]
         for name, quantity, (over, under) in (
             ("init_activation_ratio", "init_activation_rms", (last, first)),
-            ("init_gradient_ratio", "init_gradient_std", (first, last)),
+            ("predicted_activation_ratio", "predicted_activation_rms", (last, first)),
+            ("init_backward_ratio", "init_backward_rms", (first, last)),
+            ("predicted_backward_ratio", "predicted_backward_rms", (first, last)),
+            ("init_gradient_ratio", f"init_{network.gradient_quantity}", (first, last)),
         ):
             values = {layer: value for _, layer, value in rows.select(quantity)}
             if values.get(under) and over in values:
@@ -30,7 +34,7 @@ def summary(rows: Rows, losses: Array, plan: Plan, network: Network) -> dict[str
         units = [value for _, layer, value in distinct if layer in hidden]
         if units:
             numbers["distinct_units"] = min(units)
-    reached = np.flatnonzero(_trailing_mean(losses, WINDOW) < plan.threshold)
+    reached = np.flatnonzero(_trailing_mean(losses, WINDOW) < plan.threshold_loss)
     if len(reached):
         numbers[f"steps_to_loss_{plan.threshold:g}"] = float(reached[0])
     return numbers

@@ -14,7 +14,7 @@ from runner.config.composition import Composer
 from runner.config.trial import Trial
 from runner.records import Outcome, Session, Tracking
 from runner.tracking import Recorder
-from runner.tracking.metrics import points
+from runner.tracking.metrics import select
 from runner.training.loop import train
 from tests.benchmarks.timing import WORKERS, Row, percent, ratio, turns
 from tests.benchmarks.training import Setting, steps_of_stacks
@@ -75,7 +75,7 @@ def rows() -> Iterator[Row]:
 
         with recording.recorder:
             times = turns({"recording": recording.seconds, "training": training, "both": both}, TURNS)
-    count = sum(1 for _ in points(recording.outcomes[0]))
+    count = sum(1 for _ in select(recording.outcomes[0]).points)
     yield Row(f"a run of {count} metric rows, on SQLite, alone", f"{1e3 * median(times['recording']):.0f} ms")
     yield Row(f"the same while {WORKERS} workers train", f"{1e3 * median(busy[1:]):.0f} ms", "at most 60")
     yield Row(

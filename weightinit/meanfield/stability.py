@@ -11,6 +11,7 @@ Label: TypeAlias = Literal[
 ]
 
 LEVEL = math.log(1.5) / 2  # change of log rms up to which a signal is level: a factor of 1.5 in the mean square
+SMALL = math.log(10) / 2  # change of log rms that chance can excuse: a factor of ten in the mean square
 EXTREME = math.log(1000)  # change of log rms beyond which a signal vanishes or explodes
 GRADIENT = math.log(10)  # change of a gradient's log std, beyond that of its signal, from which on it is lost
 ERRORS = 3  # standard errors that chance explains
@@ -20,9 +21,9 @@ ERRORS = 3  # standard errors that chance explains
 class Stability:
     """Label of a signal, and ``factor``: of its mean square from one layer to the next (NaN: unknown, or one layer).
 
-    ``stable``: signal and gradient keep their size; ``decays``, ``grows``: the signal changes, but neither it nor its
-    gradient is lost; ``vanishes``, ``explodes``: the signal is lost; ``gradient vanishes``, ``gradient explodes``: the
-    gradient is lost on its way back; ``unknown``: there is no number to judge.
+    ``stable``: signal and gradient keep their size; ``decays``, ``grows``: the signal changes, slowly or fast, but
+    neither it nor its gradient is lost; ``vanishes``, ``explodes``: the signal is lost; ``gradient vanishes``,
+    ``gradient explodes``: the gradient is lost on its way back; ``unknown``: it can't be judged.
     """
 
     label: Label
@@ -41,13 +42,14 @@ def signal_stability(
 
     ``rms``: of the last hidden layer's activations; ``growth``: change of the logarithm of the rms from the first
     hidden layer over the ``layers`` after it; ``gradient``: change of the logarithm of the gradient's std from the last
-    hidden layer back to the first (NaN: unknown); ``scatter``: standard deviation of ``growth`` over networks, of which
-    so many ``networks`` were averaged.
+    hidden layer back to the first (NaN: unknown); ``scatter``: standard deviation of ``growth`` over networks (NaN:
+    unknown; 0 for theory), of which so many ``networks`` were averaged.
 
-    A signal is level if its mean square changes by less than a factor of 1.5 in all, or within three standard errors
-    of chance. It vanishes or explodes if its rms changes more than a thousandfold, and decays or grows in between.
-    A gradient vanishes or explodes if its std changes more than tenfold, beyond the change of a signal that decays or
-    grows.
+    A signal is level if its mean square changes by less than a factor of 1.5 in all. So is one that changes by less
+    than a factor of ten where that is within three standard errors of what chance does to a level one; where chance is
+    unknown, it can't be judged. A larger change is one, whatever its cause. A signal vanishes or explodes if its rms
+    changes more than a thousandfold, and decays or grows in between. A gradient vanishes or explodes if its std changes
+    more than tenfold, beyond the change of a signal that decays or grows.
     """
     if rms == 0:
         return Stability("vanishes", 0.0)
@@ -57,12 +59,15 @@ def signal_stability(
         return Stability("unknown", math.nan)
     rate = 2 * growth / layers if layers else math.nan
     factor = math.inf if rate > 700 else math.exp(rate)
-    error = ERRORS * scatter / math.sqrt(networks)
-    # Where theory expects a level mean square, the logarithm of the rms falls: of a log-normal one, by its variance.
-    level = abs(growth + scatter**2) <= error or abs(growth) <= LEVEL
-    if not level and abs(growth) > EXTREME:
+    if abs(growth) > EXTREME:
         return Stability("explodes" if growth > 0 else "vanishes", factor)
-    if abs(gradient) > (max(GRADIENT, error) if level else GRADIENT + abs(growth)):
+    level = abs(growth) <= LEVEL
+    if not level and abs(growth) <= SMALL:
+        if math.isnan(scatter):
+            return Stability("unknown", factor)
+        # Where theory expects a level mean square, the logarithm of the rms falls: of a log-normal one, by its variance
+        level = abs(growth + scatter**2) <= ERRORS * scatter / math.sqrt(networks)
+    if abs(gradient) > GRADIENT + (0.0 if level else abs(growth)):
         return Stability("gradient explodes" if gradient > 0 else "gradient vanishes", factor)
     if level:
         return Stability("stable", factor)

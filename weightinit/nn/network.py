@@ -1,11 +1,10 @@
-"""Network: named layers and named weights, without arrays."""
+"""Network: a tree of named layers with named weights, without arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import groupby
 from math import prod
 from types import ModuleType
 from typing import Any
@@ -16,43 +15,145 @@ from weightinit.activations import Activation
 from weightinit.arrays import Array, array_module
 from weightinit.laws import Law
 from weightinit.meanfield import SingularValues
-from weightinit.nn.layers import Layer, Nonlinearity
+from weightinit.nn.layers import Nonlinearity, Sum
+from weightinit.nn.memory import Memory
 from weightinit.nn.moments import Gradient, Moments, Prediction
-from weightinit.nn.tape import Params, Phase, State, Tape
-from weightinit.nn.weights import WeightSpec
+from weightinit.nn.outline import outline
+from weightinit.nn.tape import Params, Phase, Shape, State, Tape
+from weightinit.nn.tree import Node, Step, steps
+from weightinit.nn.weights import ConstantSpec, StatisticSpec, WeightSpec
+
+
+@dataclass(frozen=True)
+class Site:
+    """Place where a network is measured: the layers of one name.
+
+    ``weight``: its weight of role weight, if it has one; ``linear``: whether it keeps a pre-activation;
+    ``activation``: its nonlinearity, if it has one; ``on_trunk`` as of a step; ``shape``: of what leaves it.
+    """
+
+    name: str
+    weight: WeightSpec | None
+    linear: bool
+    activation: Activation | None
+    on_trunk: bool
+    shape: Shape
+
+    def preactivation(self, tape: Tape) -> Array:
+        """Return what enters the nonlinearity, or the site's output where it has none."""
+        if self.linear:
+            return tape[self.name, "preactivation"]
+        return tape[self.name, "activation"] if self.activation is None else tape.input[self.name, "activation"]
+
+    def output(self, tape: Tape) -> Array:
+        """Return what leaves the site."""
+        a = tape.arrays.get((self.name, "activation"))
+        return tape[self.name, "preactivation"] if a is None else a
+
+    def backward(self, tape: Tape) -> Array | None:
+        """Return the gradient of the loss with respect to the pre-activation; None where the tape doesn't keep it."""
+        for quantity in ("d_preactivation", "d_activation"):
+            if (self.name, quantity) in tape.arrays:
+                return tape[self.name, quantity]
+        return None
 
 
 @dataclass(frozen=True)
 class Network:
-    """Layers in order, the last one named ``output`` and without a nonlinearity.
+    """A tree of layers, the last one named ``output`` and without a nonlinearity.
 
-    ``inputs``: features of the data; ``dtype``: the type of every array. A parameter vector ``(runs, parameters)``
-    holds all weights of a run end to end. Those of role ``weight`` come first, so that decay takes a slice.
+    ``entering``: shape of one sample, a number for plain features; ``layers``: the tree, one node after the other;
+    ``dtype``: the type of every array. A parameter vector ``(runs, parameters)`` holds all weights of a run end to end.
+    Those of role ``weight`` come first, so that decay takes a slice. Layers that name one weight share it.
     """
 
-    inputs: int
-    layers: tuple[Layer, ...]
+    entering: int | Shape
+    layers: tuple[Node, ...]
     dtype: np.dtype[Any]
 
     @cached_property
-    def weights(self) -> tuple[WeightSpec, ...]:
-        """Weights in the order of their layers."""
-        return tuple(spec for layer in self.layers for spec in layer.weights)
+    def steps(self) -> tuple[Step, ...]:
+        """Leaves of the tree, in the order of their execution."""
+        return steps(self.layers, self.in_shape)
 
-    @cached_property
-    def activations(self) -> tuple[Activation, ...]:
-        """Distinct activations, in the order of their first use."""
-        return tuple(dict.fromkeys(layer.activation for layer in self.layers if isinstance(layer, Nonlinearity)))
+    def walk(self) -> Iterator[Step]:
+        """Yield every leaf with its path, its depth in the tree and whether it lies on the trunk."""
+        yield from self.steps
+
+    @property
+    def in_shape(self) -> Shape:
+        """Shape of one sample."""
+        return self.entering if isinstance(self.entering, tuple) else (self.entering,)
+
+    @property
+    def inputs(self) -> int:
+        """Features of one sample."""
+        return prod(self.in_shape)
+
+    @property
+    def out_shape(self) -> Shape:
+        """Shape of the output of one sample."""
+        return self.steps[-1].leaving
 
     @property
     def outputs(self) -> int:
         """Features of the network's output."""
-        return self.layers[-1].units
+        return prod(self.out_shape)
+
+    @cached_property
+    def weights(self) -> tuple[WeightSpec, ...]:
+        """Weights in the order of their layers, each once."""
+        return tuple({spec.name: spec for step in self.steps for spec in step.weights}.values())
+
+    @cached_property
+    def constants(self) -> tuple[ConstantSpec, ...]:
+        """Multipliers that are not trained and may differ from run to run."""
+        return tuple(spec for step in self.steps for spec in step.layer.constants)
+
+    @cached_property
+    def statistics(self) -> tuple[StatisticSpec, ...]:
+        """Running statistics of the layers."""
+        return tuple(spec for step in self.steps for spec in step.layer.statistics)
+
+    @cached_property
+    def activations(self) -> tuple[Activation, ...]:
+        """Distinct activations, in the order of their first use."""
+        found = [step.layer.activation for step in self.steps if isinstance(step.layer, Nonlinearity)]
+        return tuple(dict.fromkeys(found))
+
+    @cached_property
+    def sites(self) -> tuple[Site, ...]:
+        """Places where the network is measured, in order: every layer that keeps a pre-activation or an activation."""
+        found: dict[str, Site] = {}
+        for step in self.steps:
+            kernels = {spec.layer: spec for spec in step.weights if spec.role == "weight"}
+            for slot in step.layer.slots(step.entering):
+                if slot.quantity in ("preactivation", "activation"):
+                    site = found.get(slot.path) or Site(slot.path, None, False, None, step.on_trunk, slot.shape)
+                    weight = site.weight or kernels.get(slot.path)
+                    phi = step.layer.activation if isinstance(step.layer, Nonlinearity) else site.activation
+                    linear = site.linear or slot.quantity == "preactivation"
+                    found[slot.path] = replace(site, weight=weight, linear=linear, activation=phi, shape=slot.shape)
+        return tuple(found.values())
+
+    @cached_property
+    def trunk(self) -> tuple[Site, ...]:
+        """Sites that everything goes through, but for the output."""
+        return tuple(site for site in self.sites if site.on_trunk and site.name != "output")
+
+    @cached_property
+    def gradient_quantity(self) -> str:
+        """Name of the statistic by which gradients are followed along the trunk.
+
+        ``gradient_std`` of the weights where each place has its own, else ``backward_rms`` of what is propagated.
+        """
+        plain = all(site.weight is not None and len(site.shape) == 1 for site in self.trunk)
+        return "gradient_std" if plain else "backward_rms"
 
     @cached_property
     def shape(self) -> str:
-        """Sizes of the layers as people write them: ``64-6x128-10``."""
-        return _shape_text([self.inputs, *(spec.shape[-1] for spec in self.weights if spec.role == "weight")])
+        """Sizes of the layers as people write them: ``64-6x128-10``, ``64-[128]x8 residual-10``."""
+        return outline(self.in_shape, self.layers, self.steps)
 
     @cached_property
     def parameters(self) -> int:
@@ -72,6 +173,11 @@ class Network:
             slices[spec.name] = slice(start, start := start + prod(spec.shape))
         return slices
 
+    @cached_property
+    def memory(self) -> Memory:
+        """Plan of the memory that a stack of this network takes."""
+        return Memory.of(self.steps)
+
     def views(self, flat: Array) -> Params:
         """Return the named weights as views (runs, *shape) of parameter vectors ``flat`` (runs, parameters)."""
         runs = flat.shape[0]
@@ -85,71 +191,102 @@ class Network:
             view[...] = params[name]
         return flat
 
+    def state(
+        self, runs: int, constants: Mapping[str, Array] | None = None, *, xp: ModuleType = np
+    ) -> dict[str, Array]:
+        """Return the state of ``runs`` runs before training: constants (runs,), running statistics (runs, *shape).
+
+        ``constants``: by name, float64; one that is absent keeps its default. Each is cast once.
+        """
+        given = {name: xp.asarray(values, self.dtype) for name, values in (constants or {}).items()}
+        kept = {spec.name: xp.full((runs, *spec.shape), spec.start, self.dtype) for spec in self.statistics}
+        return given | kept
+
     def tape(self, runs: int, batch: int, *, phase: Phase = "train", xp: ModuleType = np) -> Tape:
         """Return the memory for ``runs`` and ``batch`` samples; phase ``evaluate`` has no memory for gradients."""
-        trains = phase == "train"
+        trains = phase != "evaluate"
         flat = xp.zeros((runs if trains else 0, self.parameters), self.dtype)
-        tape = Tape(runs, batch, xp, flat, self.views(flat), xp.ones((1, 1, batch), self.dtype))
-        shared = xp.empty(
-            runs * batch * max(layer.units for layer in self.layers) if phase == "train" else 0, self.dtype
-        )
-        for layer in self.layers:
-            shape = (runs, batch, layer.units)
-            getattr(tape, layer.quantity)[layer.name] = xp.empty(shape, self.dtype)
-            if trains:
-                memory = shared[: prod(shape)] if layer.quantity == "activation" else xp.empty(prod(shape), self.dtype)
-                getattr(tape, f"d_{layer.quantity}")[layer.name] = memory.reshape(shape)
+        tape = Tape(runs, batch, xp, flat, dict(self.views(flat)), xp.ones((1, 1, batch), self.dtype))
+        self.memory.allocate(tape, self.dtype, gradients=trains)
         return tape
 
     def forward(self, params: Params, state: State, x: Array, tape: Tape, *, phase: Phase = "train") -> Array:
-        """Return the output (runs, batch, outputs) for ``x`` (runs or 1, batch, inputs).
+        """Return the output (runs, batch, *out_shape) for ``x`` (runs or 1, batch, *in_shape or inputs).
 
-        ``state`` and ``phase`` are for layers that keep running statistics or draw noise; dense layers do neither.
+        ``state``: as ``Network.state`` returns it; what is absent is at its default. ``phase`` is for layers that keep
+        running statistics or draw noise: ``train`` does both, ``probe`` takes the statistics of the batch and neither
+        updates nor draws, ``evaluate`` takes the running ones.
         """
-        for layer in self.layers:
-            x = layer.forward(params, x, tape)
-        return x
+        tape.state, tape.phase = state, phase
+        registers = [x.reshape(*x.shape[:2], *self.in_shape)]
+        for step in self.steps:
+            registers.append(step.forward(params, registers, tape))
+        return registers[-1]
 
     def backward(self, params: Params, d_output: Array, tape: Tape, *, d_input: Array | None = None) -> Params:
         """Return the gradients (runs, *shape) of all weights by name, in the tape's memory, after ``forward``.
 
-        ``d_input`` (runs, batch, inputs): receives the gradient of the input, if given.
+        ``d_input`` (runs, batch, *in_shape or inputs): receives the gradient of the input, if given.
         """
-        gradient = d_output
-        for layer, before in zip(self.layers[:0:-1], self.layers[-2::-1], strict=True):
-            into = getattr(tape, f"d_{before.quantity}")[before.name]
-            layer.backward(params, gradient, tape, into=into)
-            gradient = into
-        self.layers[0].backward(params, gradient, tape, into=d_input)
+        entry = None if d_input is None else d_input.reshape(*d_input.shape[:2], *self.in_shape)
+        gradients = [entry, *tape.gradients[:-1], d_output]
+        for step, order in zip(self.steps[::-1], self.memory.backward, strict=True):
+            d_step = gradients[order.target]
+            if d_step is None or not (order.wanted or d_input is not None):
+                continue
+            places = []
+            for register, adds, wanted in order.sources:
+                into = gradients[register] if wanted or d_input is not None else None
+                places.append((into, into if into is None or not adds else tape.spare_like(into)))
+            shared = {name: tape.gradient[name].copy() for name in order.shared}
+            if step.skip is None:
+                step.layer.backward(params, d_step, tape, into=places[0][1])
+            else:
+                assert isinstance(step.layer, Sum)
+                step.layer.part(params, d_step, tape, places[0][1], places[1][1])
+            for name, before in shared.items():
+                tape.gradient[name] += before
+            for into, written in places:
+                if into is not None and written is not None and written is not into:
+                    into += written
         return tape.gradient
 
     def jacobian(self, params: Params, state: State, x: Array) -> Array:
         """Return the derivatives (runs, samples, outputs, inputs) of each output by each input, float64.
 
-        ``x``: samples (runs or 1, samples, inputs). The backward pass takes each output as a separate sample.
+        ``x``: samples (runs or 1, samples, inputs). The backward pass takes each output as a separate sample, in phase
+        ``evaluate``, in which samples do not act on each other.
         """
         xp = array_module(x)
         double = replace(self, dtype=np.dtype(np.float64))
         params = {name: weight.astype(xp.float64) for name, weight in params.items()}
+        state = {name: values.astype(xp.float64) for name, values in state.items()}
         runs, samples = len(next(iter(params.values()))), x.shape[1]
         tape = double.tape(runs, samples * self.outputs, xp=xp)
-        double.forward(params, state, x.astype(xp.float64).repeat(self.outputs, axis=1), tape)
-        tape.d_output[...] = xp.tile(xp.eye(self.outputs), (samples, 1))
+        double.forward(params, state, x.astype(xp.float64).repeat(self.outputs, axis=1), tape, phase="evaluate")
+        d_output = tape.d_output.reshape(runs, samples * self.outputs, self.outputs)
+        d_output[...] = xp.tile(xp.eye(self.outputs), (samples, 1))
         jacobian: Array = xp.empty((runs, samples * self.outputs, self.inputs))
         double.backward(params, tape.d_output, tape, d_input=jacobian)
         return jacobian.reshape(runs, samples, self.outputs, self.inputs)
 
     def expect(self, moments: Moments, laws: Mapping[str, Law]) -> tuple[Prediction, ...]:
-        """Return the theory of every layer for inputs of ``moments`` and weights of ``laws``, by weight's name."""
-        inputs = []
-        for layer in self.layers:
-            inputs.append(moments)
-            moments = layer.expect(moments, laws)
-        outputs, gradient = [*inputs[1:], moments], Gradient()
+        """Return the theory of every step for inputs of ``moments`` and weights of ``laws``, by weight's name.
+
+        Constants that differ from their defaults are among the ``laws``, as laws without spread.
+        """
+        registers = [moments]
+        for step in self.steps:
+            registers.append(step.expect(registers, laws))
+        gradients: dict[int, Gradient] = {len(self.steps): Gradient()}
         predictions = []
-        for layer, before, after in zip(self.layers[::-1], inputs[::-1], outputs[::-1], strict=True):
-            predictions.append(Prediction(layer.name, layer.quantity, before, after, gradient))
-            gradient = layer.expect_gradient(gradient, before, laws)
+        for index in range(len(self.steps), 0, -1):
+            step, gradient = self.steps[index - 1], gradients[index]
+            before, after = registers[step.source], registers[index]
+            quantity = next((slot.quantity for slot in step.layer.slots(step.entering)), "")
+            predictions.append(Prediction(step.path, quantity, before, after, gradient))
+            for register, part in step.expect_gradients(gradient, registers, laws):
+                gradients[register] = gradients[register] + part if register in gradients else part
         return tuple(predictions[::-1])
 
     def expect_jacobian(self, predictions: Sequence[Prediction], laws: Mapping[str, Law]) -> SingularValues:
@@ -158,12 +295,6 @@ class Network:
         ``predictions``: the result of ``expect`` with the same ``laws``.
         """
         values = SingularValues()
-        for layer, prediction in zip(self.layers, predictions, strict=True):
-            values = layer.expect_jacobian(values, prediction.input, laws)
+        for step, prediction in zip(self.steps, predictions, strict=True):
+            values = step.layer.expect_jacobian(values, prediction.input, laws)
         return values.among(min(1.0, self.inputs / self.outputs))
-
-
-def _shape_text(widths: list[int]) -> str:
-    hidden = [(width, len(list(group))) for width, group in groupby(widths[1:-1])]
-    middle = [f"{count}x{width}" if count > 1 else str(width) for width, count in hidden]
-    return "-".join([str(widths[0]), *middle, str(widths[-1])])

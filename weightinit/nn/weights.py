@@ -1,14 +1,27 @@
-"""Weights of a network as names, shapes and roles, without arrays."""
+"""Weights, constants and running statistics of a network as names, shapes and roles, without arrays."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from weightinit.fans import Fans
 
 Role = Literal["weight", "bias", "gain", "scale"]
 Position = Literal["input", "hidden", "output"]
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Place of a weight among the residual branches of its network.
+
+    ``index`` of ``count`` branches, and ``place`` of ``length`` weights of role ``weight`` in that branch; both from 1.
+    """
+
+    index: int
+    count: int
+    place: int
+    length: int
 
 
 @dataclass(frozen=True)
@@ -18,7 +31,7 @@ class WeightSpec:
     ``name`` follows the structure (``hidden/3/weight``), so it means the same weight in a deeper network. ``shape`` has
     no runs axis: ``(*kernel, fan_in, fan_out)``, for a dense bias ``(1, fan_out)``. ``fans``: a bias has those of the
     weight beside it. ``position``: ``output`` for the layer of the network's output, ``input`` for the first other
-    layer with weights, else ``hidden``.
+    layer with weights, else ``hidden``. ``branch``: its place in a residual branch, None on the trunk.
     """
 
     name: str
@@ -26,8 +39,25 @@ class WeightSpec:
     fans: Fans
     role: Role
     position: Position
+    branch: Branch | None = None
 
     @property
     def layer(self) -> str:
         """Name of the layer that holds this weight: ``hidden/3``."""
         return self.name.rpartition("/")[0]
+
+
+class ConstantSpec(NamedTuple):
+    """Multiplier that is not trained, one number for each run; ``default`` where a scheme gives none."""
+
+    name: str
+    default: float
+    doc: str
+
+
+class StatisticSpec(NamedTuple):
+    """Running statistic that a layer keeps beside its weights: its shape without runs, and its first value."""
+
+    name: str
+    shape: tuple[int, ...]
+    start: float

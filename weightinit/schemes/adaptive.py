@@ -16,11 +16,11 @@ from weightinit.activations import Activation
 from weightinit.arrays import Array
 from weightinit.laws import Law
 from weightinit.meanfield import CriticalPoint, critical_point
-from weightinit.nn.layers import Layer
 from weightinit.nn.moments import Moments
 from weightinit.nn.network import Network
+from weightinit.nn.tree import Step
 from weightinit.nn.weights import WeightSpec
-from weightinit.schemes.base import ZERO, Rule
+from weightinit.schemes.base import ONE, ZERO, Rule
 from weightinit.schemes.initialized import Initialized, merge
 from weightinit.schemes.rules import Orthogonal, VarianceScaling
 
@@ -111,14 +111,14 @@ class AutoInit:
 
     def rule_for(self, network: Network, second_moment: float = 1.0) -> Rule:
         """Return a rule for each weight; raise ValueError at a layer without theory or with a zero signal."""
-        moments, rules = Moments(second_moment), {}
-        for layer in network.layers:
-            for spec in layer.weights:
+        registers, rules = [Moments(second_moment)], {}
+        for step in network.walk():
+            for spec in step.weights:
                 if spec.role == "weight":
                     rules[spec.name] = _scaled(1.0, self.distribution)
-                    scale = self.q / _expected(layer, moments, rules).second_moment
+                    scale = self.q / _expected(step, registers, rules).second_moment
                     rules[spec.name] = _scaled(scale, self.distribution)
-            moments = _expected(layer, moments, rules)
+            registers.append(_expected(step, registers, rules))
         return _Each(rules)
 
     def __call__(self, network: Network, seeds: Sequence[int], batch: Array | None = None) -> Initialized:
@@ -177,16 +177,21 @@ def _scaled(scale: float, distribution: Drawn, bias_std: float = 0.0) -> Rule:
     return VarianceScaling(scale=scale, distribution=distribution, bias_std=bias_std)
 
 
-def _expected(layer: Layer, moments: Moments, rules: Mapping[str, Rule]) -> Moments:
-    """Return the moments of the output of a layer with weights of these rules and zero biases."""
-    laws = {spec.name: rules[spec.name].law(spec) if spec.role == "weight" else ZERO for spec in layer.weights}
+def _expected(step: Step, registers: Sequence[Moments], rules: Mapping[str, Rule]) -> Moments:
+    """Return the moments of the output of a step with weights of these rules and zero biases."""
+    by_role = {"bias": ZERO}
+    laws = {
+        spec.name: rules[spec.name].law(spec) if spec.role == "weight" else by_role.get(spec.role, ONE)
+        for spec in step.weights
+    }
     try:
-        after = layer.expect(moments, laws)
+        after = step.expect(registers, laws)
     except ValueError as error:
-        raise ValueError(f"autoinit needs theory of every layer; {layer.name} has none: {error}") from error
+        raise ValueError(f"autoinit needs theory of every layer; {step.path} has none: {error}") from error
     if not after.second_moment > 0:
-        size = "unknown" if math.isnan(after.second_moment) else "zero"
-        raise ValueError(f"autoinit needs a signal of known size in every layer; what leaves {layer.name} is {size}.")
+        known = f" ({after.reason})" if after.reason else ""
+        size = f"unknown{known}" if math.isnan(after.second_moment) else "zero"
+        raise ValueError(f"autoinit needs a signal of known size in every layer; what leaves {step.path} is {size}.")
     return after
 
 

@@ -18,9 +18,9 @@ class Initialized:
     """Initial state of a stack of runs.
 
     ``params``: by weight, arrays ``(runs, *shape)`` in the network's dtype. ``laws``: by weight, the law of each run's
-    array. ``constants``: by name, multipliers ``(runs,)`` that are not trained; no network declares any yet, so a
-    scheme may return none. ``learning_rate_scale``: by weight, factors of the learning rate ``(runs,)``; an absent
-    weight has factor 1. Both are float64. ``notes``: for each run, sentences for a person to read.
+    array. ``constants``: by name, multipliers ``(runs,)`` that are not trained, of those that the network declares; an
+    absent one is at its default. ``learning_rate_scale``: by weight, factors of the learning rate ``(runs,)``; an
+    absent weight has factor 1. Both are float64. ``notes``: for each run, sentences for a person to read.
     """
 
     params: Mapping[str, Array]
@@ -28,6 +28,11 @@ class Initialized:
     constants: Mapping[str, Array]
     learning_rate_scale: Mapping[str, Array]
     notes: tuple[tuple[str, ...], ...]
+
+    def laws_of(self, run: int) -> dict[str, Law]:
+        """Return the laws of one run's weights by name, and its constants as laws without spread."""
+        fixed = {name: Law("constant", float(values[run]), 0.0) for name, values in self.constants.items()}
+        return {name: by_run[run] for name, by_run in self.laws.items()} | fixed
 
     def check(self, network: Network, runs: int) -> None:
         """Raise ValueError unless this is an initial state of ``runs`` such networks.
@@ -48,26 +53,32 @@ class Initialized:
                     "Pass weightinit.laws.UNKNOWN for each where the law is not known."
                 )
         for field in ("params", "laws", "learning_rate_scale"):
-            _check_names(field, getattr(self, field), names)
-        if self.constants:
+            _check_names(field, getattr(self, field), names, "weights")
+        declared = [spec.name for spec in network.constants]
+        if self.constants and not declared:
             raise ValueError(
                 f"the scheme returns the constant {next(iter(self.constants))!r}, and this network declares none. "
                 "Return constants={} and multiply the weights instead."
             )
-        for name, factor in self.learning_rate_scale.items():
-            if np.shape(factor) != (runs,):
-                raise ValueError(
-                    f"learning_rate_scale of {name} must have the shape ({runs},), a factor for each run; "
-                    f"got {np.shape(factor)}"
-                )
+        _check_names("constants", self.constants, declared, "constants")
+        for field in ("constants", "learning_rate_scale"):
+            for name, factor in getattr(self, field).items():
+                if np.shape(factor) != (runs,):
+                    raise ValueError(
+                        f"{field} of {name} must have the shape ({runs},), a factor for each run; "
+                        f"got {np.shape(factor)}"
+                    )
         if len(self.notes) != runs:
             raise ValueError(f"the scheme must give notes for each of {runs} runs; got {len(self.notes)}. Pass ((),).")
 
 
-def merge(parts: Sequence[tuple[Sequence[int], Initialized]], runs: int) -> Initialized:
+def merge(
+    parts: Sequence[tuple[Sequence[int], Initialized]], runs: int, defaults: Mapping[str, float] | None = None
+) -> Initialized:
     """Join schemes that each initialized some of ``runs`` networks into one stack.
 
-    ``parts``: the places of a scheme's runs in the stack, and their state. Raises ValueError unless the places are 0
+    ``parts``: the places of a scheme's runs in the stack, and their state; ``defaults``: of constants that a part does
+    not give, else 1. Raises ValueError unless the places are 0
     to ``runs`` - 1, each once.
     """
     if sorted(place for places, _ in parts for place in places) != list(range(runs)):
@@ -75,7 +86,8 @@ def merge(parts: Sequence[tuple[Sequence[int], Initialized]], runs: int) -> Init
     first = parts[0][1]
     params = {name: np.empty((runs, *array.shape[1:]), array.dtype) for name, array in first.params.items()}
     laws: dict[str, list[Law]] = {name: [UNKNOWN] * runs for name in first.laws}
-    constants = {name: np.ones(runs) for _, part in parts for name in part.constants}
+    given = dict.fromkeys(name for _, part in parts for name in part.constants)
+    constants = {name: np.full(runs, (defaults or {}).get(name, 1.0)) for name in given}
     learning_rate_scale = {name: np.ones(runs) for _, part in parts for name in part.learning_rate_scale}
     notes: list[tuple[str, ...]] = [()] * runs
     for places, part in parts:
@@ -96,11 +108,11 @@ def merge(parts: Sequence[tuple[Sequence[int], Initialized]], runs: int) -> Init
     )
 
 
-def _check_names(field: str, given: Iterable[str], weights: Sequence[str]) -> None:
+def _check_names(field: str, given: Iterable[str], known: Sequence[str], kind: str) -> None:
     for name in given:
-        if name not in weights:
-            nearest = get_close_matches(name, weights, n=1, cutoff=0.0)[0]
+        if name not in known:
+            nearest = get_close_matches(name, known, n=1, cutoff=0.0)[0]
             raise ValueError(
-                f"the scheme's {field} must name weights of the network; got {name!r}. "
-                f"The nearest of its {len(weights)} weights is {nearest!r}."
+                f"the scheme's {field} must name {kind} of the network; got {name!r}. "
+                f"The nearest of its {len(known)} {kind} is {nearest!r}."
             )

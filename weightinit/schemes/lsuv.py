@@ -57,16 +57,20 @@ class LSUV:
         params, laws = start.params, dict(start.laws)
         notes: list[tuple[str, ...]] = [()] * len(seeds)
         tape = network.tape(len(seeds), batch.shape[1], phase="evaluate")
-        for name, group in groupby(network.layers, key=lambda layer: layer.name):
-            layers = list(group)
-            weights = [spec.name for layer in layers for spec in layer.weights if spec.role == "weight"]
+        tape.phase = "probe"
+        registers = [batch.reshape(*batch.shape[:2], *network.in_shape)]
+        for name, group in groupby(network.walk(), key=lambda step: step.path):
+            steps = list(group)
+            weights = [spec.name for step in steps for spec in step.weights if spec.role == "weight"]
             laws |= dict.fromkeys(weights, (UNKNOWN,) * len(seeds))
-            off = np.ones(len(seeds), bool)
+            off, before = np.full(len(seeds), bool(weights)), len(registers)
             for iteration in range(self.max_iterations + 1):
-                x = batch
-                for layer in layers:
-                    x = layer.forward(params, x, tape)
-                measured = getattr(tape, self.measure).get(name, x).reshape(len(seeds), -1)
+                del registers[before:]
+                for step in steps:
+                    registers.append(step.forward(params, registers, tape))
+                if not weights:
+                    break
+                measured = tape.arrays.get((name, self.measure), registers[-1]).reshape(len(seeds), -1)
                 std = measured.std(axis=1, dtype=np.float64)
                 off &= ~(np.abs(std**2 - 1) < self.tolerance)
                 divided = off & (std > 0) & np.isfinite(std)
@@ -74,7 +78,6 @@ class LSUV:
                     break
                 for weight in (params[name] for name in weights):
                     weight[divided] /= std[divided].reshape(-1, *[1] * (weight.ndim - 1)).astype(weight.dtype)
-            batch = x
             for run in np.flatnonzero(off):
                 notes[run] += (f"{name}: the variance of its {self.measure}s is {std[run] ** 2:.3g}, not 1",)
         return Initialized(params, laws, {}, {}, tuple(notes))

@@ -7,17 +7,20 @@ import shlex
 import textwrap
 from collections.abc import Sequence
 
-import numpy as np
-
-from runner.analysis.intervals import intervals, log
 from runner.config import catalogue
-from runner.modes.advise.decision import Decision, steps_by_seed
+from runner.modes.advise.decision import Decision
 from runner.modes.advise.shortlist import RATE, Candidate, Shortlist
-from runner.report.sentences import METRICS, interval, threshold_text, verdict_lines
+from runner.report.sentences import METRICS, interval, score, steps_text, threshold_text, times_faster, verdict_lines
 from runner.report.signals import signal_words
 from runner.text import Column, bold, number, plain, setting, table
 
 WIDTH = 100
+_OTHERS = {  # reasons against those that do not lead, by verdict
+    "worse": "are worse",
+    "better": "are better only where they do not diverge",
+    "diverged": "diverge more often",
+    "": "diverged too often to tell",
+}
 _AS_WRITTEN = "1.0"  # a tuned number, where the files of the schemes say what does the same in other libraries
 
 
@@ -78,23 +81,22 @@ def _table(shortlist: Shortlist, decision: Decision) -> list[str]:
     comparison, candidates = decision.comparison, _candidates(shortlist, decision)
     rows = comparison.groups.sort_values("place").reset_index().to_dict("records")
     chosen = [candidates[row["index"]] for row in rows]
-    metric = METRICS[rows[0]["metric"]]
+    metric = rows[0]["metric"]
+    sign = -1 if metric == "test_loss" else 1
     columns = [
         Column("scheme", [candidate.label for candidate in chosen], left=True),
         Column("learning\nrate", [setting(decision.rates[candidate.name]) for candidate in chosen]),
+        Column(f"validation\n{METRICS[metric]}", [score(sign * row["validation"], metric) for row in rows]),
         Column(
-            f"test {metric}", [interval(row["test"], row["test_low"], row["test_high"], row["metric"]) for row in rows]
+            f"test\n{METRICS[metric]}",
+            [interval(row["test"], row["test_low"], row["test_high"], metric) for row in rows],
         ),
-        Column(f"steps to\n{threshold_text(comparison)}", [_count(row["steps"]) for row in rows]),
+        Column(f"steps to\n{threshold_text(comparison)}", [steps_text(row) for row in rows]),
         Column("diverged", [f"{row['diverged']} of {row['seeds']}" for row in rows]),
         Column("rms\nlast/first\n(theory)", [number(math.sqrt(c.forecast.signal.total)) for c in chosen]),
         Column("gradient\nfirst/last\n(theory)", [number(math.sqrt(c.forecast.gradient.total)) for c in chosen]),
     ]
     return table(columns, broken=True)
-
-
-def _count(steps: float) -> str:
-    return "never" if math.isinf(steps) else "–" if math.isnan(steps) else plain(f"{steps:g}")
 
 
 def _rates_text(decision: Decision) -> str:
@@ -105,30 +107,32 @@ def _rates_text(decision: Decision) -> str:
 
 def _why(shortlist: Shortlist, decision: Decision) -> str:
     """Return the reason for the choice in one or two sentences."""
-    groups, labels = decision.comparison.groups, {k: c.label for k, c in _candidates(shortlist, decision).items()}
-    chosen, best = labels[decision.chosen], METRICS[groups["metric"].iloc[0]]
+    comparison, labels = decision.comparison, {k: c.label for k, c in _candidates(shortlist, decision).items()}
+    groups, chosen = comparison.groups, labels[decision.chosen]
+    metric = f"validation {METRICS[groups['metric'].iloc[0]]}"
     if len(groups) > 1 and not (groups["verdict"] != "").any():
-        return f"no two schemes finished two seeds in common, so none is distinguished; {chosen} is a guess"
+        return f"its mean {metric} is the highest, but no two schemes have three seeds in common: {chosen} is a guess"
     if len(decision.leading) == 1:
-        return f"its {best} is better than that of each of the others"
-    leading = ", ".join(labels[group] for group in decision.leading)
-    said = f"These seeds do not distinguish {leading} in {best}. "
-    if math.isinf(groups["steps"][decision.fastest]):
-        return f"{said}None reaches {threshold_text(decision.comparison)}; {chosen} is the simplest"
-    if len(decision.as_fast) == 1:
-        steps = steps_by_seed(decision.comparison)
-        others = [group for group in decision.leading if math.isfinite(groups["steps"][group])]
-        others.remove(decision.chosen)
-        ratio = log(steps.loc[others].to_numpy()) - log(steps.loc[decision.chosen].to_numpy())
-        centre, low, high = np.exp(intervals(ratio))
-        times = [
-            f"{number(centre[row], 2)}x [{number(low[row], 2)}, {number(high[row], 2)}] faster than {labels[group]}"
-            for row, group in enumerate(others)
-        ]
-        faster = ", ".join(times) or "no other reaches it"
-        return f"{said}{chosen} is the fastest to {threshold_text(decision.comparison)}: {faster}"
-    as_fast = ", ".join(labels[group] for group in decision.as_fast)
-    return f"{said}Nor do they distinguish {as_fast} in speed. Of these, {chosen} is the simplest"
+        others = [_OTHERS[verdict] for verdict in groups["verdict"] if verdict in _OTHERS]
+        return f"its {metric} is the best; the others {' or '.join(dict.fromkeys(others))}" if others else "it is alone"
+    said = f"These seeds do not distinguish {', '.join(labels[group] for group in decision.leading)} in {metric}. "
+    best = int(groups.index[groups["verdict"] == "best"][0])
+    pairs = {pair["group"]: pair for pair in comparison.pairs.to_dict("records")}
+    simplest = f"{'Of these, ' * (len(decision.fastest) > 1)}{chosen} is the simplest"
+    if all(groups["never"][group] == groups["seeds"][group] for group in decision.leading):
+        return f"{said}None reaches {threshold_text(comparison)}; {chosen} is the simplest"
+    if best not in decision.fastest:
+        faster = [f"{labels[group]} is {times_faster(pairs[group])} than {labels[best]}" for group in decision.fastest]
+        return f"{said}{', '.join(faster)}{f'. {simplest}' if len(faster) > 1 else ''}"
+    slower = [group for group in decision.leading if group not in decision.fastest]
+    if slower:
+        faster = [f"{times_faster(pairs[group])} than {labels[group]}" for group in slower]
+        said += f"{labels[best]} is {', '.join(faster)}"
+        if len(decision.fastest) == 1:
+            return said
+        said += ". "
+    as_fast = ", ".join(labels[group] for group in decision.leading if group in decision.fastest)
+    return f"{said}Nor do they distinguish {as_fast} in speed. {simplest}"
 
 
 def _caution(decision: Decision, candidate: Candidate) -> list[str]:

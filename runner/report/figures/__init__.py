@@ -64,13 +64,14 @@ def sweep_figures(runs: pd.DataFrame, curves: pd.DataFrame, *, group: Sequence[s
     groups, left_out = sweep.groups(runs, group)
     subject = sweep.subject(runs, group)
     curves = curves[curves["key"].isin([key for drawn in groups for key in drawn.keys])]
+    trained = (curves["step"] > 0).any()  # before, accuracy says nothing
     with matplotlib.rc_context(STYLE):
         figures = {
             "loss": sweep.loss(subject, curves, groups, left_out),
             "layers": sweep.layers(subject, curves, groups, left_out, "activation_rms"),
             "gradients": sweep.layers(subject, curves, groups, left_out, "gradient_std"),
             "correlations": sweep.layers(subject, curves, groups, left_out, "activation_correlation"),
-            "accuracy": sweep.accuracy(subject, runs, groups, left_out),
+            "accuracy": sweep.accuracy(subject, runs, groups, left_out) if trained else None,
         }
     return {key: figure for key, figure in figures.items() if figure is not None}
 

@@ -117,9 +117,9 @@ def legend(axis: Axes, groups: Sequence[Group], *, theory: bool = False, band: b
     handles: list[Any] = [
         Line2D([], [], color=group.color, ls=group.line, label=group.counted, **group.points) for group in groups
     ]
-    if theory:
-        handles.append(Line2D([], [], color=INK, lw=1.6, label="theory"))
-        handles += [Patch(color=INK, alpha=BAND, lw=0, label="± 2 scatter")] * band
+    if theory or band:
+        handles += [Line2D([], [], color=INK, lw=1.6, label="theory")] * theory
+        handles += [Patch(color=INK, alpha=BAND, lw=0, label="correct networks")] * band
         handles.append(Line2D([], [], color=INK if groups else PALETTE[0], marker="o", ls="", label="measured"))
     place_legend(axis, handles)
 

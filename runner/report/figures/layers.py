@@ -10,6 +10,7 @@ import numpy as np
 
 from runner.report.figures.canvas import BAND, Group, log_axis, number
 from runner.report.figures.tables import initial, network_order, over_runs
+from runner.training.judging import SCATTER
 from weightinit.arrays import Array
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 THEORY = {"weight_std": "weight_expected_std"}
-SCATTER = {"activation_rms": "predicted_scatter", "gradient_std": "predicted_gradient_scatter"}
 LINEAR = ("activation_correlation",)
 CROWDED = 20  # layers above which points are small
 EDGES = {
@@ -38,7 +38,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class _Profile:
-    """Statistic of one group by layer of its network: quantiles over its runs, theory, and the scatter of its log."""
+    """Statistic of one group by layer: quantiles over its runs, theory; median and scatter of log of its reference."""
 
     group: Group
     layers: list[str]
@@ -46,26 +46,33 @@ class _Profile:
     middle: Array
     high: Array
     theory: Array
+    usual: Array
     scatter: Array
+
+    def band(self, quantity: str) -> tuple[Array, Array]:
+        """Return two scatters below and above the median of networks of the same laws."""
+        if quantity in LINEAR:
+            return self.usual - 2 * self.scatter, self.usual + 2 * self.scatter
+        return self.usual * np.exp(-2 * self.scatter), self.usual * np.exp(2 * self.scatter)
 
 
 def panel(axis: Axes, curves: pd.DataFrame, groups: Sequence[Group], quantity: str, *, bands: bool = True) -> Panel:
-    """Draw ``quantity`` by layer: theory as lines, with bands of ± 2 scatter, the runs' medians as points.
+    """Draw ``quantity`` by layer: theory as lines, bands of ± 2 scatter about correct networks, medians as points.
 
     Bars hold the middle 90% of the runs. Without theory a thin line joins the points.
     """
     profiles = _profiles(curves[curves["step"] == 0], groups, quantity)
-    band = bands and any((profile.scatter > 0).any() for profile in profiles)
+    band = bands and any(np.isfinite(profile.usual).any() for profile in profiles)
     values = [v for p in profiles for v in (p.low, p.middle, p.high, p.theory)]
     if band:
-        values += [p.theory * np.exp(sign * p.scatter) for p in profiles for sign in (-2, 2)]
+        values += [edge for p in profiles for edge in p.band(quantity)]
     limits = (_unit_axis if quantity in LINEAR else log_axis)(axis, np.concatenate(values))
     longest = max((profile.layers for profile in profiles), key=len)
     size = 3.5 if len(longest) > CROWDED else 6.5 if len(profiles) <= 6 else 5
     remarks: set[str] = set()
     sentences = []
     for profile in profiles:
-        _draw_theory(axis, profile, limits, band=band)
+        _draw_theory(axis, profile, limits, profile.band(quantity) if band else None)
         remarks |= _draw_points(axis, profile, limits, size, positive=quantity not in LINEAR)
         ends = [f"{number(profile.middle[i], 2)} at {profile.layers[i]}" for i in _ends(profile.middle)]
         sentences.append(f"{profile.group.label} {' to '.join(ends)}".strip())
@@ -86,7 +93,9 @@ def panel(axis: Axes, curves: pd.DataFrame, groups: Sequence[Group], quantity: s
 
 def _profiles(curves: pd.DataFrame, groups: Sequence[Group], quantity: str) -> list[_Profile]:
     measured, theory = initial(curves, quantity), initial(curves, THEORY.get(quantity, f"predicted_{quantity}"))
-    scatter = initial(curves, SCATTER[quantity]) if quantity in SCATTER else theory.iloc[:0]
+    usual, scatter = theory.iloc[:0], theory.iloc[:0]
+    if quantity in SCATTER:
+        usual, scatter = initial(curves, f"reference_{quantity}"), initial(curves, SCATTER[quantity])
     pairs = curves.loc[curves["layer"] != "", ["key", "layer"]].drop_duplicates()
     profiles = []
     for group in groups:
@@ -95,25 +104,23 @@ def _profiles(curves: pd.DataFrame, groups: Sequence[Group], quantity: str) -> l
         layers = network_order(pairs.loc[pairs["key"].isin(keys), "layer"].astype(str))
         if keys and measured[keys].notna().any(axis=None):
             quantiles = over_runs(measured.reindex(index=layers, columns=keys).to_numpy(np.float64))
-            expected, spread = (
+            others = (
                 over_runs(table.reindex(index=layers, columns=keys).to_numpy(np.float64))[1]
-                for table in (theory, scatter)
+                for table in (theory, usual, scatter)
             )
-            spread = np.where(np.isfinite(spread), spread, 0.0)
-            profiles.append(_Profile(group, layers, *quantiles, expected, spread))
+            profiles.append(_Profile(group, layers, *quantiles, *others))
     return profiles
 
 
-def _draw_theory(axis: Axes, profile: _Profile, limits: tuple[float, float], *, band: bool) -> None:
-    if not np.isfinite(profile.theory).any():
-        return
-    x, line, width = np.arange(1.0, len(profile.layers) + 1), profile.theory, np.exp(2 * profile.scatter)
+def _draw_theory(axis: Axes, profile: _Profile, limits: tuple[float, float], band: tuple[Array, Array] | None) -> None:
+    x, lines, color = np.arange(1.0, len(profile.layers) + 1), [profile.theory, *(band or ())], profile.group.color
     if len(x) == 1:  # a line needs two ends
-        x, line, width = np.array([0.75, 1.25]), line.repeat(2), width.repeat(2)
-    color = profile.group.color
-    if band:
-        axis.fill_between(x, line / width, line * width, color=color, alpha=BAND, lw=0)
-    axis.plot(x, line.clip(*limits), color=color, ls=profile.group.line, lw=1.6)
+        x, lines = np.array([0.75, 1.25]), [line.repeat(2) for line in lines]
+    line, *edges = lines
+    if edges and np.isfinite(edges[0]).any():
+        axis.fill_between(x, *edges, color=color, alpha=BAND, lw=0)
+    if np.isfinite(line).any():
+        axis.plot(x, line.clip(*limits), color=color, ls=profile.group.line, lw=1.6)
 
 
 def _draw_points(

@@ -91,7 +91,7 @@ def layers(name: str, curves: pd.DataFrame) -> Figure | None:
     caption = (
         "A straight slope on this log axis is one factor per layer. Activations vanish from left to right, gradients "
         "from right to left.",
-        "Band: two standard deviations of single networks of this width." if band else "",
+        "Band: correct networks of this width, two standard deviations about their median." if band else "",
         "At a correlation of 1 all samples look alike to a layer." * ("activation_correlation" in quantities),
         *sorted({remark for shown in panels for remark in shown.remarks}),
     )

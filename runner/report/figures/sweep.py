@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runner.analysis.intervals import intervals
+from runner.analysis.intervals import intervals, resolution
 from runner.report.figures.canvas import (
     INK,
     LOOKS,
@@ -138,7 +138,7 @@ def layers(subject: str, curves: pd.DataFrame, groups: Sequence[Group], left_out
         "At 1 all samples look alike to a layer. Where the correlation falls, small differences between inputs grow."
         if quantity in LINEAR
         else "A level line is a stable signal; a straight slope on this log axis is one factor per layer.",
-        "Band: two standard deviations of single networks." if shown.band else "",
+        "Band: correct networks, two standard deviations about their median." if shown.band else "",
         *shown.remarks,
         left_out,
     )
@@ -169,7 +169,7 @@ def _scores(axis: Axes, scores: pd.Series[float], groups: Sequence[Group], name:
     table = np.full((len(groups), max(len(group.keys) for group in groups)), np.nan)
     for row, group in enumerate(groups):
         table[row, : len(group.keys)] = scores[list(group.keys)]
-    statistics = intervals(table)
+    statistics = intervals(table, resolution=resolution(table) if floor == 0 else 0.0)
     shown, means, lows, highs = (values.clip(floor, 1) for values in (table, *statistics))
     for row, group in enumerate(groups):
         values = shown[row][~np.isnan(shown[row])]

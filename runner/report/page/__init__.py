@@ -18,12 +18,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.analysis.best_rates import Tuned, tuned
-from runner.analysis.comparison import WITHOUT_EFFECT, Comparison, compare
+from runner.analysis.best_rates import Tuned
+from runner.analysis.comparison import WITHOUT_EFFECT, Comparison
 from runner.config.secrets import without_password
 from runner.report.best_rates import tuned_columns
+from runner.report.experiment import Experiment
 from runner.report.figures.canvas import Group
 from runner.report.figures.sweep import groups as drawn_groups
+from runner.report.judgements import sweep_sentence
 from runner.report.page import layers, training
 from runner.report.page.chart import COLORS, SYMBOLS, Figure, color
 from runner.report.ranking import ranking
@@ -48,23 +50,26 @@ class Section:
 
 def write(
     path: Path,
-    runs: pd.DataFrame,
+    comparison: Comparison,
+    at_best: Tuned | None,
     curves: pd.DataFrame,
     sessions: Sequence[Mapping[str, Any]],
     load: Callable[[str], Mapping[str, Array]] = lambda key: {},
 ) -> Path:
-    """Write the page of these runs; return ``path``.
+    """Write the page of a comparison; return ``path``.
 
-    ``runs`` and ``curves``: the recorded tables; ``sessions``: the commands that recorded them (name,
-    overrides, multirun, sweep_id, started, versions); ``load``: the arrays of a run by its key.
+    ``at_best``: its groups at chosen learning rates, where those were swept; ``curves``: as recorded; ``sessions``: the
+    commands that recorded them (name, overrides, multirun, sweep_id, started, versions); ``load``: the arrays of a run
+    by its key.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render(runs, curves, sessions, load), encoding="utf-8")
+    path.write_text(render(comparison, at_best, curves, sessions, load), encoding="utf-8")
     return path
 
 
 def render(
-    runs: pd.DataFrame,
+    comparison: Comparison,
+    at_best: Tuned | None,
     curves: pd.DataFrame,
     sessions: Sequence[Mapping[str, Any]],
     load: Callable[[str], Mapping[str, Array]] = lambda key: {},
@@ -72,15 +77,14 @@ def render(
     """Return the text of the page; see ``write``."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    comparison = compare(runs, curves)
-    at_best = tuned(comparison, runs, curves)
+    runs = comparison.runs
     shown = comparison if at_best is None else at_best.best
     whole = shown.runs[shown.runs["fate"] != "failed"]
     by = list(shown.by) or ["scheme"]
     groups, left_out = drawn_groups(whole, by) if len(whole) else ([], "")
     shown_curves = curves[curves["key"].isin([key for group in groups for key in group.keys])]
     sections = [
-        Section("scores", "Scores", _kept(training.scores(shown, groups), training.crossed(shown))),
+        Section("scores", "Scores", _kept(*_scores(shown, groups))),
         Section("rates", "Learning rates", _kept(training.sensitivity(comparison, groups, shown.by))),
         Section("learning", "Learning", training.learning(shown_curves, groups)),
         Section("start", "By layer, at initialization", layers.at_start(shown_curves, groups)),
@@ -98,19 +102,20 @@ def render(
         loader=PackageLoader("runner.report.page", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    title, question = _title(runs, sessions)
+    experiment = Experiment.of(runs)
     return environment.get_template("report.html").render(
-        title=title,
-        question=question,
-        answer=answer(shown),
+        title=experiment.title or _commands(sessions),
+        question=experiment.question,
+        answers=[*experiment.answers(shown), answer(shown)],
         evidence=evidence(shown) if (shown.groups["verdict"] != "").any() else [],
         counted=_counted(runs),
-        tables=_tables(comparison, at_best),
+        judged=sweep_sentence(comparison.runs),
+        tables=_tables(comparison, at_best, experiment),
         groups=[_switch(group) for group in groups],
         left_out=left_out,
         sections=sections,
-        lost=_lost(comparison.runs),
-        settings=_settings(comparison, runs),
+        lost=_lost(runs),
+        settings=_settings(comparison),
         sessions=[_session(session) for session in sessions],
         data=json.dumps({"charts": charts, "colors": COLORS}, separators=(",", ":"), allow_nan=False).replace(
             "<", r"\u003c"
@@ -125,7 +130,14 @@ def _kept(*figures: Figure | None) -> list[Figure]:
     return [figure for figure in figures if figure is not None]
 
 
-def _tables(comparison: Comparison, at_best: Tuned | None) -> list[dict[str, Any]]:
+def _scores(comparison: Comparison, groups: Sequence[Group]) -> tuple[Figure | None, ...]:
+    """Return the charts of scores, which networks that were not trained have none of."""
+    if comparison.untrained:
+        return ()
+    return training.scores(comparison, groups), training.crossed(comparison)
+
+
+def _tables(comparison: Comparison, at_best: Tuned | None, experiment: Experiment) -> list[dict[str, Any]]:
     found = []
     if at_best is not None:
         how = (
@@ -136,9 +148,10 @@ def _tables(comparison: Comparison, at_best: Tuned | None) -> list[dict[str, Any
     how = (
         "The best is chosen on validation data; numbers are of test data. Brackets show 95% confidence intervals. Runs "
         "are compared in pairs: seed 3 of one group with seed 3 of the other. Not distinguished: p is .05 or more "
-        "after Holm's correction; fewer steps come first."
+        "after correction for all tests and for the choice of the best; fewer steps come first."
     )
-    found.append(_table("Ranking", how, ranking(comparison)))
+    extra = experiment.extra(comparison.groups.sort_values("place").to_dict("records"))
+    found.append(_table("Ranking", how, [*ranking(comparison), *extra]))
     return found
 
 
@@ -161,12 +174,9 @@ def _switch(group: Group) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _title(runs: pd.DataFrame, sessions: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
-    """Return an experiment's title and question; else the command that was typed."""
-    said = [list(runs[name].dropna().unique()) if name in runs else [] for name in ("report.title", "report.question")]
-    title, question = (str(values[0]) if len(values) == 1 else "" for values in said)
-    names = [without_password(str(session["name"])) for session in sessions]
-    return title or " and ".join(names) or "Comparison", question
+def _commands(sessions: Sequence[Mapping[str, Any]]) -> str:
+    """Return the commands that were typed, as a title."""
+    return " and ".join(without_password(str(session["name"])) for session in sessions) or "Comparison"
 
 
 def _counted(runs: pd.DataFrame) -> str:
@@ -192,8 +202,9 @@ def _lost(runs: pd.DataFrame) -> dict[str, Any] | None:
     return {"rows": rows, "more": max(len(lost) - ROWS, 0)}
 
 
-def _settings(comparison: Comparison, runs: pd.DataFrame) -> list[tuple[str, str]]:
+def _settings(comparison: Comparison) -> list[tuple[str, str]]:
     """Return the settings that all runs share."""
+    runs = comparison.runs
     names = [str(name) for name in runs]
     described = [
         name for name in names[: names.index("fate")]

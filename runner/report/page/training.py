@@ -12,7 +12,7 @@ import pandas as pd
 
 from runner.analysis.best_rates import RATE
 from runner.analysis.comparison import Comparison
-from runner.analysis.intervals import intervals, log
+from runner.analysis.intervals import intervals, log, resolution
 from runner.report.figures.canvas import Group
 from runner.report.figures.tables import by_step, completed, smooth
 from runner.report.page.chart import SCALE, Figure, Panel, Trace, color, line, log_axis, marker, of_group, text, values
@@ -153,12 +153,13 @@ def scores(comparison: Comparison, groups: Sequence[Group]) -> Figure | None:
     story: list[str] = []
     lowest = math.inf
     floor = -math.inf if metric == "test_loss" else -1.0
+    one_sample = resolution(runs[metric].to_numpy(np.float64)) if metric == "test_accuracy" else 0.0
     for number, group in enumerate(groups):
         known = runs[metric].reindex(list(group.keys)).dropna()
         known = known[np.isfinite(known)].clip(lower=floor)
         if known.empty:
             continue
-        (middle,), (low,), (high,) = intervals(known.to_numpy(np.float64)[None])
+        (middle,), (low,), (high,) = intervals(known.to_numpy(np.float64)[None], resolution=one_sample)
         lowest = min(lowest, known.min(), low) if math.isfinite(low) else min(lowest, known.min())
         marks = known.iloc[:MARKS]
         jitter = 0.4 * ((0.5 + np.arange(len(marks)) * 0.618034) % 1 - 0.5) * (len(marks) > 1)

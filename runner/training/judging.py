@@ -1,0 +1,116 @@
+"""Judgement of a stack's initial networks, by references that its runs share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from runner.config.trial import Trial
+from runner.training.measurement import Log
+from runner.training.samples import ProbeSamples, part_arrays
+from weightinit.arrays import Array
+from weightinit.nn import LOSSES, Loss, Network
+from weightinit.reference import SAMPLES, Band, Batches, Draws, Judgement, Observation, Probe, Store, draws_of, judge
+from weightinit.reference import observe as observed
+from weightinit.schemes import Initialized
+
+FOLDER = "references"
+# Names of the scatter of what is measured.
+SCATTER = {
+    "activation_rms": "predicted_scatter",
+    "gradient_std": "predicted_gradient_scatter",
+    "activation_correlation": "predicted_correlation_scatter",
+}
+GROWTH = "reference_growth_scatter"
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Judgement of a run; its observation (of one network) and the band of its reference, where it was judged."""
+
+    judgement: Judgement
+    observation: Observation | None = None
+    band: Band | None = None
+
+    @property
+    def growth_scatter(self) -> float:
+        """Standard deviation, over correct networks, of the growth of log rms from the first to the last hidden layer.
+
+        NaN where it is not known.
+        """
+        if self.band is None or len(self.band.observation.layers) < 2:
+            return np.nan
+        return self.band.spread("activation_rms", 0, -2)
+
+
+def judge_stack(
+    trials: Sequence[Trial], network: Network, flat: Array, initialized: Initialized, samples: ProbeSamples, loss: Loss
+) -> list[Judged]:
+    """Return the judgement of each run, whose parameters are ``flat`` (runs, parameters).
+
+    Runs of the same laws share a reference, which is kept below the folder of outputs.
+    """
+    probe = _probe(samples, loss.name)
+    store = _store(trials[0].outputs / FOLDER)
+    names = [spec.name for spec in network.weights]
+    groups: dict[object, list[int]] = {}
+    for run, trial in enumerate(trials):
+        laws = tuple(initialized.laws[name][run] for name in names)
+        groups.setdefault((repr(trial.config["scheme"]), laws), []).append(run)
+    result: list[Judged] = [Judged(Judgement())] * len(trials)
+    for runs in groups.values():
+        draws = _draws(trials[runs[0]], network, initialized, runs[0])
+        reference = store.get(network, draws, probe)
+        if reference.band is None:
+            for run in runs:
+                result[run] = Judged(Judgement(reason=reference.reason))
+            continue
+        by_run = {name: tuple(of[run] for run in runs) for name, of in initialized.laws.items()}
+        observation = observed(network, network.views(flat[runs]), probe, by_run)
+        for place, (run, judgement) in enumerate(zip(runs, judge(observation, reference.band), strict=True)):
+            result[run] = Judged(judgement, observation.of(np.array([place])), reference.band)
+    return result
+
+
+def record(log: Log, judged: Sequence[Judged]) -> None:
+    """Add to ``log`` where networks of the same laws lie: by layer their median and scatter.
+
+    ``reference_activation_rms``, ``_gradient_std``, ``_activation_correlation``: the median, carried over from the
+    reference's samples to the probe's. ``predicted_scatter``, ``predicted_gradient_scatter``: standard deviations of
+    the logarithms; ``predicted_correlation_scatter``: of the correlation; ``reference_growth_scatter``: of the growth
+    of log rms from the first hidden layer to the last.
+    """
+    measured = dict(zip(zip(log.quantities, log.layers, strict=True), log.values, strict=True))
+    layers = next((run.observation.layers for run in judged if run.observation is not None), ())
+    everyone = np.arange(len(judged))
+    for name, scatter in SCATTER.items():
+        found = np.array([measured[f"init_{name}", layer] for layer in layers])  # (layers, runs)
+        medians, scatters = np.full((2, *found.shape), np.nan)
+        for index, run in enumerate(judged):
+            if run.band is not None and run.observation is not None:
+                medians[:, index] = run.band.usual(name, run.observation.values[name], found[:, index])[0]
+                scatters[:, index] = run.band.scatter[name]
+        for place, layer in enumerate(layers):
+            log.add(0, f"reference_{name}", layer, medians[place], everyone)
+            log.add(0, scatter, layer, scatters[place], everyone)
+    log.add(0, GROWTH, "", np.array([run.growth_scatter for run in judged]), everyone)
+
+
+def _draws(trial: Trial, network: Network, initialized: Initialized, run: int) -> Draws | str:
+    x, _ = part_arrays(trial.dataset, "train", network.dtype.name)
+    batches = Batches(x, trial.plan.batch_size, trial.dataset.digest)
+    return draws_of(network, trial.scheme, {name: by_run[run] for name, by_run in initialized.laws.items()}, batches)
+
+
+@lru_cache(maxsize=4)
+def _store(folder: Path) -> Store:
+    return Store(folder)
+
+
+@lru_cache(maxsize=16)
+def _probe(samples: ProbeSamples, loss: str) -> Probe:
+    return Probe(samples.x[:, :SAMPLES], samples.y[:, :SAMPLES], LOSSES[loss])

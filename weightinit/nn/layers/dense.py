@@ -1,0 +1,107 @@
+"""Dense layer: a matrix and a bias on the last axis."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from weightinit.arrays import Array
+from weightinit.fans import Fans
+from weightinit.laws import Law
+from weightinit.meanfield import SingularValues
+from weightinit.meanfield.jacobian import Weights
+from weightinit.nn.layers.base import UNKNOWN_VALUES, Layer
+from weightinit.nn.moments import Gradient, Moments, unknown_gradient, unknown_moments
+from weightinit.nn.tape import Params, Shape, Slot, Tape, ones_for
+from weightinit.nn.weights import Position, WeightSpec
+
+# Families of laws whose elements are drawn independently.
+INDEPENDENT = ("normal", "uniform", "truncated_normal")
+
+
+@dataclass(frozen=True)
+class Dense(Layer):
+    """``z = x @ W + b`` at each position: W is ``(runs, fan_in, fan_out)``, b ``(runs, 1, fan_out)``.
+
+    Positions are folded into the batch, so that each run is one product.
+    """
+
+    name: str
+    fan_in: int
+    fan_out: int
+    position: Position
+    bias: bool = True
+
+    @property
+    def weights(self) -> tuple[WeightSpec, ...]:
+        fans = Fans(self.fan_in, self.fan_out)
+        weight = WeightSpec(f"{self.name}/weight", (self.fan_in, self.fan_out), fans, "weight", self.position)
+        bias = WeightSpec(f"{self.name}/bias", (1, self.fan_out), fans, "bias", self.position)
+        return (weight, bias) if self.bias else (weight,)
+
+    def out_shape(self, entering: Shape) -> Shape:
+        if entering[-1] != self.fan_in:
+            raise ValueError(f"{self.name} takes {self.fan_in} features; got {entering[-1]} of the layer before it")
+        return (*entering[:-1], self.fan_out)
+
+    def slots(self, entering: Shape) -> tuple[Slot, ...]:
+        return (Slot(self.name, "preactivation", self.out_shape(entering)),)
+
+    def forward(self, params: Params, x: Array, tape: Tape) -> Array:
+        tape.input[self.name, "preactivation"] = x
+        z = tape[self.name, "preactivation"]
+        out = folded(z)
+        tape.xp.matmul(folded(x), params[f"{self.name}/weight"], out=out)
+        if self.bias:
+            out += params[f"{self.name}/bias"]
+        return z
+
+    def backward(self, params: Params, d_output: Array, tape: Tape, *, into: Array | None) -> Array | None:
+        xp, x, d_z = tape.xp, folded(tape.input[self.name, "preactivation"]), folded(d_output)
+        xp.matmul(x.swapaxes(1, 2), d_z, out=tape.gradient[f"{self.name}/weight"])
+        if self.bias:
+            # A product with ones: a sum over the middle axis is several times slower.
+            xp.matmul(ones_for(tape, d_z.shape[1]), d_z, out=tape.gradient[f"{self.name}/bias"])
+        if into is not None:
+            xp.matmul(d_z, params[f"{self.name}/weight"].swapaxes(1, 2), out=folded(into))
+        return into
+
+    def expect(self, moments: Moments, laws: Mapping[str, Law]) -> Moments:
+        """E[z²] = fan_in Var[w] E[x²] + Var[b] (Poole et al. 2016, eq. 3), for weights of mean zero."""
+        weight = laws[f"{self.name}/weight"]
+        bias = laws[f"{self.name}/bias"] if self.bias else Law("constant", 0.0, 0.0)
+        if not (weight.known and bias.known) or weight.mean != 0.0:
+            return unknown_moments(moments.reason or _silent(weight, bias))
+        from_weights = self.fan_in * weight.second_moment * moments.second_moment
+        q = from_weights + bias.second_moment
+        share = from_weights / q if q else 0.0
+        correlation = share * moments.correlation + (1.0 - share) if q else math.nan
+        return Moments(q, bias.mean, correlation, share**2 * moments.relative_variance)
+
+    def expect_gradient(self, gradient: Gradient, moments: Moments, laws: Mapping[str, Law]) -> Gradient:
+        """E[g_x²] = fan_out Var[w] E[g_z²], as if the way back had independent weights (Schoenholz et al. 2017)."""
+        weight = laws[f"{self.name}/weight"]
+        if not weight.known or weight.mean != 0.0:
+            return unknown_gradient(gradient.reason or _silent(weight))
+        return replace(gradient, second_moment=self.fan_out * weight.second_moment * gradient.second_moment)
+
+    def expect_jacobian(self, values: SingularValues, moments: Moments, laws: Mapping[str, Law]) -> SingularValues:
+        """Singular values after orthogonal or independent weights; independent ones count as Gaussian."""
+        weight = laws[f"{self.name}/weight"]
+        if weight.family not in (*INDEPENDENT, "orthogonal") or weight.mean != 0.0:
+            return UNKNOWN_VALUES
+        kind: Weights = "orthogonal" if weight.family == "orthogonal" else "gaussian"
+        return values.after_weights(self.fan_in * weight.second_moment, kind, (self.fan_in, self.fan_out))
+
+
+def folded(x: Array) -> Array:
+    """Return ``x`` (runs, batch, *positions, features) with positions folded into the batch, as a view."""
+    return x if x.ndim == 3 else x.reshape(x.shape[0], -1, x.shape[-1])
+
+
+def _silent(*laws: Law) -> str:
+    """Return why theory says nothing of weights with these laws."""
+    if all(law.known for law in laws):
+        return "the weights have a mean"
+    return "the law of the weights is unknown: the scheme depends on data or iterates"

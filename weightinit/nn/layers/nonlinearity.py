@@ -1,0 +1,115 @@
+"""Nonlinearity: an activation of each feature."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.polynomial import Chebyshev
+
+from weightinit.activations import Activation
+from weightinit.arrays import Array
+from weightinit.gaussian import expectation
+from weightinit.laws import Law
+from weightinit.meanfield import SingularValues, covariance, second_moment, slope_covariance, slope_second_moment
+from weightinit.nn.layers.base import UNKNOWN_VALUES, Layer
+from weightinit.nn.moments import Gradient, Moments, unknown_gradient
+from weightinit.nn.tape import Params, Shape, Slot, Tape
+
+# Degree of the polynomial that interpolates an expectation over many pairs of inputs (accurate to about 1e-4), and the
+# angle below which two inputs count as equal.
+DEGREE, SAME = 8, 1e-4
+
+
+@dataclass(frozen=True)
+class Nonlinearity(Layer):
+    """``a = phi(z)`` of each of ``units`` features."""
+
+    name: str
+    units: int
+    activation: Activation
+
+    def slots(self, entering: Shape) -> tuple[Slot, ...]:
+        return (Slot(self.name, "activation", entering, gradient="shared"),)
+
+    def forward(self, params: Params, x: Array, tape: Tape) -> Array:
+        tape.input[self.name, "activation"] = x
+        return self.activation.phi(x, out=tape[self.name, "activation"])
+
+    def backward(self, params: Params, d_output: Array, tape: Tape, *, into: Array | None) -> Array | None:
+        z, a = tape.input[self.name, "activation"], tape[self.name, "activation"]
+        return None if into is None else self.activation.backward(z, a, d_output, out=into)
+
+    def expect(self, moments: Moments, laws: Mapping[str, Law]) -> Moments:
+        """E[phi(z)²] for z ~ N(0, q), and its scatter over networks of this width.
+
+        The mean square of ``units`` activations has the relative variance (E[phi⁴] / E[phi²]² - 1) / units. The
+        variance of the layers before adds to that, times the squared slope of log E[phi²] in log q (delta method; exact
+        for ReLU at first order, Hanin & Rolnick 2018). All inputs count as equal, which bounds a batch from above.
+        """
+        q = moments.second_moment
+        if math.isnan(q):
+            return moments
+        phi, kinks = self.activation.phi, self.activation.kinks
+        square = second_moment(q, self.activation)
+        if q == 0.0 or square**2 == 0.0:  # or too small for the ratios below
+            value = float(phi(np.zeros(1))[0])
+            return Moments(value**2, value, 1.0)
+        mean = expectation(phi, q=q, kinks=kinks)
+        fourth = expectation(lambda z: phi(z) ** 4, q=q, kinks=kinks)
+        step = 1e-3
+        near = [second_moment(q * math.exp(sign * step), self.activation) for sign in (1, -1)]
+        slope = math.log(near[0] / near[1]) / (2 * step)
+        spread = (fourth / square**2 - 1.0) / self.units
+        correlation = self._product(covariance, square, moments) / square
+        return Moments(square, mean, correlation, slope**2 * moments.relative_variance + spread)
+
+    def expect_gradient(self, gradient: Gradient, moments: Moments, laws: Mapping[str, Law]) -> Gradient:
+        """E[g_z²] = E[phi'(z)²] E[g_a²]; its scatter grows by (3 E[phi'⁴] / E[phi'²]² - 1) / units."""
+        q = moments.second_moment
+        if math.isnan(q) or math.isnan(gradient.second_moment):
+            return unknown_gradient(gradient.reason or moments.reason)
+        dphi, kinks = self.activation.dphi, self.activation.kinks
+        square = slope_second_moment(q, self.activation)
+        if square**2 == 0.0 or q == 0.0:
+            return Gradient(gradient.second_moment * square, gradient.correlation, gradient.relative_variance)
+        fourth = expectation(lambda z: dphi(z) ** 4, q=q, kinks=kinks)
+        return Gradient(
+            gradient.second_moment * square,
+            gradient.correlation * self._product(slope_covariance, square, moments) / square,
+            gradient.relative_variance + (3.0 * fourth / square**2 - 1.0) / self.units,
+        )
+
+    def expect_jacobian(self, values: SingularValues, moments: Moments, laws: Mapping[str, Law]) -> SingularValues:
+        q = moments.second_moment
+        if math.isnan(q):
+            return UNKNOWN_VALUES
+        dphi, kinks = self.activation.dphi, self.activation.kinks
+        fourth = expectation(lambda z: dphi(z) ** 4, q=q, kinks=kinks)
+        return values.after_slopes(slope_second_moment(q, self.activation), fourth)
+
+    def _product(self, at: Callable[..., Any], square: float, moments: Moments) -> float | Array:
+        """Return ``at(c, activation, q)`` for the correlations c of pairs of inputs, in the shape of ``correlation``.
+
+        ``square``: its value at c = 1. NaN where a correlation is NaN.
+        """
+        angle = np.arccos(np.clip(moments.correlation, -1.0, 1.0))
+        if np.isnan(angle).any():
+            return moments.correlation
+
+        def by_angle(angle: Array) -> Array:
+            return np.asarray(at(np.cos(angle), self.activation, moments.second_moment))
+
+        if angle.size <= DEGREE:
+            product = by_angle(angle)
+            return product if product.ndim else float(product)
+        same = angle < SAME
+        product = np.full(angle.shape, square)
+        if not same.all():
+            # The product is a smooth function of the angle, even where phi has kinks (Cho & Saul 2009).
+            domain = [float(angle[~same].min()), float(angle[~same].max()) + SAME]
+            product[~same] = Chebyshev.interpolate(by_angle, DEGREE, domain=domain)(angle[~same])
+        return product

@@ -1,0 +1,109 @@
+"""Sum: the end of a residual block."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from weightinit.arrays import Array
+from weightinit.fans import Fans
+from weightinit.laws import Law
+from weightinit.nn.layers.base import Layer
+from weightinit.nn.moments import Gradient, Moments, unknown_moments
+from weightinit.nn.tape import Params, Shape, Slot, Tape
+from weightinit.nn.weights import ConstantSpec, WeightSpec
+
+
+@dataclass(frozen=True)
+class Sum(Layer):
+    """``skip_scale * skip + branch_scale * scale * branch``.
+
+    ``branch_scale``, ``skip_scale``: constants of each run, by default these numbers. ``scale`` is there where
+    ``trained``: one trained weight of role scale, 1 unless a scheme says otherwise (0 in ReZero, Bachlechner et al.
+    2021). ``units``: features that leave it.
+    """
+
+    name: str
+    units: int
+    branch_scale: float = 1.0
+    skip_scale: float = 1.0
+    trained: bool = False
+
+    @property
+    def weights(self) -> tuple[WeightSpec, ...]:
+        return (WeightSpec(f"{self.name}/scale", (1, 1), Fans(1, 1), "scale", "hidden"),) if self.trained else ()
+
+    @property
+    def constants(self) -> tuple[ConstantSpec, ...]:
+        return (
+            ConstantSpec(f"{self.name}/branch_scale", self.branch_scale, "factor of a residual branch"),
+            ConstantSpec(f"{self.name}/skip_scale", self.skip_scale, "factor of what goes by a residual branch"),
+        )
+
+    def slots(self, entering: Shape) -> tuple[Slot, ...]:
+        return (Slot(self.name, "activation", entering),)
+
+    def forward(self, params: Params, x: Array, tape: Tape) -> Array:
+        raise TypeError("a sum has two inputs; call join")
+
+    def backward(self, params: Params, d_output: Array, tape: Tape, *, into: Array | None) -> Array | None:
+        raise TypeError("a sum has two inputs; call part")
+
+    def join(self, params: Params, branch: Array, skip: Array, tape: Tape) -> Array:
+        """Return the sum, in the tape's memory."""
+        tape.input[self.name, "activation"] = branch
+        out = tape[self.name, "activation"]
+        tape.xp.multiply(branch, self._scale(params, tape, branch), out=out)
+        skip_scale = tape.constant(f"{self.name}/skip_scale", self.skip_scale, skip)
+        if isinstance(skip_scale, np.generic) and skip_scale == 1:
+            out += skip
+        else:
+            out += skip * skip_scale
+        return out
+
+    def part(self, params: Params, d_output: Array, tape: Tape, into: Array | None, into_skip: Array | None) -> None:
+        """Write the gradients of branch and skip, and that of the trained scale into the tape."""
+        if self.trained:
+            branch = tape.input[self.name, "activation"]
+            factor = tape.constant(f"{self.name}/branch_scale", self.branch_scale, branch)
+            product = tape.xp.matmul(d_output.reshape(len(d_output), 1, -1), branch.reshape(len(branch), -1, 1))
+            tape.gradient[f"{self.name}/scale"][...] = product * factor.reshape(-1, 1, 1)
+        if into is not None:
+            tape.xp.multiply(d_output, self._scale(params, tape, d_output), out=into)
+        if into_skip is not None:
+            factor = tape.constant(f"{self.name}/skip_scale", self.skip_scale, d_output)
+            tape.xp.multiply(d_output, factor, out=into_skip)
+
+    def _scale(self, params: Params, tape: Tape, array: Array) -> Array:
+        factor = tape.constant(f"{self.name}/branch_scale", self.branch_scale, array)
+        if self.trained:
+            factor = params[f"{self.name}/scale"].reshape(-1, *[1] * (array.ndim - 1)) * factor
+        scale: Array = factor
+        return scale
+
+    def expect_sum(self, branch: Moments, skip: Moments, laws: Mapping[str, Law]) -> Moments:
+        """E[y²] of the sum: those of its parts add up, since the last weights of a branch have mean zero.
+
+        The variance over networks counts the branch as driven by the skip, and its product with the skip as 0 on
+        average with a spread of 1/units.
+        """
+        if reason := branch.reason or skip.reason:
+            return unknown_moments(reason)
+        by, kept = self._factors(laws)
+        return skip.scaled(kept).plus(branch.scaled(by), self.units)
+
+    def expect_parts(self, gradient: Gradient, laws: Mapping[str, Law]) -> tuple[Gradient, Gradient]:
+        """Return the gradients of branch and skip."""
+        by, kept = self._factors(laws)
+        return gradient.scaled(by), gradient.scaled(kept)
+
+    def _factors(self, laws: Mapping[str, Law]) -> tuple[float, float]:
+        """Return by what the mean squares of branch and skip are multiplied."""
+        square = [
+            laws[f"{self.name}/{name}"].second_moment if f"{self.name}/{name}" in laws else default**2
+            for name, default in (("branch_scale", self.branch_scale), ("skip_scale", self.skip_scale))
+        ]
+        trained = laws[f"{self.name}/scale"].second_moment if self.trained else 1.0
+        return square[0] * trained, square[1]

@@ -1,0 +1,54 @@
+"""Reference stack: many networks of the same laws, sent through the same samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from weightinit.nn import Network
+from weightinit.reference.band import Band
+from weightinit.reference.draws import Draws
+from weightinit.reference.observation import Observation, Probe, networks_at_once, observe
+
+NETWORKS = 200
+"""Networks of a reference. One more lies beyond all of them by chance in half a percent of cases."""
+
+BUDGET = 1e11
+"""Floating-point operations that a reference may take: about ten seconds of a core."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Observed networks of a network's laws, or the ``reason`` why there are none."""
+
+    observation: Observation | None
+    reason: str = ""
+
+    @cached_property
+    def band(self) -> Band | None:
+        """Range of correct networks, if they were observed."""
+        return None if self.observation is None else Band(self.observation)
+
+
+def operations(network: Network, probe: Probe, networks: int = NETWORKS) -> float:
+    """Return the floating-point operations of a reference: forward, and twice that backward."""
+    samples: int = probe.x.shape[1]
+    return 6.0 * networks * samples * network.kernel_parameters
+
+
+def reference(
+    network: Network, draws: Draws, probe: Probe, *, networks: int = NETWORKS, budget: float = BUDGET
+) -> Reference:
+    """Return the reference of ``draws``; one without an observation where it would take more than ``budget``."""
+    if operations(network, probe, networks) > budget:
+        return Reference(None, f"a reference of {networks} networks of {network.shape} takes too long")
+    at_once = networks_at_once(network, probe.x.shape[1])
+    parts = [observe(network, params, probe, laws) for params, laws in draws.stacks(network, networks, at_once)]
+    return Reference(
+        Observation(
+            parts[0].layers,
+            {name: np.concatenate([part.values[name] for part in parts]) for name in parts[0].values},
+        )
+    )
