@@ -286,7 +286,9 @@ def test_tables_of_others_have_no_seal_and_are_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bytes_", [1, 10])
 @pytest.mark.slow
-def test_every_tenth_byte_of_a_shard_flipped(bytes_: int, shards: Path, tmp_path: Path) -> None:
+def test_every_tenth_byte_of_a_shard_flipped(
+    bytes_: int, shards: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     """Each flip is found, none crashes a process, none changes a number."""
     (directory,) = directories(shards)
     shard = sorted((directory / "shards").glob("*.arrow"))[0]
@@ -300,4 +302,5 @@ def test_every_tenth_byte_of_a_shard_flipped(bytes_: int, shards: Path, tmp_path
         assert files.keys(copy) < set(expected[0]["key"])
         assert len(files.keys(copy)) == 3
     assert len(flips) > 1000
+    record_property("flips", len(flips))
     assert re.match(r"[0-9a-f]{64}$", shard.stem)
