@@ -57,7 +57,7 @@ def judge_stack(
     Runs of the same laws share a reference, which is kept below the folder of outputs.
     """
     probe = _probe(samples, loss.name)
-    store = _store(trials[0].tracking.outputs / FOLDER)
+    store = _store(trials[0].outputs / FOLDER)
     trunk = tuple(network.trunk[place].name for place in (0, -1)) if network.trunk else ()
     groups: dict[object, list[int]] = {}
     for run, trial in enumerate(trials):
