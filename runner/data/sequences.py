@@ -67,7 +67,14 @@ def modular_addition(*, modulus: int = 31, validation: float = 0.1, test: float 
     y = np.full(x.shape, NONE)
     y[:, -1] = (first + second) % modulus
     return _dataset(
-        "modular_addition", x, y, modulus + 1, modulus, Parts(validation, test, split_seed), f"sums modulo {modulus}"
+        "modular_addition",
+        x,
+        y,
+        y[:, -1],
+        modulus + 1,
+        modulus,
+        Parts(validation, test, split_seed),
+        f"sums modulo {modulus}",
     )
 
 
@@ -79,16 +86,19 @@ def _symbols(name: str, samples: int, length: int, symbols: int, seed: int) -> A
 def _recalled(name: str, given: Array, wanted: Array, symbols: int, parts: Parts, source: str) -> Dataset:
     x = np.concatenate([given, np.full(given.shape, symbols)], axis=1)
     y = np.concatenate([np.full(wanted.shape, NONE), wanted], axis=1)
-    return _dataset(name, x, y, symbols + 1, symbols, parts, source)
+    return _dataset(name, x, y, x[:, 0], symbols + 1, symbols, parts, source)
 
 
-def _dataset(name: str, x: Array, y: Array, tokens: int, classes: int, parts: Parts, source: str) -> Dataset:
+def _dataset(
+    name: str, x: Array, y: Array, labels: Array, tokens: int, classes: int, parts: Parts, source: str
+) -> Dataset:
+    """Return the data set of tokens ``x`` and their targets ``y``, whose parts have the ``labels`` in proportion."""
     check_parts(parts.validation, parts.test, parts.split_seed)
     digest = hashlib.sha256(repr((tokens, classes)).encode())
     for array in (x, y):
         digest.update(np.ascontiguousarray(array, np.int64).data)
     names = tuple(str(number) for number in range(classes))
-    rows = split(y[:, -1], names, *parts)  # stratified by what the last token is to become
+    rows = split(labels, names, *parts)
     by_part = dict(zip(("train", "validation", "test"), rows, strict=True))
     arrays: dict[str, Array] = {}
     for part, chosen in by_part.items():

@@ -233,11 +233,14 @@ def moments_of(x: Array, shape: Shape, *, tokens: bool = False) -> Moments:
 
 
 def spread(moments: Moments, shape: Shape) -> Moments:
-    """Return moments given as plain numbers as those of two samples whose positions are independent."""
+    """Return moments given as plain numbers as those of two samples whose positions are independent.
+
+    Samples are independent too where their correlation is unknown.
+    """
     if len(shape) == 1 or moments.squares is not None or math.isnan(moments.second_moment):
         return moments
     positions = math.prod(shape[:-1])
-    c = float(np.mean(moments.correlation))
+    c = 0.0 if np.isnan(moments.correlation).any() else float(np.mean(moments.correlation))
     pairs = np.multiply.outer(np.array([[1.0, c], [c, 1.0]]), np.eye(positions)).swapaxes(1, 2)
     squares = np.full((2, *shape[:-1]), moments.second_moment)
     return Moments.uneven(squares, moments.mean, pairs * moments.second_moment, moments.relative_variance)

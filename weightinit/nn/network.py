@@ -23,6 +23,8 @@ from weightinit.nn.tape import Params, Phase, Shape, State, Tape
 from weightinit.nn.tree import Node, Step, steps
 from weightinit.nn.weights import ConstantSpec, StatisticSpec, WeightSpec
 
+MEASURED = ("preactivation", "activation")  # quantities that make a site of their slot
+
 
 @dataclass(frozen=True)
 class Site:
@@ -133,7 +135,7 @@ class Network:
         for step in self.steps:
             kernels = {spec.layer: spec for spec in step.weights if spec.role == "weight"}
             for slot in step.layer.slots(step.entering):
-                if slot.quantity in ("preactivation", "activation"):
+                if slot.quantity in MEASURED:
                     site = found.get(slot.path) or Site(slot.path, None, False, None, step.on_trunk, slot.shape)
                     weight = site.weight or kernels.get(slot.path)
                     phi = step.layer.activation if isinstance(step.layer, Nonlinearity) else site.activation
@@ -170,6 +172,16 @@ class Network:
     def kernel_parameters(self) -> int:
         """Number of elements at the start of a parameter vector that belong to weights of role ``weight``."""
         return sum(prod(spec.shape) for spec in self.weights if spec.role == "weight")
+
+    @cached_property
+    def multiplications(self) -> int:
+        """Multiplications of one sample on its way forward: each weight once for every position that it serves."""
+        return sum(
+            prod(spec.shape) * prod(step.leaving[:-1])
+            for step in self.steps
+            for spec in step.weights
+            if spec.role == "weight"
+        )
 
     @cached_property
     def slices(self) -> Mapping[str, slice]:
@@ -297,7 +309,8 @@ class Network:
         for index in range(len(self.steps), 0, -1):
             step, gradient = self.steps[index - 1], gradients[index]
             before, after = registers[step.source], registers[index]
-            path, quantity = next(((slot[0], slot[1]) for slot in step.layer.slots(step.entering)), (step.path, ""))
+            slots = [slot for slot in step.layer.slots(step.entering)[:1] if slot.quantity in MEASURED]
+            path, quantity = (slots[0].path, slots[0].quantity) if slots else (step.path, "")
             predictions.append(Prediction(path, quantity, before, after, gradient))
             for register, part in step.expect_gradients(gradient, registers, laws):
                 gradients[register] = gradients[register] + part if register in gradients else part

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 DTYPES = ("float32", "float64")
+DEEPEST = 100_000
 
 
 def dtype_of(name: str) -> np.dtype[Any]:
@@ -29,6 +30,12 @@ def check_size(name: str, size: Any, least: int) -> None:
         raise TypeError(f"{name} must be a whole number; got {size!r}")
     if size < least:
         raise ValueError(f"{name} must be at least {least}; got {size}. Pass a larger one.")
+
+
+def check_depth(depth: int) -> None:
+    """Raise ValueError for more layers or blocks than ``DEEPEST``."""
+    if depth > DEEPEST:
+        raise ValueError(f"architecture.depth must be at most {DEEPEST:,}; got {depth:,}. Pass architecture.depth=100.")
 
 
 def check_choice(name: str, value: Any, allowed: Sequence[str]) -> None:

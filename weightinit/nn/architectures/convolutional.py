@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from weightinit.activations import Activation, get
-from weightinit.nn.architectures.checks import check_choice, check_number, check_size, check_sizes, dtype_of
+from weightinit.nn.architectures.checks import (
+    check_choice,
+    check_depth,
+    check_number,
+    check_size,
+    check_sizes,
+    dtype_of,
+)
 from weightinit.nn.architectures.form import Form, Given, image
 from weightinit.nn.layers import (
     AveragePooling,
@@ -61,6 +68,7 @@ def cnn(
     check_choice("padding", padding, ("same", "valid", "circular"))
     check_sizes(0, pools=pools)
     check_sizes(1, depth=depth, width=width, kernel=kernel)
+    check_depth(depth)
     filters = [width] * depth if widths is None else list(widths)
     for size in filters:
         check_size("every width in architecture.widths", size, 1)
@@ -108,6 +116,7 @@ def resnet(
     shape = image(Form.of(form, inputs), "resnet")
     check_choice("norm", norm, ("batch", "layer", "group", "none"))
     check_sizes(1, depth=depth, width=width, stages=stages)
+    check_depth(depth)
     check_number("branch_scale", branch_scale)
     check_number("skip_scale", skip_scale)
     if stages > depth:

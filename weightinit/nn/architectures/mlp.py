@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from weightinit.activations import Activation, get
-from weightinit.nn.architectures.checks import check_size, check_sizes, dtype_of
+from weightinit.nn.architectures.checks import check_depth, check_size, check_sizes, dtype_of
 from weightinit.nn.layers import Dense, Layer, Nonlinearity
 from weightinit.nn.network import Network
 from weightinit.nn.weights import Position
-
-DEEPEST = 100_000
 
 
 def mlp(
@@ -27,14 +25,14 @@ def mlp(
     """Return a multilayer perceptron: ``depth`` hidden layers of ``width`` units, or hidden layers of ``widths``.
 
     The layers are named ``hidden/1`` to ``hidden/depth`` and ``output``; the output has no nonlinearity. ``depth=0``
-    is a linear model. Raises ValueError for sizes below 1, empty widths, more than ``DEEPEST`` layers and an unknown
+    is a linear model. Raises ValueError for sizes below 1, empty widths, more than 100,000 layers and an unknown
     dtype.
     """
     check_sizes(1, inputs=inputs, outputs=outputs)
     if widths is None:
         check_sizes(0, depth=depth)
         check_sizes(1, width=width)
-        _check_depth(depth)
+        check_depth(depth)
         widths = [width] * depth
     elif isinstance(widths, str) or not isinstance(widths, Sequence):
         raise TypeError(
@@ -46,7 +44,7 @@ def mlp(
             "architecture.widths must name at least one hidden layer; got []. "
             "Pass architecture.widths=[128,128], or architecture.depth=0 for a linear model."
         )
-    _check_depth(len(widths))
+    check_depth(len(widths))
     for size in widths:
         check_size("every width in architecture.widths", size, 1)
     phi = get(activation)
@@ -61,11 +59,6 @@ def mlp(
         fan_in = units
     layers.append(Dense("output", fan_in, outputs, "output", bias))
     return Network(inputs, tuple(layers), dtype_of(dtype))
-
-
-def _check_depth(depth: int) -> None:
-    if depth > DEEPEST:
-        raise ValueError(f"architecture.depth must be at most {DEEPEST:,}; got {depth:,}. Pass architecture.depth=100.")
 
 
 def deep_linear(

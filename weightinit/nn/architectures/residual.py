@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weightinit.activations import Activation, get
-from weightinit.nn.architectures.checks import check_choice, check_number, check_sizes, dtype_of
+from weightinit.nn.architectures.checks import check_choice, check_depth, check_number, check_sizes, dtype_of
 from weightinit.nn.layers import Dense, LayerNorm, Nonlinearity, Sum
 from weightinit.nn.network import Network
 from weightinit.nn.tree import Node, Residual
@@ -34,6 +34,7 @@ def residual_mlp(
     says otherwise. Raises ValueError for numbers out of range.
     """
     check_sizes(1, depth=depth, width=width, branch_layers=branch_layers)
+    check_depth(depth)
     check_choice("norm", norm, NORMS)
     check_number("branch_scale", branch_scale)
     check_number("skip_scale", skip_scale)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from weightinit.activations import Activation, get
-from weightinit.nn.architectures.checks import check_choice, check_number, check_sizes, dtype_of
+from weightinit.nn.architectures.checks import check_choice, check_depth, check_number, check_sizes, dtype_of
 from weightinit.nn.architectures.form import Form, Given
 from weightinit.nn.layers import (
     Attention,
@@ -60,6 +60,7 @@ def transformer(
     without positions and numbers out of range.
     """
     check_sizes(1, depth=depth, width=width, heads=heads, expansion=expansion)
+    check_depth(depth)
     check_choice("norm", norm, ("layer", "rms", "none"))
     check_choice("placement", placement, ("pre", "post"))
     check_choice("attention_scale", attention_scale, ("sqrt", "width"))

@@ -56,6 +56,8 @@ class Gated(Layer):
     def forward(self, params: Params, x: Array, tape: Tape) -> Array:
         xp = tape.xp
         tape.input[self.name, "activation"] = x
+        for part in ("gate", "value"):
+            tape.input[f"{self.name}/{part}", "preactivation"] = x
         gate, value = (tape[f"{self.name}/{part}", "preactivation"] for part in ("gate", "value"))
         for part, z in (("gate", gate), ("value", value)):
             xp.matmul(folded(x), params[f"{self.name}/{part}/weight"], out=folded(z))
