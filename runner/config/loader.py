@@ -23,7 +23,7 @@ from hydra.core.utils import JobRuntime
 from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, Node, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from runner.config import aliases
@@ -57,11 +57,13 @@ class Loader(ConfigLoaderImpl):
         return config
 
     def _hide(self, config: DictConfig) -> None:
-        """Takes users and passwords off the tracking address, as a file may give it."""
-        tracking = config.get("tracking")
-        node = tracking._get_node("uri") if isinstance(tracking, DictConfig) else None
-        if node is not None and isinstance(text := node._value(), str):
-            node._set_value(self.secrets.hide(text))
+        """Takes users and passwords off the tracking address, as a file may give it, by itself or for a sweep."""
+        for place, keys in (("tracking", ("uri",)), ("hydra.sweeper.params", None)):
+            values = OmegaConf.select(config, place)
+            for key in keys or values or () if isinstance(values, DictConfig) else ():
+                node = values._get_node(key)
+                if isinstance(node, Node) and isinstance(text := node._value(), str):
+                    node._set_value(self.secrets.hide(text))
 
     @classmethod
     def like(cls, loader: ConfigLoader) -> Loader:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -108,6 +108,10 @@ class Recorder:
                     self._restore()
         except BaseException:
             self._hold.drop(None)
+            if self.store is not None and not self.resumed:
+                with suppress(Exception):
+                    self.store.hurry(1.0)
+                    self.store.withdraw()
             raise
         return self
 
