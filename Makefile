@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: run test test-slow bench ui gallery clean
+.PHONY: run test test-slow bench reliability ui gallery clean
 
 run: $(INSTALLED)  ## the main job, on real data
 	$(BIN)/python -m runner scheme=xavier,he -m
@@ -19,6 +19,9 @@ test-slow: $(INSTALLED)  ## longer studies
 
 bench: $(INSTALLED)  ## speed, as ratios in one run
 	$(BIN)/python -m tests.benchmarks
+
+reliability: $(INSTALLED)  ## faults that the lab survives, tried and counted
+	$(BIN)/python docs/reliability.py
 
 ui: $(INSTALLED)  ## the MLflow UI on http://localhost:5000
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///outputs/mlflow.db

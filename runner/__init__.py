@@ -50,7 +50,7 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | None = None) -> tupl
     trials = naming.named(composer.trials(command.runs))
     check_memory(trials)
     with session_of(command, trials) as session:
-        recorder = Recorder(session, trials[0].tracking, [trial.key for trial in trials])
+        recorder = Recorder(session, composer.tracking(command, trials), [trial.key for trial in trials])
         if not recorder.complete:
             # Without trials, threads: processes would start the caller's script again.
             with recorder, resources(settings) as given:

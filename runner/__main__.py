@@ -20,6 +20,8 @@ def main() -> int:
     try:
         status = cli.main()
         sys.stdout.flush()
+    except KeyboardInterrupt:
+        status = cli.INTERRUPTED
     except BrokenPipeError:  # as `head` leaves behind
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return cli.FAILED

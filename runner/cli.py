@@ -11,13 +11,10 @@ import argparse
 import os
 import re
 import shlex
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from functools import cache
-from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
@@ -25,6 +22,8 @@ from omegaconf import OmegaConf
 from runner.config import catalogue
 from runner.config.composition import CONFIG_NAME, Command, Composer
 from runner.config.internals import Hydra, get_args_parser
+from runner.config.secrets import without_password
+from runner.execution.interruption import STATUS, interruptible
 from runner.records import Outcome, Session, Tracking
 from runner.text import ECHOED, look_lines, printable, relative, shortened
 
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from runner.modes.advise import Shortlist
     from runner.tracking.frames import Tables
 
-FAILED, MISTAKE, INTERRUPTED = 1, 2, 130
+FAILED, MISTAKE, INTERRUPTED = 1, 2, STATUS
 LONGEST = 2000  # characters of a message
 # Errors that values of a command lead to before any work: wrong, too large, nested too deep, in no readable file.
 REFUSED = (ValueError, TypeError, ArithmeticError, MemoryError, RecursionError, OSError)
@@ -46,12 +45,17 @@ def main() -> int:
     """Return the exit status of this process's command line."""
     parser = get_args_parser()
     arguments = _arguments(parser)
-    signal.signal(signal.SIGTERM, _interrupt)
+    with interruptible():
+        return _carry_out(arguments, parser)
+
+
+def _carry_out(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # so that scheme._target_=mine.Scheme finds mine.py here
     try:
         _check_flags(arguments)
         composer = Composer(arguments.config_dir)
+        arguments.overrides = [composer.secrets.hide(text) for text in arguments.overrides]
         if arguments.help:
             print(catalogue.help_page(composer.folders))
             return 0
@@ -65,7 +69,7 @@ def main() -> int:
             return _answer(command, composer)
     except REFUSED as error:
         return _refused(error)
-    return _train(command, composer, sys.argv[1:])
+    return _train(command, composer, [composer.secrets.hide(word) for word in sys.argv[1:]])
 
 
 def _answer(command: Command, composer: Composer) -> int:
@@ -82,7 +86,7 @@ def _answer(command: Command, composer: Composer) -> int:
     from runner.modes.compare import review
 
     settings: Any = OmegaConf.to_container(command.config)
-    return review(settings, _tracking(command, ()))
+    return review(settings, composer.tracking(command, ()))
 
 
 def _train(command: Command, composer: Composer, line: Sequence[str]) -> int:
@@ -114,12 +118,13 @@ def _train(command: Command, composer: Composer, line: Sequence[str]) -> int:
                 check_memory(trials)
                 session = held.enter_context(session_of(command, trials))
                 said = _rest(line)
-                recorder = Recorder(session, _tracking(command, trials), [trial.key for trial in trials])
+                tracking = composer.tracking(command, trials)
+                recorder = Recorder(session, tracking, [trial.key for trial in trials])
                 if recorder.complete:
                     _say(f"nothing is left to do in {relative(session.directory)}")
                     tables = read(session.directory)
                     found = best_rates.compared(*tables) if session.multirun else None
-                    print(_page(session, command, trials, tables, found, shortlist=shortlist))
+                    print(_page(session, trials, tables, found, command, tracking, shortlist=shortlist))
                     return FAILED if _failed(tables) else 0
                 # The processes of a long sweep start while the recorder opens its store.
                 known = command.multirun and bool(trials)
@@ -151,14 +156,16 @@ def _train(command: Command, composer: Composer, line: Sequence[str]) -> int:
                 return FAILED
             recorded = cache(lambda: read(session.directory))  # complete once the recorder has merged its files
             compared = cache(lambda: best_rates.compared(*recorded()) if session.multirun else None)
-            page = cache(lambda: _page(session, command, trials, recorded(), compared(), jobs.outcomes, shortlist))
+            page = cache(
+                lambda: _page(session, trials, recorded(), compared(), command, tracking, jobs.outcomes, shortlist)
+            )
             recorder.finish(
                 figures=lambda: artifacts.draw(session, *recorded(), compared()),
                 text=lambda: re.sub(r"\033\[\d+m|\n+look: .*", "", page(), flags=re.DOTALL),
                 status=None if trouble is None else "FAILED",
             )
         print(page())
-        return FAILED if trouble is not None or _failed(recorded()) else 0
+        return FAILED if trouble is not None or recorder.lost or _failed(recorded()) else 0
     except Stopped as stopped:
         _say(f"stopped, since {stopped}. What had finished is kept.{said}{stopped.hint and f' {stopped.hint}'}")
         return FAILED
@@ -174,10 +181,11 @@ def _train(command: Command, composer: Composer, line: Sequence[str]) -> int:
 
 def _page(
     session: Session,
-    command: Command,
     trials: Sequence[Trial],
     tables: Tables,
     compared: tuple[Comparison, Tuned | None] | None,
+    command: Command,
+    tracking: Tracking,
     outcomes: Mapping[str, Outcome] | None = None,
     shortlist: Shortlist | None = None,
 ) -> str:
@@ -194,7 +202,7 @@ def _page(
 
     runs, curves = tables
     color, directory = sys.stdout.isatty(), relative(session.directory)
-    opener = viewer(_tracking(command, trials))
+    opener = viewer(tracking)
     if shortlist is not None:
         decision = advise.decide(shortlist, runs, curves)
         return advise.text(shortlist, decision, look=look_lines(directory, opener), color=color)
@@ -256,19 +264,8 @@ def _hydra_answers(composer: Composer, arguments: argparse.Namespace, parser: ar
     return 0
 
 
-def _tracking(command: Command, trials: Sequence[Trial]) -> Tracking:
-    if trials:
-        return trials[0].tracking
-    settings: Any = OmegaConf.to_container(command.config.tracking, resolve=True)
-    return Tracking(outputs=Path(command.config.outputs).absolute(), **settings)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 def _say(text: str) -> None:
-    print(f"runner: {text}", file=sys.stderr)
+    print(f"runner: {without_password(text)}", file=sys.stderr)
 
 
 def _refused(error: Exception) -> int:

@@ -109,7 +109,8 @@ class Tracking:
     """Record of where runs go beside the local Parquet files.
 
     ``uri``: an MLflow server or database, None for ``mlflow.db`` below ``outputs``; ``experiment``: that of MLflow;
-    ``figures``: whether to draw them; ``log_model``: which trained networks become models of MLflow's.
+    ``figures``: whether to draw them; ``log_model``: which trained networks become models of MLflow's; ``whole``: the
+    URI with the user and password that it was given with, for nobody but MLflow.
     """
 
     backend: Literal["mlflow", "none"]
@@ -118,3 +119,4 @@ class Tracking:
     figures: bool
     outputs: Path
     log_model: Literal["none", "best", "all"] = "none"
+    whole: str | None = field(default=None, repr=False)

@@ -52,6 +52,9 @@ def _undone() -> Iterator[None]:
     try:
         yield
     finally:
+        for handler in root.handlers:
+            if handler not in handlers:
+                handler.close()
         sys.argv, root.level, root.handlers[:] = argv, level, handlers
         signal.signal(signal.SIGTERM, terminate)
         GlobalHydra.instance().clear()

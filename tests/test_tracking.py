@@ -22,9 +22,10 @@ import pandas as pd
 import pytest
 import yaml
 
+from runner.config.secrets import without_password
 from runner.records import Outcome, Rows, Session, Tracking
 from runner.tracking import Recorder, files, metric_name, mlflow_tables, read
-from runner.tracking.address import locate, silence, viewer, without_password
+from runner.tracking.address import locate, silence, viewer
 from runner.tracking.entries import entry_of
 from runner.tracking.facts import _source
 from runner.tracking.frames import frames

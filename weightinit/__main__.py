@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -18,6 +19,10 @@ DESCRIPTION = (
     "Hold the arrays of a file of initial weights against the law that they should follow; without a law, "
     "describe each of them."
 )
+
+# Control characters but for the end of a line, and those that turn the direction of writing; words too long to read.
+UNPRINTABLE = re.compile("[\\x00-\\x09\\x0b-\\x1f\\x7f-\\x9f\u202a-\u202e\u2066-\u2069]")
+LONG = re.compile(r"(\S{200})\S+")
 
 EPILOG = """\
 A law is a name (he, he_normal, glorot_uniform, lecun_normal, orthogonal, pytorch, keras, flax ...), with options as in
@@ -61,13 +66,18 @@ def _audit(options: argparse.Namespace) -> int:
     try:
         report = audit(read_arrays(options.file), options.law and _laws(options.law), layout=options.layout)
     except OSError as error:
-        print(f"error: can't read {options.file}: {error.strerror or error}", file=sys.stderr)
+        print(_harmless(f"error: can't read {options.file}: {error.strerror or error}"), file=sys.stderr)
         return 2
-    except (ValueError, TypeError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (ValueError, TypeError, MemoryError) as error:
+        print(_harmless(f"error: {' '.join(str(error).split())}"), file=sys.stderr)
         return 2
-    print(json.dumps(report.as_dict(), indent=2) if options.json else report)
+    print(json.dumps(report.as_dict(), indent=2) if options.json else _harmless(str(report)))
     return 0 if report.ok or not options.law else 1
+
+
+def _harmless(text: str) -> str:
+    """Return ``text`` without characters that a terminal obeys, and with long words cut: names come from the file."""
+    return LONG.sub(r"\1...", UNPRINTABLE.sub(" ", text))
 
 
 def _laws(given: Sequence[str]) -> str | dict[str, str]:

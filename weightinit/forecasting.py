@@ -25,6 +25,7 @@ from weightinit.nn.layers import BatchNorm, GroupNorm, LayerNorm
 from weightinit.schemes import AutoInit, Critical, Ruled, Scheme
 
 SAMPLES = 64
+PLAIN = "gradient_std"  # what gradients are followed by where one layer follows the other
 
 
 @dataclass(frozen=True)
@@ -145,27 +146,16 @@ def forecast(network: Network, scheme: Scheme, inputs: Moments, names: Mapping[s
         limit=math.nan if scales is None else scales.q,
         scales=None if scales is None or math.isinf(scales.q) else scales,
         critical=_critical(known, sigma_b2) if known else None,
-        expansion=_expansion(layers, known, sigma_b2) if known else math.nan,
-        reason=theory_ends(network, laws) or next((p.moments.reason for p in layers if p.moments.reason), ""),
-        better=_better(network, inputs, laws, sigma_b2, expected.stability),
+        expansion=_expansion(layers, known, sigma_b2) if known and plain else math.nan,
+        reason=expected.reason,
         normed=any(isinstance(step.layer, LayerNorm | BatchNorm | GroupNorm) and step.block for step in network.walk()),
+        better=_better(network, inputs, laws, sigma_b2, expected.stability),
     )
 
 
 def _last_with_weights(network: Network) -> str:
     names = [site.name for site in network.sites if site.weight is not None]
     return next((name for name in reversed(names) if name != "output"), "output")
-
-
-def theory_ends(network: Network, laws: Mapping[str, Law]) -> str:
-    """Return why theory can't follow a signal through a network of these laws; empty where it can."""
-    for spec in network.weights:
-        law = laws[spec.name]
-        if not law.known:
-            return f"the law of {spec.name} is not known"
-        if spec.role == "weight" and law.mean != 0.0:
-            return f"{spec.name} has a mean, {law.mean:.3g}"
-    return ""
 
 
 @dataclass(frozen=True)
@@ -177,6 +167,7 @@ class _Course:
     transmitted: float
     gradient: Growth
     stability: Stability
+    reason: str
 
 
 def _course(network: Network, inputs: Moments, laws: Mapping[str, Law]) -> _Course:
@@ -196,7 +187,8 @@ def _course(network: Network, inputs: Moments, laws: Mapping[str, Law]) -> _Cour
     gradient = Growth.of([p.gradient.second_moment * sizes[p.layer] for p in layers[::-1]])
     last = last_of[trunk[-1]].moments.second_moment if trunk else math.nan
     stability = signal_stability(math.sqrt(last), signal.log_rms, gradient.log_rms, max(len(layers) - 1, 0))
-    return _Course(layers, signal, last / inputs.second_moment, gradient, stability)
+    reason = predictions[-1].moments.reason or predictions[0].gradient.reason
+    return _Course(layers, signal, last / inputs.second_moment, gradient, stability, reason)
 
 
 def _laws(scheme: Scheme, network: Network, seed: int, second_moment: float) -> Mapping[str, Law]:

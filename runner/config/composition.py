@@ -13,7 +13,7 @@ from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import setup_globals
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from runner.config import factories, listing, mistakes, schema
 from runner.config.catalogue import CONF, ROOT, check_conf
@@ -21,6 +21,7 @@ from runner.config.internals import create_config_search_path
 from runner.config.loader import Loader
 from runner.config.schema import CUSTOM, VARIANTS
 from runner.config.trial import Trial, check_fixed, check_mode, chosen, from_values, names, plain_config
+from runner.records import Tracking
 
 CONFIG_NAME = "config"
 # Sweepers that run every combination of the listed values, by the beginning of their address. Others decide as they go.
@@ -62,9 +63,11 @@ class Composer:
             path.prepend("command-line", f"file://{folder}", anchor=SearchPathQuery(provider="schema"))
             self.folders.append(folder)
         self.loader = Loader(path)
+        self.secrets = self.loader.secrets
 
     def command(self, overrides: Sequence[str], *, multirun: bool) -> Command:
         """Return the runs that ``overrides`` ask for, in Hydra's order; raises ValueError where nothing composes."""
+        overrides = [self.secrets.hide(text) for text in overrides]
         load = self.loader.load_configuration
         if not multirun:
             config = self._compose(load, overrides, RunMode.MULTIRUN, validate_sweep_overrides=False)
@@ -101,6 +104,17 @@ class Composer:
                 raise type(error)(f"{place}{error}") from error
         return result
 
+    def tracking(self, command: Command, trials: Sequence[Trial]) -> Tracking:
+        """Return the place where a command records; raises ValueError as OmegaConf does for one without a value."""
+        if trials:
+            outputs, settings = trials[0].outputs, dict(trials[0].config["tracking"])
+        else:
+            found: Any = plain_config(OmegaConf.masked_copy(command.config, ["outputs", "tracking"]))
+            outputs, settings = found["outputs"], found["tracking"]
+        uri = settings["uri"] and self.secrets.hide(settings["uri"])
+        whole = self.secrets.whole(uri)
+        return Tracking(**settings | {"uri": uri, "outputs": Path(outputs).absolute(), "whole": whole})
+
     def configurations(self, runs: Sequence[Sequence[str]]) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
         """Yield the configuration of each run's overrides as plain values, and the names of its choices."""
         for overrides in runs:
@@ -111,6 +125,8 @@ class Composer:
         """The configuration of a run as plain values, and the choice in each group."""
         config, found = self._compose(self.loader.load_task, overrides, RunMode.RUN)
         values, choices = plain_config(config), chosen(found)
+        if isinstance(tracking := values.get("tracking"), dict) and isinstance(tracking.get("uri"), str):
+            tracking["uri"] = self.secrets.hide(tracking["uri"])  # an interpolation may have brought some
         self._check_targets(values, choices)
         return values, choices
 

@@ -23,7 +23,7 @@ from hydra.core.utils import JobRuntime
 from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, Node, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from runner.config import aliases
@@ -34,6 +34,7 @@ from runner.config.internals import (
     create_defaults_list,
     get_overrides_dirname,
 )
+from runner.config.secrets import Secrets
 
 
 class Loader(ConfigLoaderImpl):
@@ -48,6 +49,21 @@ class Loader(ConfigLoaderImpl):
         self._is_group: dict[tuple[str | None, str], bool] = {}
         self._merged: dict[tuple[str | None, tuple[str, ...], RunMode], _Merged] = {}
         self._targets: dict[tuple[str, str], str | None] = {}
+        self.secrets = Secrets()
+
+    def load_configuration(self, *args: Any, **options: Any) -> DictConfig:
+        config = super().load_configuration(*args, **options)
+        self._hide(config)
+        return config
+
+    def _hide(self, config: DictConfig) -> None:
+        """Takes users and passwords off the tracking address, as a file may give it, by itself or for a sweep."""
+        for place, keys in (("tracking", ("uri",)), ("hydra.sweeper.params", None)):
+            values = OmegaConf.select(config, place)
+            for key in keys or values or () if isinstance(values, DictConfig) else ():
+                node = values._get_node(key)
+                if isinstance(node, Node) and isinstance(text := node._value(), str):
+                    node._set_value(self.secrets.hide(text))
 
     @classmethod
     def like(cls, loader: ConfigLoader) -> Loader:
@@ -93,6 +109,7 @@ class Loader(ConfigLoaderImpl):
                 merged = self._merge(config_name, groups, run_mode)
                 task: DictConfig = pickle.loads(merged.task)
                 self._apply_overrides_to_config(values, task)
+                self._hide(task)
                 return task, merged.choices
         except (HydraException, OmegaConfBaseException):
             pass  # the whole configuration says it better

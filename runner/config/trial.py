@@ -18,9 +18,9 @@ from runner.config.factories import Part
 from runner.config.key import canonical, trial_key
 from runner.config.plan import Plan, make_plan
 from runner.config.schema import CUSTOM, VARIANTS
+from runner.config.secrets import Secrets
 from runner.data import Dataset, Task
 from runner.optimizers import Optimizer
-from runner.records import Tracking
 from weightinit.nn import LOSSES, Loss, Network
 from weightinit.schemes import Scheme
 
@@ -67,9 +67,9 @@ class Trial:
         return canonical([shared, kind, asdict(self.optimizer.signature), self.dataset.digest])
 
     @property
-    def tracking(self) -> Tracking:
-        """Return the place where this trial is to be recorded."""
-        return Tracking(outputs=Path(self.config["outputs"]).absolute(), **self.config["tracking"])
+    def outputs(self) -> Path:
+        """Return the folder below which everything is written."""
+        return Path(self.config["outputs"]).absolute()
 
     def named(self, name: str) -> Trial:
         """The same trial under another name."""
@@ -113,7 +113,9 @@ def build(
 
 def from_hydra(config: DictConfig, choices: Mapping[str, Any], overrides: tuple[str, ...] = ()) -> Trial:
     """Return the trial of a composed configuration; ``choices``: those in its groups. Raises as ``build``."""
-    return from_values(plain_config(config), chosen(choices), overrides)
+    values = plain_config(config)
+    values["tracking"]["uri"] = values["tracking"]["uri"] and Secrets().hide(values["tracking"]["uri"])
+    return from_values(values, chosen(choices), overrides)
 
 
 def from_values(values: Mapping[str, Any], choices: Mapping[str, str], overrides: tuple[str, ...]) -> Trial:

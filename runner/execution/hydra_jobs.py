@@ -51,7 +51,8 @@ class Task:
 
     def trial(self, config: DictConfig, settings: DictConfig) -> Trial:
         """Return the trial of a job; ``settings``: what Hydra says of it. Raises as ``from_hydra`` does."""
-        overrides = own(settings.overrides.task)
+        typed: Any = OmegaConf.to_container(settings.overrides.task, resolve=False)  # a value may be an interpolation
+        overrides = own(typed)
         if overrides not in self._known:
             trial = from_hydra(config, settings.runtime.choices, overrides)
             swept = [text for text in overrides if text not in self.jobs.recorder.session.overrides]

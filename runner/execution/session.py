@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from runner.config.composition import Command
@@ -46,6 +46,9 @@ def session(command: Command, trials: Sequence[Trial]) -> Iterator[Session]:
         )
     finally:
         sessions.discard(directory, new)
+        for path in (directory / "multirun.yaml", *directory.glob("**/runner.log"), *directory.glob("**/.hydra/*")):
+            with suppress(OSError):
+                path.chmod(0o600)  # what was typed, and the machine's names, are for their owner
 
 
 def _claim(directory: Path) -> Path:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import pandas as pd
 
 from runner.analysis import best_rates
 from runner.analysis.diff import changes
@@ -12,7 +15,7 @@ from runner.records import Tracking
 from runner.report import figures, page, terminal
 from runner.report.diff import changes_lines
 from runner.report.ranking import FORMATS
-from runner.text import PAGE, relative
+from runner.text import PAGE, UNPRINTABLE, printable, relative, shortened
 from runner.tracking import files, recorded
 
 PICTURES = ("png", "svg", "pdf")
@@ -50,6 +53,17 @@ def requested(config: Any) -> Request:
     return Request(sweeps, against[0] if against else None, config["format"], pictures)
 
 
+def _printable(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table, that anybody may have written, without control characters in its texts and names."""
+    table = table.rename(columns=lambda name: printable(str(name)))
+    for name in table.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes]]:
+        texts = table[name].cat.categories if table[name].dtype == "category" else table[name]
+        if any(UNPRINTABLE.search(text) for text in texts if isinstance(text, str)):
+            mended = table[name].astype(object).map(lambda text: printable(text) if isinstance(text, str) else text)
+            table[name] = mended.astype("category") if table[name].dtype == "category" else mended
+    return table
+
+
 def _several(key: str, value: Any) -> tuple[str, ...]:
     given = value if isinstance(value, list | tuple) else [] if value is None else [value]
     for text in given:
@@ -61,10 +75,21 @@ def _several(key: str, value: Any) -> tuple[str, ...]:
 def review(config: Any, tracking: Tracking) -> int:
     """Print the results of recorded sweeps and write them beside these; return 1 where something has changed, else 0.
 
-    Raises ValueError where there is no such sweep.
+    Raises ValueError where there is no such sweep, and for tables that are none of runs and curves.
     """
     asked = requested(config)
     sweeps = recorded.find(asked.sweeps, tracking)
+    try:
+        return _review(asked, sweeps, tracking)
+    except (LookupError, AttributeError, TypeError) as error:  # of columns that are missing, or of another type
+        names = ", ".join(str(relative(sweep.directory)) for sweep in sweeps)
+        raise ValueError(
+            f"sweep must be what the lab has recorded; the tables in {names} differ from that "
+            f"({type(error).__name__}: {shortened(error)}). Pass another."
+        ) from error
+
+
+def _review(asked: Request, sweeps: Sequence[recorded.Recorded], tracking: Tracking) -> int:
     other = recorded.find([asked.against], tracking) if asked.against is not None else None
     tables = runs, curves = recorded.joined(sweeps)
     if other is not None:
@@ -72,6 +97,7 @@ def review(config: Any, tracking: Tracking) -> int:
         names = " and ".join(str(relative(sweep.directory)) for sweep in sweeps)
         print("\n".join([f"{names} against {relative(other[0].directory)}", *changes_lines(found)]))
         return 0 if found.same else CHANGED
+    runs, curves = _printable(runs), _printable(curves)
     directory = recorded.beside(sweeps, tracking.outputs)
     files.check_writable(directory)
     directory.mkdir(parents=True, exist_ok=True)

@@ -12,8 +12,8 @@ from weightinit.forecasting import Forecast, Growth
 from weightinit.meanfield import DepthScales, critical_point
 
 WIDTH = 100
-ALIKE = 0.95  # correlation of positions from which they carry next to nothing of their own
 EXPANSIVE = 2.0  # expansion beyond which a forecast says so
+ALIKE = 0.95  # correlation of positions from which they carry next to nothing of their own
 
 
 def run_text(forecast: Forecast) -> str:

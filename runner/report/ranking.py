@@ -18,9 +18,10 @@ from runner.report.sentences import (
     threshold_text,
 )
 from runner.report.signals import rms_words, signal_header, signal_or_fate
-from runner.text import Column, number, setting, short
+from runner.text import Column, number, printable, setting, short
 
 MARKDOWN = re.compile(r"([|\\`*_<>\[\]])")
+FORMULA = re.compile(r"\s*[=+\-@]")
 ESCAPED = r"\\\1"
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -82,8 +83,11 @@ def _ratio(row: Mapping[Any, Any]) -> str:
 
 
 def csv(comparison: Comparison) -> str:
-    """Return the ranking with its numbers in full, for programs."""
-    return ranked(comparison).to_csv(index=False)
+    """Return the ranking with its numbers in full, for programs; no text is a formula to a spreadsheet."""
+    table = ranked(comparison)
+    for name in table.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes]]:
+        table[name] = table[name].map(lambda cell: f"'{cell}" if FORMULA.match(str(cell)) else cell)
+    return table.rename(columns=lambda name: f"'{name}" if FORMULA.match(str(name)) else name).to_csv(index=False)
 
 
 def markdown(comparison: Comparison) -> str:
@@ -91,7 +95,7 @@ def markdown(comparison: Comparison) -> str:
     columns = ranking(comparison)
     rules = [":--" if column.left else "--:" for column in columns]
     lines = [[column.header for column in columns], rules, *zip(*(column.cells for column in columns), strict=True)]
-    return "".join(f"| {' | '.join(MARKDOWN.sub(ESCAPED, cell) for cell in line)} |\n" for line in lines)
+    return "".join(f"| {' | '.join(MARKDOWN.sub(ESCAPED, printable(cell)) for cell in line)} |\n" for line in lines)
 
 
 def latex(comparison: Comparison) -> str:

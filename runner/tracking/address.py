@@ -9,8 +9,9 @@ import threading
 import urllib.error
 import urllib.request
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
+from runner.config.secrets import without_password
 from runner.records import Tracking
 
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -20,6 +21,8 @@ SECONDS_TO_ANSWER = 2.5
 
 def locate(tracking: Tracking) -> tuple[str, Path | None, str | None]:
     """Return the store's URI, its file (None but for SQLite), and the URI for artifacts (None where a server decides).
+
+    The URI has the user and password that it was given with; to a server, these go by ``login``.
 
     Raises ValueError for a URI that MLflow can't record to.
     """
@@ -35,12 +38,21 @@ def locate(tracking: Tracking) -> tuple[str, Path | None, str | None]:
         if path not in ("", ":memory:"):
             return _sqlite(Path(path)), Path(path).absolute(), artifacts
     elif scheme in DATABASES and "://" in tracking.uri:
-        return tracking.uri, None, artifacts
+        return tracking.whole or tracking.uri, None, artifacts
     raise ValueError(
         "tracking.uri must be an MLflow server (http://HOST:PORT) or database (sqlite:///FILE, postgresql://..., "
         f"mysql://...); got {without_password(tracking.uri)!r}. MLflow no longer records to a directory or to memory: "
         f"pass tracking.uri=sqlite:///{tracking.outputs.name}/mlflow.db, or leave it out, which is the same."
     )
+
+
+def login(tracking: Tracking) -> dict[str, str]:
+    """Return the variables by which MLflow takes the user and password of a server, where its address had some."""
+    given = urlsplit(tracking.whole or "")
+    if not given.scheme.startswith("http") or given.username is None:
+        return {}
+    found = {"MLFLOW_TRACKING_USERNAME": unquote(given.username)}
+    return found | ({"MLFLOW_TRACKING_PASSWORD": unquote(given.password)} if given.password is not None else {})
 
 
 def _check_port(uri: str) -> None:
@@ -70,11 +82,6 @@ def viewer(tracking: Tracking) -> str | None:
 
 def _has_target(makefile: Path, target: str) -> bool:
     return makefile.is_file() and re.search(rf"^{target}:", makefile.read_text(), re.MULTILINE) is not None
-
-
-def without_password(text: str) -> str:
-    """Return the text with the user and password of each URI replaced by ``***``."""
-    return re.sub(r"(?<=://)[^/@\s]+@", "***@", text)
 
 
 def silence(uri: str) -> str | None:

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from runner.config.secrets import without_password
 from runner.config.trial import Trial
 from runner.data import Dataset
 from runner.records import Outcome, Session
-from runner.tracking.address import without_password
 from runner.tracking.frames import describe
 from runner.tracking.metrics import select
 from runner.tracking.notes import LONGEST_TAG, NOTE, run_note

@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from runner.config.secrets import without_password
 from runner.records import Session
-from runner.tracking.address import without_password
 
 LONGEST_TAG = 5_000
 NOTE = "mlflow.note.content"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,9 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from runner.records import Tracking
+from runner.config.secrets import without_password
+from runner.records import Session, Tracking
 from runner.tracking import files, sessions
-from runner.tracking.address import locate, server_port, silence, without_password
+from runner.tracking.store import Store, cause
 
 KINDS = ("sweeps", "runs")
 LISTED = 8
@@ -48,7 +48,8 @@ def find(names: Sequence[str], tracking: Tracking) -> list[Recorded]:
             Recorded(path.parent, state)
             for kind in KINDS
             for path in (tracking.outputs / kind).glob(f"*/{sessions.FILE}")
-            if files.recorded(path.parent) and (state := sessions.read(path.parent)) is not None
+            if files.recorded(path.parent)
+            for state in (sessions.read(path.parent) or sessions.unknown(path.parent),)
         ),
         key=lambda command: (command.state["multirun"], command.state["started"]),
     )
@@ -61,7 +62,7 @@ def _find(name: str, here: Sequence[Recorded], tracking: Tracking) -> Recorded:
     if found is None and not remote:
         found = _last(name, here, lambda command: [command.directory.name, command.state["name"]], _ids)
     if found is None and tracking.backend == "mlflow":
-        found = _Store(tracking).find(name, here)
+        found = _in_mlflow(name, here, tracking)
     if found is None:
         listed = [command.words for command in here if command.state["multirun"]][::-1]
         more = f" and {len(listed) - LISTED} more" if len(listed) > LISTED else ""
@@ -77,17 +78,10 @@ def _find(name: str, here: Sequence[Recorded], tracking: Tracking) -> Recorded:
 
 def _directory(path: Path) -> Recorded | None:
     """Return the command that recorded in ``path``, or None; little is known of one without a session."""
-    if not path.is_dir() or not files.keys(path):
+    if not path.is_dir() or not files.recorded(path):
         return None
     path = path.absolute()
-    unknown = {
-        "sweep_id": path.name,
-        "name": path.name,
-        "overrides": [],
-        "multirun": True,
-        "started": path.stat().st_mtime,
-    }
-    return Recorded(path, sessions.read(path) or unknown)
+    return Recorded(path, sessions.read(path) or sessions.unknown(path))
 
 
 def _ids(command: Recorded) -> list[str]:
@@ -111,60 +105,41 @@ def _last(
     return begun[-1] if begun else None
 
 
-class _Store:
-    """Search for sweeps in an MLflow store."""
+def _in_mlflow(name: str, here: Sequence[Recorded], tracking: Tracking) -> Recorded | None:
+    """Return the sweep of that name in MLflow, in its directory if that is here, else as a copy below ``comparisons``.
 
-    def __init__(self, tracking: Tracking) -> None:
-        self.tracking = tracking
-        self.uri, self.file, _ = locate(tracking)
-
-    def find(self, name: str, here: Sequence[Recorded]) -> Recorded | None:
-        """Return the sweep of that name, in its directory if that is here, else as a copy below ``comparisons``."""
-        if self.file is not None and not self.file.exists():
-            return None
-        if self.uri.startswith(("http://", "https://")) and (reason := silence(self.uri)) is not None:
-            raise ValueError(
-                f"tracking.uri must be an MLflow server that answers; got {without_password(self.uri)} ({reason}). "
-                f"Start it with `mlflow server --port {server_port(self.uri)}`, or leave tracking.uri out."
-            )
-        from mlflow import MlflowClient
-
-        client = MlflowClient(self.uri)
-        experiment = client.get_experiment_by_name(self.tracking.experiment)
-        if experiment is None:
-            return None
-        runs, token = [], None
-        while token != "":
-            page = client.search_runs(
-                [experiment.experiment_id], "tags.sweep_id != ''", max_results=1000, page_token=token
-            )
-            # A sweep's runs have a parent; a single run stands for itself.
-            runs += [run for run in page if "mlflow.parentRunId" not in run.data.tags]
-            token = page.token or ""
-        runs.sort(key=lambda run: ("trial_key" not in run.data.tags, run.info.start_time))
+    Raises ValueError where MLflow can't be asked.
+    """
+    store = Store(Session(name, tracking.outputs, (), True, "", 0), tracking)
+    if not store.exists():
+        return None
+    store.check()
+    try:
         run = _last(
-            name, runs, lambda run: [run.info.run_name], lambda run: [run.info.run_id, run.data.tags["sweep_id"]]
+            name,
+            store.sessions(),
+            lambda run: [run.info.run_name],
+            lambda run: [run.info.run_id, run.data.tags["sweep_id"]],
         )
         if run is None:
             return None
         tags = run.data.tags
         local = next((command for command in here if command.state["id"] == tags.get("session")), None)
-        return local or Recorded(self._copied(client, run), _state(run, tags))
-
-    def _copied(self, client: Any, run: Any) -> Path:
-        """Copy the tables of a sweep from the artifacts of its run; return their directory."""
-        directory = self.tracking.outputs / COMPARISONS / str(run.info.run_id)
-        held = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
-        if missing := {files.RUNS, files.CURVES} - held:
+        if local is not None:
+            return local
+        directory = tracking.outputs / COMPARISONS / str(run.info.run_id)
+        if missing := store.copy_tables(str(run.info.run_id), directory):
             raise ValueError(
-                f"sweep={run.info.run_id} holds no {' and '.join(sorted(missing))} in MLflow: it has not ended, or "
-                "was cut off. Do its rest with resume=true where it ran."
+                f"sweep={run.info.run_id} holds no {' and '.join(missing)} in MLflow: it has not ended, or was cut "
+                "off. Do its rest with resume=true where it ran."
             )
-        for name in (files.RUNS, files.CURVES):
-            directory.mkdir(parents=True, exist_ok=True)
-            if (path := Path(client.download_artifacts(run.info.run_id, name))) != directory / name:
-                shutil.copyfile(path, directory / name)
-        return directory
+        return Recorded(directory, _state(run, tags))
+    except ValueError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"sweep={name} can't be looked for at {store.uri} ({cause(error)}). Mend that, or name a folder."
+        ) from error
 
 
 def _state(run: Any, tags: dict[str, str]) -> sessions.State:

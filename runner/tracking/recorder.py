@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -17,7 +18,6 @@ from runner.config.trial import Trial
 from runner.records import Outcome, Session, Tracking
 from runner.text import PAGE
 from runner.tracking import files, models, sessions
-from runner.tracking.address import without_password
 from runner.tracking.frames import frames
 from runner.tracking.signals import undisturbed
 from runner.tracking.store import Status, Store, cause
@@ -38,7 +38,8 @@ class Recorder:
     finished runs and marks a sweep's parent KILLED (Ctrl-C) or FAILED. Where an earlier process has recorded in the
     session's directory, its work is continued. Methods are for one thread at a time.
 
-    ``resumed``: whether an earlier process worked there; ``waiting``: number of runs that MLflow has yet to get.
+    ``resumed``: whether an earlier process worked there; ``lost``: whether something recorded is no longer there;
+    ``waiting``: number of runs that MLflow has yet to get.
     """
 
     def __init__(self, session: Session, tracking: Tracking, keys: Sequence[str] = ()) -> None:
@@ -52,6 +53,7 @@ class Recorder:
         self._earlier: dict[str, Outcome] = {}
         self._missed: dict[str, tuple[Trial, Outcome]] = {}
         self._trials: dict[str, Trial] = {}  # runs that may get a model
+        self.lost = False
         self._trouble = ""
         self._resume_at = 0.0
         self._finished = False
@@ -70,7 +72,12 @@ class Recorder:
     def complete(self) -> bool:
         """True where an earlier process has recorded the whole session to the same places."""
         earlier = sessions.read(self.session.directory)
-        return earlier is not None and earlier["complete"] == self._address
+        return (
+            earlier is not None
+            and earlier["complete"] == self._address
+            and (self.store is None or self.store.exists())
+            and set(self.keys) <= files.keys(self.session.directory)
+        )
 
     @property
     def waiting(self) -> int:
@@ -97,10 +104,26 @@ class Recorder:
                 self._earlier = files.outcomes(self.session.directory)
             if self.store is not None:
                 self.store.open(self._hold.id, resumed=self.resumed)
+                if self.resumed and not (self.session.directory / files.RUNS).exists():
+                    self._restore()
         except BaseException:
             self._hold.drop(None)
+            if self.store is not None and not self.resumed:
+                with suppress(Exception):
+                    self.store.hurry(1.0)
+                    self.store.withdraw()
             raise
         return self
+
+    def _restore(self) -> None:
+        """Fetch the merged tables from MLflow, if it has them."""
+        assert self.store is not None
+        try:
+            if self.store.restore(self.session.directory):
+                files.merge(self.session.directory, self.keys)
+                self._earlier = files.outcomes(self.session.directory)
+        except Exception as error:  # then its runs are trained again
+            _log.warning("MLflow at %s could not give back the tables (%s).", self.store.uri, cause(error))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if not self._finished:
@@ -126,8 +149,6 @@ class Recorder:
     def record(self, recorded: Sequence[tuple[Trial, Outcome]]) -> None:
         """Write runs to local files, and queue them for ``send``; raise OSError where no file can be written."""
         runs, curves = frames(recorded)
-        if "tracking.uri" in runs and self.tracking.uri is not None:
-            runs["tracking.uri"] = without_password(self.tracking.uri)
         files.write(self.session.directory, [outcome for _, outcome in recorded], runs, curves)
         if self._logs_models:
             self._trials |= {trial.key: trial for trial, _ in recorded}
@@ -158,7 +179,11 @@ class Recorder:
         lacking = self.store is not None and self._complete_mlflow(runs, totals, final, drawn or {}, text())
         self._finished = True
         # Only an optimizing sweeper knows how many runs it asks for.
-        whole = final == "FINISHED" and (not self.keys or set(self.keys) <= set(runs.get("key", ())))
+        absent = set(self.keys) - set(runs.get("key", ()))
+        if absent and status is None:
+            self.lost = True
+            _log.warning("%d of %d runs are damaged: resume=true trains them again.", len(absent), len(self.keys))
+        whole = final == "FINISHED" and not absent
         self._hold.drop(self._address if whole and not lacking else None)
 
     def _complete_mlflow(
@@ -166,25 +191,28 @@ class Recorder:
     ) -> bool:
         """Send all that MLflow lacks, and close it; return True if it still lacks something."""
         assert self.store is not None
-        failures, start = 0, time.monotonic()
+        if status == "KILLED":
+            self.store.hurry(PATIENCE)
+        attempts, start = 3 if self.store.local and not self.store.lost else 1, time.monotonic()
         for key in list(self._missed):
-            failures = 0 if self._send([key]) else failures + 1
-            if failures == 3 or (status == "KILLED" and time.monotonic() - start > PATIENCE):
+            attempts = attempts if self._send([key]) else attempts - 1
+            if not attempts or (status == "KILLED" and time.monotonic() - start > PATIENCE):
                 break
         lacking = [f"{len(self._missed)} of {len(runs)} runs"] if self._missed else []
-        tables = [path for name in (files.RUNS, files.CURVES, PAGE) if (path := self.session.directory / name).exists()]
         try:
-            self._reach()
-            with undisturbed():
-                if status != "KILLED":
-                    self._log_models(runs)
+            if not attempts and (self.store.lost or not self.store.local):
+                raise ConnectionError(self._trouble)
+            with self._undisturbed():
                 if runs.empty:
                     self.store.withdraw()
                 else:
-                    self.store.close(status, totals, {"": tables, "figures": list(figures.values())}, text)
+                    self._close(runs, totals, status, figures, text)
         except Exception as error:
             self._trouble = cause(error)
             lacking.append("the sweep's summary, tables and figures" if self.session.multirun else "tables and figures")
+        if (lost := self.store.lost) is not None:
+            self._trouble, self.lost = lost, True
+            lacking = [f"all {len(runs)} runs"]
         if lacking and not (status == "KILLED" and not self._trouble):
             _log.warning(
                 "MLflow at %s lacks %s (%s). Everything is in %s; the same command with resume=true sends the rest.",
@@ -194,6 +222,20 @@ class Recorder:
                 self.session.directory,
             )
         return bool(lacking)
+
+    def _close(
+        self, runs: pd.DataFrame, totals: Mapping[str, float], status: Status, figures: Mapping[str, Path], text: str
+    ) -> None:
+        """Send MLflow models, metrics of the sweep, tables and figures. Raises MLflow's errors."""
+        assert self.store is not None
+        tables = [path for name in (files.RUNS, files.CURVES, PAGE) if (path := self.session.directory / name).exists()]
+        if status != "KILLED":
+            self._log_models(runs)
+        self.store.close(status, totals, {"": tables, "figures": list(figures.values())}, text)
+
+    def _undisturbed(self) -> AbstractContextManager[None]:
+        """Delay Ctrl-C while an SQLite file is written; a server may take long, and is asked again."""
+        return undisturbed() if self.store is not None and self.store.local else nullcontext()
 
     def _log_models(self, runs: pd.DataFrame) -> None:
         """Send MLflow the wanted models of the runs that it has."""
@@ -209,8 +251,9 @@ class Recorder:
         """Send runs to MLflow; return True if it took them."""
         assert self.store is not None
         try:
-            self._reach()
-            with undisturbed():
+            if (lost := self.store.lost) is not None:
+                raise FileNotFoundError(lost)
+            with self._undisturbed():
                 self.store.send([self._missed[key] for key in keys])
         except Exception as error:
             self._resume_at = time.monotonic() + PAUSE
@@ -227,12 +270,6 @@ class Recorder:
             for key in self.store.complete.intersection(keys):
                 del self._missed[key]
         return True
-
-    def _reach(self) -> None:
-        """Raise ConnectionError where a server does not answer; MLflow itself would wait for minutes."""
-        assert self.store is not None
-        if (reason := self.store.unreachable()) is not None:
-            raise ConnectionError(reason)
 
 
 def _totals(runs: pd.DataFrame) -> dict[str, float]:

@@ -60,8 +60,10 @@ class Hold:
                     f"resume=true needs a command that has ended; the one in {directory} is still at work ({holder}). "
                     "Wait for it, or end it and try again."
                 )
+            for left in directory.glob("**/.*.tmp"):  # of processes that were killed while they wrote
+                left.unlink(missing_ok=True)
             self.state = {
-                "id": earlier["id"] if earlier else uuid.uuid4().hex,
+                "id": (earlier and earlier["id"]) or uuid.uuid4().hex,
                 "sweep_id": session.sweep_id,
                 "name": session.name,
                 "overrides": list(session.overrides),
@@ -96,16 +98,53 @@ class Hold:
 
     def _write(self) -> None:
         text = json.dumps(self.state | {"heartbeat": time.time()}, indent=1)
-        replaced(self.session.directory / FILE, lambda file: file.write(text.encode()))
+        replaced(self.session.directory / FILE, lambda file: file.write(text.encode()), private=True)
 
 
 def read(directory: Path) -> State | None:
-    """Return the state of the session in ``directory``; None where there has been none."""
+    """Return the state of the session in ``directory``; None where there has been none, or its file is damaged.
+
+    What the file lacks, or holds as something else than it should, is as in a session of unknown origin.
+    """
+    path = directory / FILE
     try:
-        state: State = json.loads((directory / FILE).read_text())
-    except (OSError, ValueError):
+        found = json.loads(path.read_text()) if path.is_file() else None
+    except (OSError, ValueError, RecursionError):
         return None
+    if not isinstance(found, dict):
+        return None
+    state = unknown(directory)
+    for name, value in found.items():
+        kinds = _KINDS.get(name)
+        if kinds is None or (isinstance(value, kinds) and not (isinstance(value, bool) and bool not in kinds)):
+            state[name] = value
     return state
+
+
+def unknown(directory: Path) -> State:
+    """Return the state of a session of which nothing is known but its directory."""
+    owner = {"host": "", "pid": None, "born": None, "heartbeat": 0.0}
+    names = {"id": "", "sweep_id": directory.name, "name": directory.name, "overrides": [], "multirun": True}
+    return {**names, "started": _started(directory), "complete": None, "versions": {}, **owner}
+
+
+def _started(directory: Path) -> float:
+    try:
+        return directory.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+# Types of what a session's file holds.
+_KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("id", "sweep_id", "name", "host"), (str,)),
+    **dict.fromkeys(("complete", "born"), (str, type(None))),
+    **dict.fromkeys(("started", "heartbeat"), (int, float)),
+    "overrides": (list,),
+    "multirun": (bool,),
+    "versions": (dict,),
+    "pid": (int, type(None)),
+}
 
 
 def latest(root: Path, sweep_id: str, *, multirun: bool) -> Path | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import tempfile
 import time
 import uuid
@@ -14,17 +15,19 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from runner.config.secrets import without_password
 from runner.config.trial import Trial, called
 from runner.records import Outcome, Session, Tracking
 from runner.tracking import mlflow_tables, models, sqlite
-from runner.tracking.address import locate, server_port, silence, without_password
+from runner.tracking.address import locate, login, server_port, silence
 from runner.tracking.entries import CONTEXT, Entry, entry_of, milliseconds
 from runner.tracking.facts import facts
-from runner.tracking.files import check_writable, locked
+from runner.tracking.files import CURVES, RUNS, check_writable, locked, replaced
+from runner.tracking.line import ANSWER, UPLOAD, Line
 from runner.tracking.notes import ABOUT, LONGEST_TAG, NOTE, load_line, session_note
 from weightinit.predictor import Predictor
 
@@ -72,6 +75,10 @@ class Store:
         self._runs: dict[str, _Run] = {}
         self._namespace = uuid.uuid4()  # of the ids of new runs
         self._random = Random()
+        self._inode: int | None = None
+        self._line = Line() if self._file is None else None  # SQLite answers, or says that it is locked
+        self._login = login(tracking)
+        self._unsure = False  # whether a call failed of which the server may have done its part
 
     def check(self) -> None:
         """Raise ValueError where the store can't be reached, within three seconds and without an import of MLflow."""
@@ -98,12 +105,9 @@ class Store:
         ``identity``: of the session's directory, a tag of all its runs. ``resumed``: continue with the parent and the
         runs of an earlier process; its open runs are KILLED until they are sent.
         """
-        # Without this, MLflow sends statistics of its use to its makers.
-        with _environment(MLFLOW_DISABLE_TELEMETRY="true"):
-            from mlflow import MlflowClient
-            from mlflow.tracking.context.registry import resolve_tags
-        # Every error that this logger prints is raised as well.
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+        _quiet_mlflow()
+        from mlflow.tracking.context.registry import resolve_tags
+
         self._tags = {
             **resolve_tags(),
             **facts(),
@@ -116,7 +120,8 @@ class Store:
                 if self._file is not None:
                     sqlite.create(self._file, str(self._artifacts))
                     sqlite.write_ahead(self._file)
-                self._client = self._call(MlflowClient, self._uri)
+                    self._inode = self._file.stat().st_ino
+                self._connect()
                 self._experiment = self._find_experiment()
             if self._file is not None and mlflow_tables.known():
                 self._engine = sqlite.engine(self._uri, str(self._artifacts))
@@ -138,12 +143,39 @@ class Store:
                 "Mend that, pass another tracking.uri, or record to local files only with tracking=none."
             ) from error
 
+    @property
+    def local(self) -> bool:
+        """Whether the store is an SQLite file."""
+        return self._file is not None
+
+    @property
+    def lost(self) -> str | None:
+        """Return what has become of an SQLite file that is no longer the one that was opened; None if all is well."""
+        if self._file is None or self._inode is None:
+            return None
+        try:
+            return None if self._file.stat().st_ino == self._inode else "the database was replaced by another"
+        except OSError:
+            return "the database was deleted"
+
+    def exists(self) -> bool:
+        """Return whether an SQLite file is there; True for other stores, which only they know."""
+        return self._file is None or self._file.exists()
+
+    def hurry(self, seconds: float) -> None:
+        """Wait for no call to a server beyond so many seconds from now."""
+        if self._line is not None:
+            self._line.until = time.monotonic() + seconds
+
     def send(self, finished: Sequence[tuple[Trial, Outcome]]) -> None:
         """Record runs with their true times; a second time changes nothing. Raises MLflow's errors.
 
         ``complete`` then has the runs that MLflow took. The end of a run is sent last: an ended run is complete.
         """
         entries = [entry_of(trial, outcome, self.session, self._tags) for trial, outcome in finished]
+        if self._unsure:
+            self._adopt(self._tags["session"])
+            self._unsure = False
         new = [entry for entry in entries if self._engine is not None and entry.key not in self._runs]
         if new:
             self._insert(new)
@@ -203,7 +235,7 @@ class Store:
         model_id = str(self._call(create).model_id)
         with tempfile.TemporaryDirectory() as scratch:
             models.save(Path(scratch) / MODEL, trial, made, model_id, run.id)
-            self._call(client.log_model_artifacts, model_id, str(Path(scratch) / MODEL))
+            self._call(client.log_model_artifacts, model_id, str(Path(scratch) / MODEL), seconds=UPLOAD)
         self._call(client.finalize_logged_model, model_id, "READY")
         self._call(client.log_outputs, run.id, [LoggedModelOutput(model_id, step=trial.plan.steps)])
         for name, value in (
@@ -233,9 +265,53 @@ class Store:
             self._call(self._client.set_tag, run_id, NOTE, note)
         for folder, paths in files.items():
             for path in paths:
-                self._call(self._client.log_artifact, run_id, str(path), folder or None)
+                self._call(self._client.log_artifact, run_id, str(path), folder or None, seconds=UPLOAD)
         if self._file is not None and self._file.exists():
             sqlite.gather(self._file)
+
+    def sessions(self) -> list[Any]:
+        """Return the runs that stand for commands: single runs first, then parents of sweeps, each by its start."""
+        self._connect()
+        experiment = self._call(self._client.get_experiment_by_name, self.experiment)
+        if experiment is None:
+            return []
+        found = self._search(experiment.experiment_id, "tags.sweep_id != ''")
+        runs = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
+        return sorted(runs, key=lambda run: ("trial_key" not in run.data.tags, run.info.start_time))
+
+    def restore(self, directory: Path) -> bool:
+        """Copy the merged tables of this session to ``directory``; return whether the store had them."""
+        run = self._parent or next((run.id for run in self._runs.values()), None)
+        return run is not None and not self.copy_tables(run, directory)
+
+    def copy_tables(self, run: str, directory: Path) -> list[str]:
+        """Copy the tables among a run's artifacts to ``directory``; return the names of those that it lacks."""
+        names = (RUNS, CURVES)
+        held = {artifact.path for artifact in self._call(self._client.list_artifacts, run)}
+        if missing := sorted(set(names) - held):
+            return missing
+        with tempfile.TemporaryDirectory() as scratch:
+            for name in names:
+                self._call(self._client.download_artifacts, run, name, scratch, seconds=UPLOAD)
+            for name in names:
+                replaced(directory / name, partial(_copy, Path(scratch) / name))
+        return []
+
+    def _connect(self) -> None:
+        _quiet_mlflow()
+        from mlflow import MlflowClient
+
+        self._client = self._call(MlflowClient, self._uri, seconds=UPLOAD)  # a new database gets its tables
+
+    def _search(self, experiment: str, which: str) -> list[Any]:
+        """Return the runs of an experiment that a filter of MLflow's lets pass."""
+        found, token = [], None
+        while True:
+            ask = partial(self._client.search_runs, [experiment], which, max_results=1000, page_token=token)
+            page = self._call(ask)
+            found += page
+            if not (token := page.token):
+                return found
 
     def withdraw(self) -> None:
         """Delete the parent of a sweep that has no run. Raises MLflow's errors."""
@@ -244,26 +320,17 @@ class Store:
 
     def _adopt(self, identity: str) -> None:
         """Find the runs of an earlier process of this session, and continue with its parent."""
-        token = None
-        while True:
-            page = self._call(
-                lambda: self._client.search_runs(
-                    [self._experiment.experiment_id], f"tags.session = '{identity}'", max_results=1000, page_token=token
-                )
-            )
-            for run in page:
-                run_id, status, key = run.info.run_id, run.info.status, run.data.tags.get("trial_key")
-                if key is None:
-                    self._parent = self._tags["mlflow.parentRunId"] = str(run_id)
-                    self._call(self._client.update_run, run_id, "RUNNING")
-                    continue
-                self._runs[key] = _Run.of(run)
-                if status == "FINISHED":
-                    self.complete.add(key)
-                elif status == "RUNNING":
-                    self._call(self._client.set_terminated, run_id, "KILLED")
-            if not (token := page.token):
-                break
+        for run in self._search(self._experiment.experiment_id, f"tags.session = '{identity}'"):
+            run_id, status, key = run.info.run_id, run.info.status, run.data.tags.get("trial_key")
+            if key is None:
+                self._parent = self._tags["mlflow.parentRunId"] = str(run_id)
+                self._call(self._client.update_run, run_id, "RUNNING")
+                continue
+            self._runs[key] = _Run.of(run)
+            if status == "FINISHED":
+                self.complete.add(key)
+            elif status == "RUNNING":
+                self._call(self._client.set_terminated, run_id, "KILLED")
 
     def _find_experiment(self) -> Any:
         experiment = self._call(self._client.get_experiment_by_name, self.experiment)
@@ -296,18 +363,47 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
 
-    def _call(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call the function, again while another process holds the database; return its result."""
-        # MLflow's default of 7 retries would wait four minutes for a dead server.
-        with _environment(MLFLOW_HTTP_REQUEST_MAX_RETRIES="2"):
-            deadline = time.monotonic() + SECONDS_LOCKED
-            while True:
-                try:
-                    return function(*args)
-                except Exception as error:
-                    if "database is locked" not in str(error) or time.monotonic() > deadline:
-                        raise
-                    time.sleep(self._random.uniform(0.02, 0.2))
+    def _call(self, function: Callable[..., Any], *args: Any, seconds: float = ANSWER) -> Any:
+        """Call the function, again while another process holds an SQLite database; return its result.
+
+        A call to a server has so many seconds. Raises TimeoutError after them.
+        """
+        if self._line is not None:
+            try:
+                return self._line.call(partial(self._asked, function, *args), seconds)
+            except BaseException:
+                self._unsure = True
+                raise
+        deadline = time.monotonic() + SECONDS_LOCKED
+        while True:
+            try:
+                return function(*args)
+            except Exception as error:
+                if "database is locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(self._random.uniform(0.02, 0.2))
+
+    def _asked(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a function that asks a server once, with its user and password."""
+        # MLflow's defaults wait for minutes: 7 more attempts of 120 seconds each.
+        once = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": f"{ANSWER:.0f}"}
+        once["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+        with _environment(once), _environment(self._login, replace=True):
+            return function(*args)
+
+
+def _quiet_mlflow() -> None:
+    """Import MLflow without the statistics of its use that it sends to its makers, and silence what it prints."""
+    with _environment({"MLFLOW_DISABLE_TELEMETRY": "true"}):
+        import mlflow  # noqa: F401
+    # Every error that these loggers print is raised as well.
+    for name in ("mlflow.store.db.utils", "mlflow.utils.databricks_utils"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _copy(source: Path, file: BinaryIO) -> None:
+    with source.open("rb") as content:
+        shutil.copyfileobj(content, file)
 
 
 def cause(error: Exception) -> str:
@@ -317,12 +413,14 @@ def cause(error: Exception) -> str:
 
 
 @contextmanager
-def _environment(**variables: str) -> Iterator[None]:
-    """Set these environment variables inside, except those that the user has set."""
-    new = {name: value for name, value in variables.items() if name not in os.environ}
+def _environment(variables: Mapping[str, str], *, replace: bool = False) -> Iterator[None]:
+    """Set these environment variables inside; those that the user has set only with ``replace``."""
+    new = {name: value for name, value in variables.items() if replace or name not in os.environ}
+    before = {name: os.environ[name] for name in new if name in os.environ}
     os.environ.update(new)
     try:
         yield
     finally:
         for name in new:
             os.environ.pop(name, None)
+        os.environ.update(before)

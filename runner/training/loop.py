@@ -186,10 +186,10 @@ class _Run:
             laws=laws,
         )
         if initial:
-            predict(self.log, self.network, self.initialized, samples, d_output)
+            reasons = predict(self.log, self.network, self.initialized, samples, d_output)
             judged = judging.judge_stack(self.trials, self.network, self.flat, self.initialized, samples, self.loss)
             judging.record(self.log, judged)
-            self.initial = initial_state.initial(self.log, self.network, self.initialized, judged)
+            self.initial = initial_state.initial(self.log, self.network, self.initialized, judged, reasons)
         params = self.network.views(self.flat)
         kept_state = {name: values for name, values in self.state.items() if name != NOISE}
         save = self.plan.save in ("both", "initial" if initial else "final")

@@ -17,12 +17,13 @@ from weightinit.nn import Moments, Network, Prediction
 from weightinit.schemes import Initialized
 
 
-def predict(log: Log, network: Network, initialized: Initialized, samples: ProbeSamples, d_output: Array) -> None:
+def predict(log: Log, network: Network, initialized: Initialized, samples: ProbeSamples, d_output: Array) -> list[str]:
     """Add to ``log`` the theory of each run at initialization on these samples, where the laws are known.
 
-    By layer: ``predicted_preactivation_rms``, ``predicted_activation_rms``, ``_mean`` and ``_correlation``;
-    from the gradient ``d_output`` (runs, samples, outputs) measured at the output, ``predicted_backward_rms`` and the
-    weights' ``predicted_gradient_std``. Of the network: ``predicted_jacobian_mean_s2`` and ``_spread``.
+    Returns why theory ends, for each run; empty where it doesn't. By layer: ``predicted_preactivation_rms``,
+    ``predicted_activation_rms``, ``_mean`` and ``_correlation``; from the gradient ``d_output`` (runs, samples,
+    outputs) measured at the output, ``predicted_backward_rms`` and the weights' ``predicted_gradient_std``. Of the
+    network: ``predicted_jacobian_mean_s2`` and ``_spread``.
     """
     names = (*initialized.laws, *initialized.constants)
     laws = [tuple(initialized.laws_of(run).values()) for run in range(log.runs)]
@@ -31,7 +32,7 @@ def predict(log: Log, network: Network, initialized: Initialized, samples: Probe
     everyone = np.arange(log.runs)
     uneven = network.gradient_quantity == "backward_norm"
     table: dict[tuple[str, str], Array] = {}
-    for run, (layers, jacobian, gram) in enumerate(expected):
+    for run, (layers, jacobian, gram, _) in enumerate(expected):
         # Sum over pairs of samples of (input . input') (gradient . gradient'): the square of the weights' gradient.
         flat = d_output[run].reshape(len(d_output[run]), -1)
         squares = gram @ (flat @ flat.T).ravel() / network.outputs
@@ -48,6 +49,7 @@ def predict(log: Log, network: Network, initialized: Initialized, samples: Probe
             table.setdefault((f"predicted_jacobian_{name}", ""), np.full(log.runs, np.nan))[run] = value
     for (quantity, layer), values in table.items():
         log.add(0, quantity, layer, values, everyone)
+    return [reason for _, _, _, reason in expected]
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,8 @@ class _Facts:
 @lru_cache(maxsize=8)
 def _expected(
     network: Network, samples: ProbeSamples, names: tuple[str, ...], laws: tuple[Law, ...]
-) -> tuple[list[_Facts], SingularValues, Array]:
-    """Return the theory of the layers with weights, the Jacobian's singular values, and an array (layers, samples²).
+) -> tuple[list[_Facts], SingularValues, Array, str]:
+    """Return the theory of the layers, the Jacobian's singular values, an array (layers, samples²), and why it ends.
 
     The array times the Gram matrix of the output gradient gives the squared gradients of the weights. The result is
     cached, because all seeds of a scheme share it.
@@ -94,4 +96,5 @@ def _expected(
         if np.size(alike) not in (1, pairs):
             alike = math.nan
         gram[index] = np.ravel(flow.input.second_moment * flow.gradient.second_moment * alike)
-    return facts, network.expect_jacobian(predictions, by_name), gram
+    reason = predictions[-1].moments.reason or predictions[0].gradient.reason
+    return facts, network.expect_jacobian(predictions, by_name), gram, reason

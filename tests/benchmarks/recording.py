@@ -12,7 +12,7 @@ from statistics import median
 
 from runner.config.composition import Composer
 from runner.config.trial import Trial
-from runner.records import Outcome, Session
+from runner.records import Outcome, Session, Tracking
 from runner.tracking import Recorder
 from runner.tracking.metrics import select
 from runner.training.loop import train
@@ -33,7 +33,7 @@ class Recording:
         self.outcomes = train(self.trials)
         self.count = 0
         session = Session("benchmark", folder / "sweep", (), True, "benchmark", 0)
-        self.recorder = Recorder(session, self.trials[0].tracking)
+        self.recorder = Recorder(session, Tracking("mlflow", None, "weightinit", True, folder))
 
     def seconds(self, until: threading.Event | None = None) -> float:
         """Seconds a run, of a batch of runs as a stack hands them over, or of batches until the event."""

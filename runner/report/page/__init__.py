@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.analysis.best_rates import Tuned
 from runner.analysis.comparison import WITHOUT_EFFECT, Comparison
+from runner.config.secrets import without_password
 from runner.report.best_rates import tuned_columns
 from runner.report.experiment import Experiment
 from runner.report.figures.canvas import Group
@@ -31,7 +32,6 @@ from runner.report.page.chart import COLORS, SYMBOLS, Figure, color
 from runner.report.ranking import ranking
 from runner.report.sentences import answer, evidence
 from runner.text import Column, setting
-from runner.tracking.address import without_password
 from weightinit.arrays import Array
 
 if TYPE_CHECKING:

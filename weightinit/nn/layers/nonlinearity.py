@@ -16,7 +16,7 @@ from weightinit.gaussian import expectation
 from weightinit.laws import Law
 from weightinit.meanfield import SingularValues, covariance, second_moment, slope_covariance, slope_second_moment
 from weightinit.nn.layers.base import UNKNOWN_VALUES, Layer
-from weightinit.nn.moments import Gradient, Moments, of_few, outer, times, unknown_gradient
+from weightinit.nn.moments import Gradient, Moments, of_few, outer, times, unknown_gradient, unknown_moments
 from weightinit.nn.tape import Params, Shape, Slot, Tape
 
 # Degree of the polynomial that interpolates an expectation over many pairs of inputs (accurate to about 1e-4), and the
@@ -54,8 +54,12 @@ class Nonlinearity(Layer):
         """
         if moments.reason or math.isnan(moments.second_moment):
             return moments
-        if moments.squares is not None:
-            return self._uneven(moments)
+        try:
+            return self._even(moments) if moments.squares is None else self._uneven(moments)
+        except (ValueError, OverflowError) as error:
+            return unknown_moments(_why(error))
+
+    def _even(self, moments: Moments) -> Moments:
         q = moments.second_moment
         phi, kinks = self.activation.phi, self.activation.kinks
         square = second_moment(q, self.activation)
@@ -76,8 +80,15 @@ class Nonlinearity(Layer):
         q = moments.second_moment
         if math.isnan(q) or math.isnan(gradient.second_moment):
             return unknown_gradient(gradient.reason or moments.reason)
-        if moments.squares is not None:
-            return self._uneven_gradient(gradient, moments)
+        try:
+            if moments.squares is not None:
+                return self._uneven_gradient(gradient, moments)
+            return self._even_gradient(gradient, moments)
+        except (ValueError, OverflowError) as error:
+            return unknown_gradient(_why(error))
+
+    def _even_gradient(self, gradient: Gradient, moments: Moments) -> Gradient:
+        q = moments.second_moment
         dphi, kinks = self.activation.dphi, self.activation.kinks
         square = slope_second_moment(q, self.activation)
         if square**2 == 0.0 or q == 0.0:
@@ -94,8 +105,11 @@ class Nonlinearity(Layer):
         if math.isnan(q):
             return UNKNOWN_VALUES
         dphi, kinks = self.activation.dphi, self.activation.kinks
-        fourth = expectation(lambda z: dphi(z) ** 4, q=q, kinks=kinks)
-        return values.after_slopes(slope_second_moment(q, self.activation), fourth)
+        try:
+            fourth = expectation(lambda z: dphi(z) ** 4, q=q, kinks=kinks)
+            return values.after_slopes(slope_second_moment(q, self.activation), fourth)
+        except (ValueError, OverflowError):
+            return UNKNOWN_VALUES
 
     def _uneven(self, moments: Moments) -> Moments:
         """Return the moments of phi(z) by sample and position.
@@ -154,6 +168,11 @@ class Nonlinearity(Layer):
             domain = [float(angle[~same].min()), float(angle[~same].max()) + SAME]
             product[~same] = Chebyshev.interpolate(by_angle, DEGREE, domain=domain)(angle[~same])
         return product
+
+
+def _why(error: ValueError | OverflowError) -> str:
+    """Return the reason for which an expectation has no number."""
+    return str(error) if isinstance(error, ValueError) else "its moments are larger than float64 holds"
 
 
 def by_size(function: Callable[[Array], Any], q: Array) -> Array:
