@@ -25,7 +25,7 @@ ROWS = {
     "a real MLflow server behind a proxy: silent, cut, 500, 401, garbage": r"test_a_real_server",
     "Ctrl-C and SIGTERM before a silent server, once and twice": r"ends_when_it_is_asked|can_be_stopped|second_signal",
     "kill -9, SIGTERM and Ctrl-C in each phase of a command": r"test_a_command_struck",
-    "ways to give a password; every byte written and printed is searched": r"test_(a_pass|no_answer|a_sweep_that_was)",
+    "ways to give a password, searched in all that is written": r"test_(a_password|no_answer|a_sweep_that_was)",
 }
 FLIPS = "bytes flipped, each tenth of a shard, alone and ten in a row"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -167,10 +168,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         for name in JUDGED
         if row[f"{name}_scatter"] > 2 * FLOOR and not 0.7 <= row[f"{name}_z"] <= 1.3
     ]
-    lines += [
-        "",
-        f"Of all judged quantities, these have a z whose std is outside .7 to 1.3: {', '.join(wide) or 'none'}.",
-    ]
+    said = f"Of all judged quantities, these have a z whose std is outside .7 to 1.3: {', '.join(wide) or 'none'}."
+    lines += ["", *textwrap.wrap(said, 120)]
     return "\n".join(lines)
 
 

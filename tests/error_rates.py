@@ -86,7 +86,7 @@ def sweeps(setting: Setting, schemes: int, seeds: int, count: int, rng: np.rando
         "context": np.arange(count).repeat(schemes), "validation": validation.mean(axis=2).ravel(), "seeds": seeds,
         "diverged": lost.sum(axis=2).ravel(), "budget": BUDGET,
     })  # fmt: skip
-    score, steps = np.where(lost, math.nan, score), np.where(lost, BUDGET, steps)
+    score, steps = (np.where(lost, math.nan, values) for values in (score, steps))
     finest = [resolution(sweep) if setting.samples else 0.0 for sweep in score]
     return groups, score.reshape(-1, seeds), np.repeat(finest, schemes), steps.reshape(-1, seeds)
 
@@ -105,7 +105,7 @@ def coverage(setting: Setting, schemes: int, seeds: int, count: int, rng: np.ran
         truth = truth.clip(0, 1)
     scheme = np.arange(len(groups)) % schemes
     true_score = np.array([np.nanmean(truth[place::schemes]) for place in range(schemes)])
-    true_steps = np.array([mean_steps[place::schemes].mean() for place in range(schemes)])
+    true_steps = np.array([np.nanmean(mean_steps[place::schemes]) for place in range(schemes)])
     _, low, high = intervals(score, resolution=finest)
     pairs = against_best(groups, score, finest, steps)
     group, best = scheme[pairs["group"]], scheme[pairs["best"]]

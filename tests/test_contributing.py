@@ -23,7 +23,6 @@ RUNNER = [arguments for name, arguments in COMMANDS if name == "runner"]
 PYTEST = [arguments for name, arguments in COMMANDS if name == "pytest"]
 SMALL = [
     "training.steps=2",
-    "architecture.width=8",
     "training.probe.size=16",
     "tracking=none",
     "tracking.figures=false",
@@ -90,8 +89,8 @@ def carried_out(repository: Path, *arguments: str) -> subprocess.CompletedProces
 
 
 def test_every_kind_of_part_has_its_example() -> None:
-    assert len(PAGE.files) == 4, sorted(PAGE.files)  # a statistic has no YAML
-    assert len(RUNNER) == len(PYTEST) == 5
+    assert len(PAGE.files) == 5, sorted(PAGE.files)  # a statistic has no file of its own
+    assert len(RUNNER) == len(PYTEST) == 6
 
 
 def test_the_tests_of_the_examples_pass(repository: Path) -> None:

@@ -87,7 +87,8 @@ def quick(arguments: list[str], *, figures: bool) -> list[str]:
     first = next((i for i, text in enumerate(arguments) if "=" in text), 0)
     seeds = ["seed=0,3"] if any(text.startswith("seed=") for text in arguments) else []
     rest = [text for text in arguments if not text.startswith("seed=")]
-    small = [text for text in QUICK if "width" not in text or "architecture=custom" not in arguments]
+    own = {"architecture=custom", "architecture=layers"} & set(arguments)
+    small = [text for text in QUICK if "width" not in text or not own]
     return [*rest[:first], *small, *([] if figures else [WITHOUT_FIGURES]), *seeds, *rest[first:]]
 
 

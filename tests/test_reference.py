@@ -16,10 +16,10 @@ from scipy import stats
 
 from tests.calibration import DEPTHS, FAULTS, LAWS, SCALES, Setting, band_of, judged, probe, study
 from tests.schemes_for_tests import HE, Mislabelled, Unlawful
-from weightinit import schemes
+from weightinit import activations, schemes
 from weightinit.arrays import Array
 from weightinit.laws import Law
-from weightinit.nn import LOSSES, mlp
+from weightinit.nn import LOSSES, Dense, Network, Nonlinearity, Residual, Sum, mlp
 from weightinit.reference import (
     SAMPLES,
     Band,
@@ -39,6 +39,7 @@ from weightinit.reference.draws import RESERVED
 from weightinit.reference.observation import QUANTITIES
 from weightinit.reference.response import response
 from weightinit.schemes import LSUV, AutoInit, Critical, Identity, Orthogonal, Rule, Sparse, TruncatedNormal
+from weightinit.statistics import STATISTICS
 
 NETWORK = mlp(64, 10, "relu", depth=3, width=16)
 SMALL = Probe(probe().x[:, :16], probe().y[:, :16], LOSSES["cross_entropy"])
@@ -64,10 +65,9 @@ def test_elements_follow_their_law(family: str, dtype: str) -> None:
         "truncated_normal": TruncatedNormal(mean=0.2, std_before=0.5).law(network.weights[0]),
     }[family]
     laws = {spec.name: law for spec in network.weights}
-    (params, drawn_laws), *others = Draws(laws).stacks(network, 40, 40)
-    assert not others
-    assert drawn_laws["output/weight"] == (law,) * 40
-    values = params["output/weight"]
+    (drawn,) = Draws(laws).stacks(network, 40, 40)
+    assert drawn.laws["output/weight"] == (law,) * 40
+    values = drawn.params["output/weight"]
     assert values.dtype == dtype
     assert values.shape == (40, 128, 16)
     assert not np.array_equal(values[0], values[1]) or family == "constant"
@@ -88,8 +88,8 @@ def test_orthogonal_laws_draw_orthogonal_matrices(shape: tuple[int, int]) -> Non
     for preserve in ("isometry", "rms"):
         scheme = Orthogonal(gain=1.5, preserve=preserve)  # type: ignore[arg-type]
         drawn = scheme(network, [0]).params["output/weight"][0]
-        ((params, _),) = Draws(scheme.laws(network)).stacks(network, 2, 2)
-        for matrix in params["output/weight"]:
+        (stack,) = Draws(scheme.laws(network)).stacks(network, 2, 2)
+        for matrix in stack.params["output/weight"]:
             singular = np.linalg.svd(matrix, compute_uv=False)
             assert np.allclose(singular, np.linalg.svd(drawn, compute_uv=False))
 
@@ -126,7 +126,7 @@ def test_rules_do_not_depend_on_data() -> None:
 def test_seeds_are_out_of_reach_and_differ() -> None:
     drawn = Draws({}, Sparse())
     parts = list(drawn.stacks(NETWORK, 3, 2))
-    weights = np.concatenate([params["hidden/1/weight"] for params, _ in parts])
+    weights = np.concatenate([part.params["hidden/1/weight"] for part in parts])
     assert len({weight.tobytes() for weight in weights}) == 3
     assert all(
         not np.array_equal(weights[0], weight) for weight in Sparse()(NETWORK, range(50)).params["hidden/1/weight"]
@@ -359,3 +359,59 @@ def test_what_is_not_judged_says_why() -> None:
     assert Store().get(NETWORK, "no law", SMALL).reason == "no law"
     assert not Judgement().alarm
     assert math.isnan(Judgement().deviation["activation"])
+
+
+@pytest.mark.parametrize("size", [1e-30, 1.0, 1e18])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_a_network_shows_is_what_the_statistics_say(dtype: str, size: float) -> None:
+    """At any size that the type holds, even where squares leave its range."""
+    network = mlp(64, 10, "linear", depth=2, width=8, dtype=dtype)
+    drawn = HE(network, range(3))
+    size = size**8 if dtype == "float64" else size
+    params = drawn.params | {"hidden/1/weight": drawn.params["hidden/1/weight"] * np.dtype(dtype).type(size)}
+    some = Probe(SMALL.x.astype(dtype), SMALL.y.astype(dtype), LOSSES["mse"])
+    shown = observe(network, params, some, drawn.laws).values
+    tape = network.tape(3, 16)
+    with np.errstate(over="ignore"):  # of the loss itself
+        some.loss(network.forward(params, {}, some.x, tape), some.y, tape.d_output)
+    gradient = network.backward(params, tape.d_output, tape)
+    for place, layer in enumerate(("hidden/1", "hidden/2")):
+        for name, array in (
+            ("weight_rms", params[f"{layer}/weight"]),
+            ("gradient_std", gradient[f"{layer}/weight"]),
+            ("activation_rms", tape.activation[layer]),
+            ("activation_correlation", tape.activation[layer]),
+        ):
+            assert shown[name][:, place] == pytest.approx(STATISTICS[name].function(array), rel=1e-6), name
+
+
+def test_residual_blocks_and_constants_are_judged_too() -> None:
+    """A place without weights, and a branch whose constant is not at its default."""
+    relu = activations.get("relu")
+
+    def block(number: int) -> Residual:
+        name = f"block/{number}"
+        inner = Nonlinearity(f"{name}/in", 16, relu), Dense(f"{name}/out", 16, 16, "hidden")
+        return Residual(Sum(name, 16), inner)
+
+    blocks = [block(number) for number in range(1, 5)]
+    layers = Dense("first", 64, 16, "input"), *blocks, Dense("output", 16, 10, "output")
+    network = Network(64, layers, np.dtype(np.float32))
+    scale = {f"block/{number}/branch_scale": 0.5 for number in range(1, 5)}
+    found = draws_of(network, HE, HE.laws(network), constants=scale)
+    assert isinstance(found, Draws)
+    band = Store().get(network, found, SMALL).band
+    assert band is not None
+
+    def judged_with(size: float, seeds: range) -> list[Judgement]:
+        drawn = HE(network, seeds)
+        constants = {name: np.full(len(seeds), value) for name, value in scale.items()}
+        constants["block/3/branch_scale"] *= size
+        return judge(observe(network, drawn.params, SMALL, drawn.laws, constants), band)
+
+    assert sum(judgement.alarm for judgement in judged_with(1.0, range(200))) <= 10
+    layers_at_fault = [judgement.layer for judgement in judged_with(8.0, range(40))]
+    assert layers_at_fault.count("block/3") >= 36
+    plain = draws_of(network, HE, HE.laws(network))
+    assert isinstance(plain, Draws)
+    assert plain.identity != found.identity

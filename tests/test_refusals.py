@@ -357,4 +357,5 @@ def test_every_summary_number_may_be_a_column_of_the_report(tmp_path: Path) -> N
     (directory,) = directories(tmp_path)
     runs, _ = read(directory)
     numbers = set(runs.columns[runs.columns.get_loc("error") + 1 :])
-    assert {name for name in numbers if not name.startswith("steps_to_loss_")} == set(SUMMARY)
+    rare = {"expected_deaths"}  # of layers that are zero or infinite
+    assert {name for name in numbers if not name.startswith("steps_to_loss_")} | rare == set(SUMMARY)

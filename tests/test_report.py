@@ -328,10 +328,7 @@ def test_diverged_and_failed_runs_are_in_the_table():
     text = text_of(recorded)
     assert row_of(text, "normal  ").endswith("diverged by step 6")
     assert "–" in row_of(text, "normal  ")
-    said = (
-        "he at least 1[23]x faster, 4 pairs; normal never reaches loss .5; normal diverges more often: in 4 of 4 runs"
-    )
-    assert re.search(said, flat(text))
+    assert re.search("normal diverges more often: in 4 of 4 runs, he in none", flat(text))
     assert "1 of 12 runs failed" in text
     assert "mine s3  ValueError: the scheme must give hidden/1/weight" in text
     assert row_of(text, "mine  ").split()[1] == "3"

@@ -158,6 +158,17 @@ def test_all_runs_of_a_stack_may_diverge() -> None:
     assert [outcome.fate for outcome in outcomes] == ["diverged", "diverged"]
 
 
+@pytest.mark.parametrize("activation", ["relu", "softplus", "sine", "selu"])
+def test_absurd_weights_diverge_and_do_not_fail(activation: str) -> None:
+    """Theory and the audit end where float64 does; the others of the stack are as they were."""
+    own = ["scheme=normal", f"activation={activation}", "architecture.widths=[9,9,9,9,9,9]"]
+    outcomes = train(trials(*own, each=[[f"scheme.std={std}"] for std in (1e8, 1e20, 1e30, 0.1)]))
+    assert [outcome.fate for outcome in outcomes if outcome.error] == []
+    assert outcomes[-1].fate == "finished"
+    if activation != "sine":
+        assert [outcome.diverged_at_step for outcome in outcomes[1:3]] == [0, 0]
+
+
 def test_a_regression_trains_by_default() -> None:
     for data in ("diabetes", "linear_teacher"):
         (outcome,) = train(Composer().trials([[f"data={data}", "seed=1"]]))

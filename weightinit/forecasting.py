@@ -21,9 +21,11 @@ from weightinit.meanfield import (
     signal_stability,
 )
 from weightinit.nn import Moments, Network, Prediction
+from weightinit.nn.layers import BatchNorm, GroupNorm, LayerNorm
 from weightinit.schemes import AutoInit, Critical, Ruled, Scheme
 
 SAMPLES = 64
+PLAIN = "gradient_std"  # what gradients are followed by where one layer follows the other
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Forecast:
     change of the first hidden layer's mean square grows until the last; beyond 1, networks of finite width stray from
     this forecast. ``reason``: why no theory applies; numbers are then NaN and None.
     ``better``: a scheme with more stability at this depth, if this one is not stable and another is, or is at least
-    trainable where this one is not.
+    trainable where this one is not. ``normed``: whether norms stand on the residual branches.
     """
 
     names: Mapping[str, str]
@@ -95,11 +97,22 @@ class Forecast:
     expansion: float
     reason: str
     better: Alternative | None
+    normed: bool = False
 
     @property
     def depth(self) -> int:
-        """Number of hidden layers."""
-        return len(self.layers)
+        """Number of hidden layers, or of residual blocks."""
+        return len(self.layers) - self.residual
+
+    @property
+    def residual(self) -> bool:
+        """Whether the signal is followed from block to block of a residual network."""
+        return any(layer.layer.startswith("block/") for layer in self.layers)
+
+    @property
+    def alike(self) -> float:
+        """Correlation of two positions of a sample behind the last of the layers; NaN without positions."""
+        return self.layers[-1].moments.position_correlation if self.layers else math.nan
 
 
 def forecast(network: Network, scheme: Scheme, inputs: Moments, names: Mapping[str, str], *, seed: int = 0) -> Forecast:
@@ -111,8 +124,10 @@ def forecast(network: Network, scheme: Scheme, inputs: Moments, names: Mapping[s
     laws = _laws(scheme, network, seed, inputs.second_moment)
     expected = _course(network, inputs, laws)
     layers = expected.layers
-    last = layers[-1].layer if layers else "output"
-    sigma_w2, sigma_b2 = _variances(network, laws, last)
+    last = _last_with_weights(network)
+    # Fixed points and the critical line are those of equal layers, one after the other.
+    plain = network.gradient_quantity == "gradient_std"
+    sigma_w2, sigma_b2 = _variances(network, laws, last) if plain else (math.nan, math.nan)
     phi = next(iter(network.activations), None)
     known = None if math.isnan(sigma_w2) else phi
     scales = _scales(known, sigma_w2, sigma_b2, layers[0].moments.second_moment) if known else None
@@ -131,21 +146,16 @@ def forecast(network: Network, scheme: Scheme, inputs: Moments, names: Mapping[s
         limit=math.nan if scales is None else scales.q,
         scales=None if scales is None or math.isinf(scales.q) else scales,
         critical=_critical(known, sigma_b2) if known else None,
-        expansion=_expansion(layers, known, sigma_b2) if known else math.nan,
-        reason=theory_ends(network, laws),
-        better=_better(network, inputs, sigma_b2, expected.stability),
+        expansion=_expansion(layers, known, sigma_b2) if known and plain else math.nan,
+        reason=expected.reason,
+        normed=any(isinstance(step.layer, LayerNorm | BatchNorm | GroupNorm) and step.block for step in network.walk()),
+        better=_better(network, inputs, laws, sigma_b2, expected.stability),
     )
 
 
-def theory_ends(network: Network, laws: Mapping[str, Law]) -> str:
-    """Return why theory can't follow a signal through a network of these laws; empty where it can."""
-    for spec in network.weights:
-        law = laws[spec.name]
-        if not law.known:
-            return f"the law of {spec.name} is not known"
-        if spec.role == "weight" and law.mean != 0.0:
-            return f"{spec.name} has a mean, {law.mean:.3g}"
-    return ""
+def _last_with_weights(network: Network) -> str:
+    names = [site.name for site in network.sites if site.weight is not None]
+    return next((name for name in reversed(names) if name != "output"), "output")
 
 
 @dataclass(frozen=True)
@@ -157,6 +167,7 @@ class _Course:
     transmitted: float
     gradient: Growth
     stability: Stability
+    reason: str
 
 
 def _course(network: Network, inputs: Moments, laws: Mapping[str, Law]) -> _Course:
@@ -170,10 +181,14 @@ def _course(network: Network, inputs: Moments, laws: Mapping[str, Law]) -> _Cour
     trunk = [site.name for site in network.trunk]
     layers = tuple(first[name] for name in trunk)
     signal = Growth.of([last_of[name].moments.second_moment for name in trunk])
-    gradient = Growth.of([p.gradient.second_moment for p in layers[::-1]])
+    sizes = {site.name: 1 for site in network.trunk}
+    if network.gradient_quantity == "backward_norm":
+        sizes = {site.name: math.prod(site.shape) for site in network.trunk}
+    gradient = Growth.of([p.gradient.second_moment * sizes[p.layer] for p in layers[::-1]])
     last = last_of[trunk[-1]].moments.second_moment if trunk else math.nan
     stability = signal_stability(math.sqrt(last), signal.log_rms, gradient.log_rms, max(len(layers) - 1, 0))
-    return _Course(layers, signal, last / inputs.second_moment, gradient, stability)
+    reason = predictions[-1].moments.reason or predictions[0].gradient.reason
+    return _Course(layers, signal, last / inputs.second_moment, gradient, stability, reason)
 
 
 def _laws(scheme: Scheme, network: Network, seed: int, second_moment: float) -> Mapping[str, Law]:
@@ -228,8 +243,20 @@ def _critical(activation: Activation, sigma_b2: float) -> CriticalPoint | None:
     return point if point is not None and point.holds else None
 
 
-@lru_cache(maxsize=64)
-def _better(network: Network, inputs: Moments, sigma_b2: float, stability: Stability) -> Alternative | None:
+def _level_branches(network: Network) -> tuple[str, dict[str, Law]] | None:
+    """Return the override that makes the branches of a residual network small enough, and the laws that it means."""
+    names = [spec.name for spec in network.constants if spec.name.endswith("/branch_scale")]
+    if not names:
+        return None
+    value = float(
+        f"{math.sqrt(0.4 / len(names)):.2g}"
+    )  # the stream then grows by exp(.4) in all, which counts as level
+    return f"architecture.branch_scale={value:g}", {name: Law("constant", value, 0.0) for name in names}
+
+
+def _better(
+    network: Network, inputs: Moments, laws: Mapping[str, Law], sigma_b2: float, stability: Stability
+) -> Alternative | None:
     """Return a scheme that is stable on this network or, where none is and the present one is lost, trainable."""
     if stability.label in ("stable", "unknown"):
         return None
@@ -237,12 +264,15 @@ def _better(network: Network, inputs: Moments, sigma_b2: float, stability: Stabi
     if sigma_b2 > 0:
         schemes = {f"scheme=critical scheme.sigma_b2={sigma_b2:.6g}": Critical(sigma_b2=sigma_b2)} | schemes
     found = []
+    scale = _level_branches(network)
+    if scale is not None:
+        found.append(Alternative(scale[0], _course(network, inputs, {**laws, **scale[1]}).stability))
     for overrides, scheme in schemes.items():
         try:
-            laws = scheme.rule_for(network, inputs.second_moment).laws(network)
+            theirs = scheme.rule_for(network, inputs.second_moment).laws(network)
         except ValueError:  # this network has no such point
             continue
-        found.append(Alternative(overrides, _course(network, inputs, laws).stability))
+        found.append(Alternative(overrides, _course(network, inputs, theirs).stability))
     stable = [candidate for candidate in found if candidate.stability.label == "stable"]
     trainable = [candidate for candidate in found if candidate.stability.trainable and not stability.trainable]
     return next(iter(stable + trainable), None)

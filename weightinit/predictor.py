@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +39,8 @@ class Predictor:
     """A network, its weights ``params`` (1, *shape) by name, and the preparation of its inputs.
 
     ``probabilities``: the outputs are logits of classes; otherwise values, in units of ``target_std`` about
-    ``target_mean`` (both empty where they are none of a regression's).
+    ``target_mean`` (both empty where they are none of a regression's); ``state``: running statistics and constants of
+    the network, likewise.
     """
 
     network: Network
@@ -48,16 +49,19 @@ class Predictor:
     probabilities: bool
     target_mean: Array
     target_std: Array
+    state: Mapping[str, Array] = field(default_factory=dict)
 
     def predict(self, x: Array) -> Array:
-        """Probabilities of the classes, or values, float64 (samples, outputs), for raw features (samples, ...)."""
+        """Probabilities of the classes, or values, float64 (samples, *outputs), for raw features (samples, ...)."""
         x = np.asarray(x, np.float64)
         prepared = self.preparation(x.reshape(len(x), -1)).astype(self.network.dtype)
         tape = self.network.tape(1, len(x), phase="evaluate")
-        y: Array = self.network.forward(self.params, {}, prepared[None], tape, phase="evaluate")[0].astype(np.float64)
+        y: Array = self.network.forward(self.params, self.state, prepared[None], tape, phase="evaluate")[0].astype(
+            np.float64
+        )
         if self.probabilities:
-            y = np.exp(y - y.max(axis=1, keepdims=True))
-            y /= y.sum(axis=1, keepdims=True)
+            y = np.exp(y - y.max(axis=-1, keepdims=True))
+            y /= y.sum(axis=-1, keepdims=True)
         return y * self.target_std + self.target_mean if self.target_mean.size else y
 
     def save(self, path: Path) -> None:

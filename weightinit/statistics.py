@@ -87,9 +87,11 @@ class Statistic:
     ``needs``: its inputs in order, among ``weight (runs, *kernel, fan_in, fan_out)``; ``laws``, one ``Law`` per run;
     ``preactivation``, ``activation`` and ``slope`` (phi' at the pre-activations), each ``(runs, batch, units)``;
     ``singular_values`` of the network's Jacobian at a few samples ``(runs, samples, values)``, largest first;
-    ``backward``, the gradient of the loss with respect to the pre-activations, of their shape;
-    ``gradient`` of the loss with respect to the weight; ``update``, the weight's change in one step. ``ends``: costly,
-    for the start and the end of training only. ``doc``: what it is and how to read it.
+    ``backward``, the gradient of the loss with respect to the pre-activations, of their shape; ``propagated``, the same
+    where sizes change along the network;
+    ``branch`` and ``stream``, what a residual branch adds and their sum; ``attention (runs, batch, heads, queries,
+    keys)``; ``gradient`` of the loss with respect to the weight; ``update``, the weight's change in one step.
+    ``ends``: costly, for the start and the end of training only. ``doc``: what it is and how to read it.
     """
 
     function: Callable[..., Array]
@@ -259,10 +261,28 @@ def _correlation(x: Array | Reading) -> Array:
     xp = array_module(reading.x)
     result: Array = xp.empty(len(reading.x))
     for runs, samples in _float64(reading.x):
+        samples = samples.reshape(len(samples), reading.x.shape[1], -1)  # positions belong to their sample
         samples /= xp.abs(samples).max((1, 2), keepdims=True)  # so that no square over- or underflows
         norms = (samples**2).sum((1, 2))
         together = (samples.sum(1) ** 2).sum(-1)
         result[runs] = (together - norms) / ((samples.shape[1] - 1) * norms)
+    return result
+
+
+@np.errstate(all="ignore")
+def _attention_entropy(weights: Array | Reading) -> Array:
+    """Entropy over keys relative to that of as many equal weights as are not zero, mean over queries of more than one.
+
+    NaN where no query has two keys.
+    """
+    x = _reading(weights).x
+    xp = array_module(x)
+    result: Array = xp.empty(len(x))
+    for runs, rows in _float64(x):
+        entropy = -(rows * xp.log(xp.where(rows > 0, rows, 1.0))).sum(-1)
+        most = xp.log((rows > 0).sum(-1).astype(np.float64))
+        chosen = most > 0
+        result[runs] = (xp.where(chosen, entropy, 0.0) / xp.where(chosen, most, 1.0)).sum(-1) / chosen.sum(-1)
     return result
 
 
@@ -405,10 +425,29 @@ STATISTICS: dict[str, Statistic] = {
         "samples apart",
         ends=True,
     ),
+    "branch_share": Statistic(
+        lambda x, y: (_moments(x).rms / _moments(y).rms) ** 2,
+        ("branch", "stream"),
+        "mean square of what a residual branch adds over that of the sum: the share of the stream that it writes",
+        ends=True,
+    ),
+    "attention_entropy": Statistic(
+        _attention_entropy,
+        ("attention",),
+        "mean entropy of the attention of a query over that of uniform attention; 0: each token attends to one",
+        ends=True,
+    ),
     "backward_rms": Statistic(
         lambda x: _moments(x).rms,
         ("backward",),
         "root mean square of the loss's gradient with respect to the pre-activations: what is propagated back",
+        ends=True,
+    ),
+    "backward_norm": Statistic(
+        lambda x: _moments(x).rms * math.sqrt(math.prod(_reading(x).x.shape[2:])),
+        ("propagated",),
+        "root mean square over samples of the norm of what is propagated back, all positions and units of a place "
+        "together; level along the trunk is the aim where blocks or convolutions change sizes",
         ends=True,
     ),
     "backward_correlation": Statistic(

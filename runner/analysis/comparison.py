@@ -49,9 +49,9 @@ class Comparison:
     they came, groups that are not distinguished by their steps); and the mean of each summary number by its name.
     ``pairs``: each group against the ``best`` of its context (indices into ``groups``) over common seeds: ``pairs
     difference low high p`` (positive is better than the best); ``speed_pairs ratio ratio_low ratio_high speed_p``, of
-    mean steps to the threshold over the best's, restricted to the budget: a run that is not there by then, or diverged,
-    counts as the budget; ``diverged_p`` of how often runs diverge. All p are corrected together, and for the choice of
-    the best by the factor ``choices``.
+    mean steps to the threshold over the best's, restricted to the budget: a run that is not there by then counts as the
+    budget, one that diverged does not count; ``diverged_p`` of how often runs diverge. All p are corrected together,
+    and for the choice of the best by the factor ``choices``.
     """
 
     by: tuple[str, ...]
@@ -173,7 +173,7 @@ def compare(
     score = test * np.where(metric == "test_loss", -1.0, 1.0)[:, None] if part == "test" else validation
     if part != "test":
         one_sample = _resolutions(groups["context"].to_numpy(), metric, validation)
-    within = np.clip(steps, 1.0, groups["budget"].to_numpy(np.float64)[:, None])
+    within = np.where(lost, math.nan, np.clip(steps, 1.0, groups["budget"].to_numpy(np.float64)[:, None]))
     pairs = corrected(against_best(groups, score, one_sample, within))
     groups["verdict"] = verdicts(groups, pairs)
     groups["place"] = places(groups, mean(score))

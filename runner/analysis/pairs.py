@@ -21,7 +21,8 @@ def against_best(groups: pd.DataFrame, score: Array, resolution: Array, steps: A
     """Return each group against the best of its context, and how sure it is that they differ, before ``corrected``.
 
     ``groups``: with ``context validation seeds diverged budget``; ``score`` (groups, replicates), more is better;
-    ``resolution`` (groups,) of the score; ``steps`` (groups, replicates) to the threshold, at most the budget.
+    ``resolution`` (groups,) of the score; ``steps`` (groups, replicates) to the threshold, at most the budget;
+    of scores and steps those of runs that diverged are NaN.
 
     The best is the first of k groups with runs on validation data, which know of the score. So each p-value counts k/2
     times (``choices``), as many as there are pairs of groups for each pair with the best, and intervals are as much

@@ -9,6 +9,7 @@ import pandas as pd
 
 from runner.analysis.intervals import log
 from weightinit.meanfield import Stability, signal_stability
+from weightinit.nn import trunk
 
 UNKNOWN = Stability("unknown", math.nan)
 
@@ -16,16 +17,19 @@ UNKNOWN = Stability("unknown", math.nan)
 def initial_state(curves: pd.DataFrame) -> pd.DataFrame:
     """Return signal and gradient by run's key, from the probe of the initial state and from theory.
 
-    ``log_growth``: of the rms, from the first hidden layer to the last, and ``scatter``, its standard deviation over
-    networks of the same laws (NaN where no reference measured it); ``log_gradient``: growth of the gradient from the
-    last hidden layer back to the first; of both what is ``_predicted``; ``kept``: share of the mean square that the
-    activation lets pass; ``geometric``: whether theory has the same factor for every layer.
+    ``log_growth``: of the rms, from the first layer of the trunk to the last, and ``scatter``, its standard deviation
+    over networks of the same laws (NaN where no reference measured it); ``log_gradient``: growth of the gradient from
+    the last of them back to the first; of both what is ``_predicted``; ``hidden``: how many layers these are; ``kept``:
+    share of the mean square that the activation lets pass; ``geometric``: whether theory has the same factor for every
+    layer.
     """
     names = {
         "rms": "init_activation_rms",
         "before": "init_preactivation_rms",
         "gradient": "init_gradient_std",
         "gradient_predicted": "predicted_gradient_std",
+        "backward": "init_backward_norm",
+        "backward_predicted": "predicted_backward_norm",
         "rms_predicted": "predicted_activation_rms",
         "before_predicted": "predicted_preactivation_rms",
     }
@@ -35,6 +39,7 @@ def initial_state(curves: pd.DataFrame) -> pd.DataFrame:
     for name, quantity in names.items():
         found = rows.loc[rows["quantity"] == quantity, ["key", "layer", "value"]].rename(columns={"value": name})
         layers = layers.merge(found, on=["key", "layer"], how="left")
+    layers = _of_trunk(layers)
     first = layers.drop_duplicates("key").set_index("key")
     last = layers.drop_duplicates("key", keep="last").set_index("key")
     state = last[["layer", "rms", "rms_predicted"]].copy()
@@ -55,6 +60,24 @@ def initial_state(curves: pd.DataFrame) -> pd.DataFrame:
     kept = kept.fillna(log(layers["rms"]) - log(layers["before"]))[later]
     state["kept"] = np.exp(2 * kept.groupby(layers["key"][later]).mean())
     return state
+
+
+def _of_trunk(layers: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of layers on the trunk of their network.
+
+    Where the norm of what is propagated back is recorded, ``gradient`` is that.
+    """
+    if layers.empty:
+        return layers
+    order = layers.groupby("key", sort=False)["layer"].agg(tuple)
+    names = {found: trunk(found) for found in set(order)}
+    kept = layers[
+        [layer in names[order[key]] for key, layer in zip(layers["key"], layers["layer"], strict=True)]
+    ].copy()
+    propagated = kept["backward"].notna().groupby(kept["key"]).transform("any")
+    for name, other in (("gradient", "backward"), ("gradient_predicted", "backward_predicted")):
+        kept[name] = kept[name].where(~propagated, kept[other])
+    return kept
 
 
 def measured_signal(runs: pd.DataFrame) -> Stability:

@@ -26,6 +26,7 @@ from runner.data import Dataset
 from runner.optimizers import Optimizer
 from weightinit.activations import LARGEST, Activation
 from weightinit.nn import Network
+from weightinit.nn.architectures import Form
 from weightinit.schemes import Ruled, Scheme
 
 Values = Mapping[str, Any]
@@ -47,7 +48,7 @@ class Contract(NamedTuple):
 
 
 CONTRACTS: Mapping[str, Contract] = {
-    "architecture": Contract(Network, "a weightinit.nn.Network", 3, ("dtype",)),
+    "architecture": Contract(Network, "a weightinit.nn.Network", 3, ("dtype", "form")),
     "activation": Contract(Activation, "a weightinit.activations.Activation"),
     "scheme": Contract(Callable, "a scheme: a callable (network, seeds, batch=None)"),  # type: ignore[arg-type]
     "data": Contract(Dataset, "a runner.data.Dataset"),
@@ -203,9 +204,13 @@ def make(part: Part) -> Any:
 
 
 @lru_cache(maxsize=256)
-def make_network(architecture: Part, activation: Part, inputs: int, outputs: int, dtype: str) -> Network:
-    """Return the network of an architecture; equal networks are one object."""
-    network: Network = architecture.make(inputs, outputs, make(activation), dtype=dtype)
+def make_network(architecture: Part, activation: Part, inputs: int, outputs: int, form: Form, dtype: str) -> Network:
+    """Return the network of an architecture; equal networks are one object.
+
+    ``form``: of the data, for an architecture that asks for it.
+    """
+    given: dict[str, Any] = {"form": form._asdict()} if "form" in architecture.target.parameters else {}
+    network: Network = architecture.make(inputs, outputs, make(activation), dtype=dtype, **given)
     return network
 
 

@@ -11,7 +11,7 @@ from runner.config.mistakes import unknown_key
 from runner.records import SUMMARY
 from runner.text import shortened
 from weightinit.nn import LOSSES
-from weightinit.nn.architectures import DTYPES
+from weightinit.nn.architectures.checks import DTYPES
 
 # What the tables' columns of whole numbers can't hold.
 LARGEST = 2**63

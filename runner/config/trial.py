@@ -93,7 +93,7 @@ def build(
     config = {**config, "optimizer": for_task(config["optimizer"], dataset.task)}
     parts = {group: data if group == "data" else Part.of(group, config[group]) for group in VARIANTS}
     network = factories.make_network(
-        parts["architecture"], parts["activation"], dataset.inputs, dataset.outputs, training["dtype"]
+        parts["architecture"], parts["activation"], dataset.inputs, dataset.outputs, dataset.form, training["dtype"]
     )
     return Trial(
         config=config,

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from weightinit.arrays import Array, stream
+from weightinit.nn.architectures import Form
 from weightinit.predictor import Preparation
 
 EXAMPLES = 5
@@ -27,6 +28,8 @@ class Dataset:
     classification. ``image_shape``: (height, width[, channels]) of one sample's features, or None. ``digest``: sha256
     of the samples before the split, whatever their source. ``source``: a line for people. ``preparation``: the function
     from raw features to ``x_*``; ``examples``: raw features of a few training samples.
+    ``tokens``: how many there are, where features are numbers of tokens; ``y_*`` may then be (samples, features), a
+    class for each token or -1 for none.
     """
 
     name: str
@@ -46,6 +49,15 @@ class Dataset:
     source: str
     preparation: Preparation
     examples: Array
+    tokens: int | None = None
+
+    @property
+    def form(self) -> Form:
+        """Form of one sample: an image with its channels, tokens, or plain features."""
+        if self.tokens is not None:
+            return Form((self.inputs,), self.tokens, self.y_train.ndim == 2)
+        shape = (self.inputs,) if self.image_shape is None else self.image_shape
+        return Form((*shape, 1) if len(shape) == 2 else shape)
 
     @property
     def inputs(self) -> int:
@@ -94,7 +106,7 @@ def prepare(
     Raises TypeError and ValueError for parameters out of range, for image shapes that don't fit the features, and for
     samples that can't be split or hold nothing to learn.
     """
-    _check_parameters(validation, test, split_seed, standardize=standardize, scale_samples=scale_samples)
+    check_parts(validation, test, split_seed, standardize=standardize, scale_samples=scale_samples)
     x = np.ascontiguousarray(samples.x, np.float64)
     image_shape = _image_shape(samples.image_shape, x.shape[1])
     if scale_samples and x.shape[1] == 1:
@@ -114,7 +126,7 @@ def prepare(
             f"the target must have at least two different values; got only {samples.y.flat[0]}. Choose another."
         )
 
-    indices = _split(y, classes, validation, test, split_seed)
+    indices = split(y, classes, validation, test, split_seed)
     x_parts, y_parts = [x[rows] for rows in indices], [y[rows] for rows in indices]
     outputs = 0 if classes else y.shape[1]
     target_mean, target_std = np.zeros(outputs), np.ones(outputs)
@@ -178,7 +190,8 @@ def check_whole(least: int, **values: Any) -> None:
             raise ValueError(f"data.{name} must be at least {least}; got {value}. Pass data.{name}={least} or more.")
 
 
-def _check_parameters(validation: Any, test: Any, split_seed: Any, **switches: Any) -> None:
+def check_parts(validation: Any, test: Any, split_seed: Any, **switches: Any) -> None:
+    """Raise TypeError or ValueError unless these are fractions that leave samples, a seed, and flags."""
     for name, fraction in {"validation": validation, "test": test}.items():
         if not isinstance(fraction, int | float) or isinstance(fraction, bool):
             raise TypeError(f"data.{name} must be a fraction of the samples between 0 and 1; got {fraction!r}")
@@ -222,8 +235,8 @@ def _moments(train: Array) -> tuple[Array, Array]:
     return train.mean(axis=0), std
 
 
-def _split(y: Array, classes: tuple[str, ...], validation: float, test: float, seed: int) -> tuple[Array, Array, Array]:
-    """Return the row numbers of the training, validation and test part."""
+def split(y: Array, classes: tuple[str, ...], validation: float, test: float, seed: int) -> tuple[Array, Array, Array]:
+    """Return the row numbers of the training, validation and test part, stratified by the classes of ``y``."""
     labels = y if classes else np.zeros(len(y), np.int64)
     n_validation, n_test = round(validation * len(y)), round(test * len(y))
     # The test part is drawn first, so it does not depend on the validation fraction.

@@ -23,6 +23,15 @@ def digits() -> Samples:
 
 
 @source
+def digit_images() -> Samples:
+    """The images of ``digits``, with their pixels as targets too, for an autoencoder."""
+    import sklearn.datasets
+
+    x = sklearn.datasets.load_digits().data
+    return Samples("digit_images", "regression", x, x, "digits to reproduce (UCI, scikit-learn)", image_shape=(8, 8))
+
+
+@source
 def iris() -> Samples:
     """150 flowers of 3 species, 4 measures (Fisher 1936)."""
     return _scikit_learn("iris", "flowers of three species (Fisher 1936, scikit-learn)")

@@ -24,7 +24,7 @@ def forecast(config: Mapping[str, Any], choices: Mapping[str, str]) -> Forecast:
     data = facts(config["data"]) or _measured(config["data"])
     inputs = Moments(data.second_moment, correlation=data.correlation)
     dtype = config["training"]["dtype"]
-    sizes = {"inputs": data.inputs, "outputs": data.outputs}
+    sizes = {"inputs": data.inputs, "outputs": data.outputs, "form": data.form}
     architecture, activation = (Part.of(group, config[group]) for group in ("architecture", "activation"))
     network = factories.make_network(architecture, activation, dtype=dtype, **sizes)
     scheme = factories.make_scheme(Part.of("scheme", config["scheme"]), network)
@@ -47,5 +47,7 @@ def _measured(values: Mapping[str, Any]) -> Facts:
     """Return the facts of a data set, from its first training samples."""
     dataset = factories.make_dataset(Part.of("data", values))
     x = dataset.x_train[:256]
+    if dataset.form.vocabulary is not None:
+        return Facts(dataset.inputs, dataset.outputs, 1.0, 0.0, dataset.form)
     correlation = float(STATISTICS["activation_correlation"].function(x[None])[0])
-    return Facts(dataset.inputs, dataset.outputs, float((x**2).mean()), correlation)
+    return Facts(dataset.inputs, dataset.outputs, float((x**2).mean()), correlation, dataset.form)

@@ -13,6 +13,7 @@ from weightinit.meanfield import DepthScales, critical_point
 
 WIDTH = 100
 EXPANSIVE = 2.0  # expansion beyond which a forecast says so
+ALIKE = 0.95  # correlation of positions from which they carry next to nothing of their own
 
 
 def run_text(forecast: Forecast) -> str:
@@ -35,6 +36,10 @@ def run_text(forecast: Forecast) -> str:
             f"{number(forecast.expansion, 2)}-fold until the last: single networks stray far from them"
         )
     lines += _critical_lines(forecast)
+    if forecast.alike > ALIKE:
+        lines.append(
+            f"positions  become alike: two of one sample correlate at {number(forecast.alike)} behind the last of them"
+        )
     lines.append(f"advice     {' '.join(_advice(forecast))}")
     return "\n".join(part for line in lines for part in textwrap.wrap(line, WIDTH, subsequent_indent=" " * 11) or [""])
 
@@ -77,17 +82,19 @@ def _growth_lines(forecast: Forecast) -> list[str]:
             "forward    the mean square of the hidden layer's activations is "
             f"{_power(forecast.transmitted)} times the input's"
         ]
+    layer, layers = ("block", "residual blocks") if forecast.residual else ("layer", "hidden layers")
+    what = "the residual stream" if forecast.residual else "activations"
     return [
-        f"forward    {_step(forecast.signal)} the mean square of activations: the last of {forecast.depth} hidden "
-        f"layers has {_power(forecast.transmitted)} times the input's",
-        f"backward   {_step(forecast.gradient)} the mean square of gradients on their way back: the first hidden layer "
-        f"gets {_power(forecast.gradient.total)} times the last one's",
+        f"forward    {_step(forecast.signal, layer)} the mean square of {what}: the last of {forecast.depth} "
+        f"{layers} has {_power(forecast.transmitted)} times the input's",
+        f"backward   {_step(forecast.gradient, layer)} the mean square of gradients on their way back: the first "
+        f"{layers[:-1]} gets {_power(forecast.gradient.total)} times the last one's",
     ]
 
 
-def _step(growth: Growth) -> str:
-    """Return the change at a layer as a subject and a verb."""
-    start = "each layer" if growth.uniform else "on average, a layer"
+def _step(growth: Growth, layer: str) -> str:
+    """Return the change at a layer or block as a subject and a verb."""
+    start = f"each {layer}" if growth.uniform else f"on average, a {layer}"
     for factor, verb in ((1.0, "keeps"), (0.5, "halves"), (2.0, "doubles")):
         if abs(growth.per_layer / factor - 1) < 1e-3:
             return f"{start} {verb}"
@@ -146,23 +153,27 @@ def _critical_lines(forecast: Forecast) -> list[str]:
 def _advice(forecast: Forecast) -> list[str]:
     """Return what to do, in a few sentences."""
     trainable, depth, label = _trainable(forecast), forecast.depth, forecast.stability.label
+    layers = "blocks" if forecast.residual else "layers"
     if label == "stable":
         if math.isnan(trainable) or depth <= trainable:
             return ["Keep it: signal and gradient are stable over this depth."]
         return [f"May train: signal and gradient are stable, but inputs stay distinct for about {_cell(trainable)} of "
-                f"{depth} layers only."]  # fmt: skip
+                f"{depth} {layers} only."]  # fmt: skip
     better = forecast.better
+    if forecast.stability.trainable and forecast.normed:
+        return [f"May train: the stream {label} over {depth} {layers}, and norms keep what each branch sees level."]
     if forecast.stability.trainable:
-        advice = [f"May train, but more slowly: the signal {label} over {depth} layers."]
+        advice = [f"May train, but more slowly: the signal {label} over {depth} {layers}."]
     else:
         lost = label if label.startswith("gradient") else f"signal {label}"
-        advice = [f"Not trainable as configured: the {lost} over {depth} layers."]
+        advice = [f"Not trainable as configured: the {lost} over {depth} {layers}."]
     if better is None and forecast.stability.trainable:
         return [*advice, "`critical` and `autoinit` are not stable either."]
     if better is None:
         return [*advice, "`critical` and `autoinit` do not help either: add normalization or use another activation."]
     if better.stability.label == "stable":
-        return [*advice, f"A stable scheme is {better.overrides}"]
+        what = "What is stable:" if better.overrides.startswith("architecture.") else "A stable scheme is"
+        return [*advice, f"{what} {better.overrides}"]
     return [*advice, f"No scheme is stable here; with {better.overrides} the signal only {better.stability.label}"]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from runner.analysis.comparison import Comparison
-from runner.analysis.intervals import FEWEST, smallest_shown
+from runner.analysis.intervals import FEWEST, p_more_often, smallest_shown
 from runner.analysis.pairs import AHEAD, NOT_DISTINGUISHED, SIGNIFICANCE
 from runner.text import label, number, plain
 
@@ -180,7 +180,9 @@ def _sentence(comparison: Comparison, pair: Mapping[Any, Any], *, alone: bool) -
         if pair["diverged_p"] < SIGNIFICANCE:
             parts.append(f"{names[more]} diverges more often: in {counts}")
         else:
-            parts.append(f"{names[more]} diverged in {counts} (not distinguished)")
+            least = p_more_often(group["seeds"], group["seeds"], 0, against["seeds"]) * pair["choices"]
+            told = "too few seeds to tell" if least * comparison.tests >= SIGNIFICANCE else NOT_DISTINGUISHED
+            parts.append(f"{names[more]} diverged in {counts} ({told})")
     return "; ".join(parts)
 
 

@@ -34,6 +34,7 @@ from runner.report.sentences import (
 from runner.report.signals import predicted_words, rms_words, signal_header, signal_or_fate, signal_words
 from runner.text import Column, bold, label, look_lines, number, plain, setting, short, table
 from runner.tracking.frames import frames
+from weightinit.nn import trunk
 
 if TYPE_CHECKING:
     from runner.config.trial import Trial
@@ -86,7 +87,7 @@ def _initial_lines(outcome: Outcome, runs: pd.DataFrame) -> list[str]:
     rows = outcome.rows
     measured = {layer: value for _, layer, value in rows.select("init_activation_rms")}
     theory = {layer: value for _, layer, value in rows.select("predicted_activation_rms")}
-    hidden = [layer for layer in measured if layer != "output"]
+    hidden = trunk(list(measured))
     if len(hidden) >= LAYERS:
         hidden = [hidden[round(index * (len(hidden) - 1) / (LAYERS - 2))] for index in range(LAYERS - 1)]
     layers = hidden + [layer for layer in measured if layer == "output"]
@@ -246,6 +247,13 @@ def _footnotes(comparison: Comparison, groups: pd.DataFrame) -> list[_Footnote]:
     runs = comparison.runs.drop_duplicates("group").set_index("group").loc[groups.index]
     for row, (group, run) in enumerate(zip(groups.to_dict("records"), runs.to_dict("records"), strict=True)):
         factor, kept = group["growth_predicted"], group["kept"]
+        if _changes(group) and str(group["layer"]).startswith("block/") and 1.1 < factor < math.inf:
+            cause = f"each residual block multiplies the mean square by {number(factor, 2)}."
+            rows, after = found.setdefault(cause, ([], {}))
+            rows.append(row)
+            blocks = int(run["hidden"]) - 1
+            after[blocks] = f"after {blocks} blocks rms = {number(group['rms_predicted'])}"
+            continue
         if not _changes(group) or not (0 < factor < math.inf and kept > 0) or abs(math.log(factor)) < 0.1:
             continue
         share = {"0.50": "halves", "1.00": "keeps"}.get(f"{kept:.2f}", f"keeps {number(kept, 2)} of")

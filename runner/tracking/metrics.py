@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from runner.records import Outcome, Rows
+from weightinit.nn import trunk
 
 # Metric rows of one run; MLflow takes about 0.1 ms for each. Everything is in curves.parquet.
 BUDGET = 300
@@ -169,6 +170,8 @@ def _initial(series: dict[tuple[str, str], Series]) -> dict[str, Series]:
         "gradient_scatter": ("predicted_gradient_scatter",),
     }
     layers = _in_order(layer for quantity, layer in series if layer and quantity in sum(sources.values(), ()))
+    followed = {*trunk(layers), "output"}
+    layers = [layer for layer in layers if layer in followed]
     found: dict[str, Series] = {}
     for name, quantities in sources.items():
         for index, layer in enumerate(layers, start=1):

@@ -36,10 +36,11 @@ def predictor(trial: Trial, arrays: Mapping[str, Array]) -> Predictor | None:
     weights = {name.removeprefix(_FINAL): values for name, values in arrays.items() if name.startswith(_FINAL)}
     if not weights:
         return None
-    dataset = trial.dataset
+    dataset, names = trial.dataset, {spec.name for spec in trial.network.weights}
     return Predictor(
         network=trial.network,
-        params={name: values[None] for name, values in weights.items()},
+        params={name: values[None] for name, values in weights.items() if name in names},
+        state={name: values[None] for name, values in weights.items() if name not in names},
         preparation=dataset.preparation,
         probabilities=trial.loss.name == "cross_entropy",
         target_mean=dataset.target_mean,
@@ -61,7 +62,7 @@ def save(folder: Path, trial: Trial, made: Predictor, model_id: str, run_id: str
     from mlflow.types import Schema, TensorSpec
 
     dataset = trial.dataset
-    shapes = [(-1, dataset.inputs), (-1, dataset.outputs)]
+    shapes = [(-1, dataset.inputs), (-1, *trial.network.out_shape)]
     inputs, outputs = (Schema([TensorSpec(np.dtype(np.float64), shape)]) for shape in shapes)
     logger = logging.getLogger("mlflow.pyfunc")
     level = logger.level

@@ -21,7 +21,8 @@ def evaluate(
 ) -> tuple[Array, Array]:
     """Return (loss, score) of each run (runs,) on samples ``x`` (n, inputs), ``y`` (n, outputs), float64.
 
-    The score is the accuracy, for a regression R²: 1 minus the squared error over the squared error of the mean.
+    The score is the accuracy, by token where tokens have targets; for a regression R²: 1 minus the squared error over
+    the squared error of the mean.
     """
     losses, scores = [], []
     for start in range(0, len(flat), rows):
@@ -40,8 +41,10 @@ def evaluate(
             if regression:
                 right += np.square(output - target, dtype=np.float64).reshape(len(part), -1).sum(axis=1)
             else:
-                right += (output.argmax(axis=2) == target.argmax(axis=2)).sum(axis=1)
+                told = target.any(axis=-1)
+                hits = (output.argmax(axis=-1) == target.argmax(axis=-1)) & told
+                right += hits.reshape(len(part), -1).sum(axis=1)
         losses.append(total / len(x))
         spread = np.square(y - y.mean(axis=0), dtype=np.float64).sum()
-        scores.append(1.0 - right / spread if regression else right / len(x))
+        scores.append(1.0 - right / spread if regression else right / y.any(axis=-1).sum())
     return np.concatenate(losses), np.concatenate(scores)

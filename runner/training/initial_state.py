@@ -12,7 +12,6 @@ from runner.training.judging import Judged
 from runner.training.measurement import Log
 from weightinit.arrays import Array
 from weightinit.auditing import audit
-from weightinit.forecasting import theory_ends
 from weightinit.meanfield import signal_stability
 from weightinit.nn import Network
 from weightinit.schemes import Initialized
@@ -23,7 +22,7 @@ JACOBIAN = ("jacobian_mean_s2", "jacobian_spread")
 
 
 def initial(
-    log: Log, network: Network, initialized: Initialized, judged: Sequence[Judged]
+    log: Log, network: Network, initialized: Initialized, judged: Sequence[Judged], reasons: Sequence[str]
 ) -> list[tuple[dict[str, float], dict[str, str]]]:
     """Return by run, after its initial state was measured, predicted and judged, numbers for its summary, and labels.
 
@@ -35,7 +34,7 @@ def initial(
 
     Labels: ``measured_fate`` and ``predicted_fate`` of the signal (``weightinit.meanfield.Stability``), of networks
     with hidden layers; ``alarm_layer`` and ``alarm_fault`` where a deviation is above 3; ``not_judged``, why there is
-    none; ``no_theory``, why theory has no number; ``audit`` and, where weights differ from their laws,
+    none; ``no_theory``, the ``reasons`` why theory has no number; ``audit`` and, where weights differ from their laws,
     ``audit_tensor`` and ``audit_finding``.
     """
     table = dict(zip(zip(log.quantities, log.layers, strict=True), log.values, strict=True))
@@ -67,8 +66,8 @@ def initial(
             labels |= {"alarm_layer": judgement.layer, "alarm_fault": judgement.fault}
         if judgement.reason:
             labels["not_judged"] = judgement.reason
-        if reason := theory_ends(network, {name: by_run[run] for name, by_run in initialized.laws.items()}):
-            labels["no_theory"] = reason
+        if reasons[run]:
+            labels["no_theory"] = reasons[run]
         if len(layers) > 1:
             labels["measured_fate"] = _signal(rms[:-1, run], std[:-1, run], judged[run].growth_scatter)
             labels["predicted_fate"] = _signal(expected_rms[:-1, run], expected_std[:-1, run], 0.0)

@@ -30,9 +30,13 @@ GROWTH = "reference_growth_scatter"
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """Judgement of a run; its observation (of one network) and the band of its reference, where it was judged."""
+    """Judgement of a run; its observation (of one network) and the band of its reference, where it was judged.
+
+    ``trunk``: the first and the last hidden layer that everything goes through, if there is one.
+    """
 
     judgement: Judgement
+    trunk: tuple[str, ...] = ()
     observation: Observation | None = None
     band: Band | None = None
 
@@ -42,9 +46,7 @@ class Judged:
 
         NaN where it is not known.
         """
-        if self.band is None or len(self.band.observation.layers) < 2:
-            return np.nan
-        return self.band.spread("activation_rms", 0, -2)
+        return np.nan if self.band is None or not self.trunk else self.band.spread("activation_rms", *self.trunk)
 
 
 def judge_stack(
@@ -56,11 +58,11 @@ def judge_stack(
     """
     probe = _probe(samples, loss.name)
     store = _store(trials[0].outputs / FOLDER)
-    names = [spec.name for spec in network.weights]
+    trunk = tuple(network.trunk[place].name for place in (0, -1)) if network.trunk else ()
     groups: dict[object, list[int]] = {}
     for run, trial in enumerate(trials):
-        laws = tuple(initialized.laws[name][run] for name in names)
-        groups.setdefault((repr(trial.config["scheme"]), laws), []).append(run)
+        alike = (repr(trial.config["scheme"]), *initialized.laws_of(run).items())
+        groups.setdefault(alike, []).append(run)
     result: list[Judged] = [Judged(Judgement())] * len(trials)
     for runs in groups.values():
         draws = _draws(trials[runs[0]], network, initialized, runs[0])
@@ -69,10 +71,11 @@ def judge_stack(
             for run in runs:
                 result[run] = Judged(Judgement(reason=reference.reason))
             continue
-        by_run = {name: tuple(of[run] for run in runs) for name, of in initialized.laws.items()}
-        observation = observed(network, network.views(flat[runs]), probe, by_run)
+        laws = {name: tuple(by_run[run] for run in runs) for name, by_run in initialized.laws.items()}
+        constants = {name: values[runs] for name, values in initialized.constants.items()}
+        observation = observed(network, network.views(flat[runs]), probe, laws, constants)
         for place, (run, judgement) in enumerate(zip(runs, judge(observation, reference.band), strict=True)):
-            result[run] = Judged(judgement, observation.of(np.array([place])), reference.band)
+            result[run] = Judged(judgement, trunk, observation.of(np.array([place])), reference.band)
     return result
 
 
@@ -88,7 +91,8 @@ def record(log: Log, judged: Sequence[Judged]) -> None:
     layers = next((run.observation.layers for run in judged if run.observation is not None), ())
     everyone = np.arange(len(judged))
     for name, scatter in SCATTER.items():
-        found = np.array([measured[f"init_{name}", layer] for layer in layers])  # (layers, runs)
+        missing = np.full(len(judged), np.nan)
+        found = np.array([measured.get((f"init_{name}", layer), missing) for layer in layers])  # (layers, runs)
         medians, scatters = np.full((2, *found.shape), np.nan)
         for index, run in enumerate(judged):
             if run.band is not None and run.observation is not None:
@@ -103,7 +107,9 @@ def record(log: Log, judged: Sequence[Judged]) -> None:
 def _draws(trial: Trial, network: Network, initialized: Initialized, run: int) -> Draws | str:
     x, _ = part_arrays(trial.dataset, "train", network.dtype.name)
     batches = Batches(x, trial.plan.batch_size, trial.dataset.digest)
-    return draws_of(network, trial.scheme, {name: by_run[run] for name, by_run in initialized.laws.items()}, batches)
+    constants = {name: float(values[run]) for name, values in initialized.constants.items()}
+    laws = {name: by_run[run] for name, by_run in initialized.laws.items()}
+    return draws_of(network, trial.scheme, laws, batches, constants)
 
 
 @lru_cache(maxsize=4)

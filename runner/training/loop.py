@@ -21,8 +21,9 @@ from runner.training.measurement import Log, layer_statistics, probe
 from runner.training.prediction import predict
 from runner.training.samples import epoch_orders, part_arrays, probe_samples
 from runner.training.summary import summary
-from weightinit.arrays import Array
+from weightinit.arrays import Array, stream
 from weightinit.laws import Law
+from weightinit.nn.layers import NOISE
 from weightinit.schemes import Initialized
 
 Progress = Callable[[int], None]
@@ -70,6 +71,7 @@ class _Run:
         self.orders = [epoch_orders(trial.plan, len(self.x)) for trial in trials]
         scale = learning_rate_scale(self.network, initialized)
         self.state = self.network.state(len(trials), initialized.constants)
+        self.state[NOISE] = np.array([stream(trial.plan.seed, NOISE).integers(2**63) for trial in trials], np.uint64)
         self.tape = self.network.tape(len(trials), self.plan.batch_size)
         self.updater = Updater(
             [trial.optimizer for trial in trials],
@@ -143,7 +145,7 @@ class _Run:
 
     def _allocate(self) -> tuple[Mapping[str, Array], Array, Array]:
         runs, batch, dtype = len(self.alive), self.plan.batch_size, self.network.dtype
-        x, y = (np.empty((runs, batch, part.shape[1]), dtype) for part in (self.x, self.y))
+        x, y = (np.empty((runs, batch, *part.shape[1:]), dtype) for part in (self.x, self.y))
         return self.network.views(self.flat), x, y
 
     def _leave(self, stay: Array) -> None:
@@ -184,16 +186,20 @@ class _Run:
             laws=laws,
         )
         if initial:
-            predict(self.log, self.network, self.initialized, samples, d_output)
+            reasons = predict(self.log, self.network, self.initialized, samples, d_output)
             judged = judging.judge_stack(self.trials, self.network, self.flat, self.initialized, samples, self.loss)
             judging.record(self.log, judged)
-            self.initial = initial_state.initial(self.log, self.network, self.initialized, judged)
+            self.initial = initial_state.initial(self.log, self.network, self.initialized, judged, reasons)
         params = self.network.views(self.flat)
+        kept_state = {name: values for name, values in self.state.items() if name != NOISE}
         save = self.plan.save in ("both", "initial" if initial else "final")
         for position, run in enumerate(self.alive):
             self.saved[run] |= {f"{'' if initial else 'final_'}{key}": kept for key, kept in arrays[position].items()}
             if save:
-                kept = {f"{'initial' if initial else 'final'}/{key}": w[position].copy() for key, w in params.items()}
+                kept = {
+                    f"{'initial' if initial else 'final'}/{key}": w[position].copy()
+                    for key, w in {**params, **kept_state}.items()
+                }
                 self.saved[run] |= kept
 
     def _rows_for(self, samples: int) -> int:

@@ -12,7 +12,8 @@ from runner.records import Rows
 from runner.training.samples import ProbeSamples
 from weightinit.arrays import Array
 from weightinit.laws import Law
-from weightinit.nn import Loss, Network, Params, State, Tape
+from weightinit.nn import Loss, Network, Params, State, Sum, Tape
+from weightinit.nn.layers import Attention
 from weightinit.statistics import Reading, histogram, measure
 
 # Jacobian: largest number of samples, of rows (unless a single sample has more), and of elements per sample.
@@ -73,6 +74,8 @@ def layer_statistics(
             readings["preactivation"] = site.preactivation(tape)
         if (backward := site.backward(tape)) is not None:
             readings["backward"] = backward
+            if network.gradient_quantity == "backward_norm":
+                readings["propagated"] = backward
         if site.activation is not None:
             readings["slope"] = site.activation.dphi(site.preactivation(tape))
         if site.weight is not None:
@@ -84,6 +87,14 @@ def layer_statistics(
                 readings["laws"] = tuple(laws[name])
         for quantity, values in measure(readings, ends=ends).items():
             yield quantity, site.name, values
+    for step in network.walk() if ends else ():
+        readings = {}
+        if isinstance(step.layer, Sum):
+            readings = {"branch": step.layer.written(params, tape), "stream": tape[step.path, "activation"]}
+        elif isinstance(step.layer, Attention):
+            readings = {"attention": tape[step.path, "attention"]}
+        for quantity, values in measure(readings, ends=ends).items():
+            yield quantity, step.path, values
 
 
 def probe(
@@ -121,8 +132,8 @@ def probe(
         for quantity, layer, values in layer_statistics(network, params, tape, ends=True, laws=part_laws):
             found.setdefault((quantity, layer), []).append(values)
         part_arrays = _histograms(network, params, tape)
-        if network.outputs * network.inputs <= JACOBIAN_SIZE:
-            spectra = singular_values(network, params, part_state, samples.x)
+        if network.outputs * network.inputs <= JACOBIAN_SIZE and not network.takes_tokens:
+            spectra = singular_values(network, params, network.calibrated(part_state, tape), samples.x)
             for quantity, values in measure({"singular_values": spectra}, ends=True).items():
                 found.setdefault((quantity, ""), []).append(values)
             for kept, values in zip(part_arrays, spectra, strict=True):
@@ -136,6 +147,8 @@ def probe(
 
 def singular_values(network: Network, params: Params, state: State, x: Array) -> Array:
     """Singular values (runs, samples, values), float64, of the network's Jacobian at the first few samples of ``x``.
+
+    Running statistics are those of ``state``.
 
     Their number is that of the outputs or of the inputs, whichever is smaller. NaN where the Jacobian is not finite.
     """

@@ -17,26 +17,30 @@ from weightinit.nn import Moments, Network, Prediction
 from weightinit.schemes import Initialized
 
 
-def predict(log: Log, network: Network, initialized: Initialized, samples: ProbeSamples, d_output: Array) -> None:
+def predict(log: Log, network: Network, initialized: Initialized, samples: ProbeSamples, d_output: Array) -> list[str]:
     """Add to ``log`` the theory of each run at initialization on these samples, where the laws are known.
 
-    By layer: ``predicted_preactivation_rms``, ``predicted_activation_rms``, ``_mean`` and ``_correlation``;
-    from the gradient ``d_output`` (runs, samples, outputs) measured at the output, ``predicted_backward_rms`` and the
-    weights' ``predicted_gradient_std``. Of the network: ``predicted_jacobian_mean_s2`` and ``_spread``.
+    Returns why theory ends, for each run; empty where it doesn't. By layer: ``predicted_preactivation_rms``,
+    ``predicted_activation_rms``, ``_mean`` and ``_correlation``; from the gradient ``d_output`` (runs, samples,
+    outputs) measured at the output, ``predicted_backward_rms`` and the weights' ``predicted_gradient_std``. Of the
+    network: ``predicted_jacobian_mean_s2`` and ``_spread``.
     """
     names = (*initialized.laws, *initialized.constants)
     laws = [tuple(initialized.laws_of(run).values()) for run in range(log.runs)]
     expected = [_expected(network, samples, names, run_laws) for run_laws in laws]
     d_output = d_output.astype(np.float64)
     everyone = np.arange(log.runs)
+    uneven = network.gradient_quantity == "backward_norm"
     table: dict[tuple[str, str], Array] = {}
-    for run, (layers, jacobian, gram) in enumerate(expected):
+    for run, (layers, jacobian, gram, _) in enumerate(expected):
         # Sum over pairs of samples of (input . input') (gradient . gradient'): the square of the weights' gradient.
-        squares = gram @ (d_output[run] @ d_output[run].T).ravel() / network.outputs
+        flat = d_output[run].reshape(len(d_output[run]), -1)
+        squares = gram @ (flat @ flat.T).ravel() / network.outputs
         rms = np.sqrt(np.mean(d_output[run] ** 2))
         for facts, square in zip(layers, squares, strict=True):
             row = facts.numbers | {
                 "backward_rms": facts.backward * rms,
+                **({"backward_norm": facts.backward * rms * math.sqrt(facts.size)} if uneven else {}),
                 "gradient_std": math.sqrt(max(square, 0.0)) if square == square else math.nan,
             }
             for name, value in row.items():
@@ -45,22 +49,24 @@ def predict(log: Log, network: Network, initialized: Initialized, samples: Probe
             table.setdefault((f"predicted_jacobian_{name}", ""), np.full(log.runs, np.nan))[run] = value
     for (quantity, layer), values in table.items():
         log.add(0, quantity, layer, values, everyone)
+    return [reason for _, _, _, reason in expected]
 
 
 @dataclass(frozen=True)
 class _Facts:
-    """Theory of a layer: numbers by name, and the rms of its gradient over that at the output."""
+    """Theory of a layer: numbers by name, the rms of its gradient over that at the output, its size for one sample."""
 
     layer: str
     numbers: dict[str, float]
     backward: float
+    size: int
 
 
 @lru_cache(maxsize=8)
 def _expected(
     network: Network, samples: ProbeSamples, names: tuple[str, ...], laws: tuple[Law, ...]
-) -> tuple[list[_Facts], SingularValues, Array]:
-    """Return the theory of the layers with weights, the Jacobian's singular values, and an array (layers, samples²).
+) -> tuple[list[_Facts], SingularValues, Array, str]:
+    """Return the theory of the layers, the Jacobian's singular values, an array (layers, samples²), and why it ends.
 
     The array times the Gram matrix of the output gradient gives the squared gradients of the weights. The result is
     cached, because all seeds of a scheme share it.
@@ -68,30 +74,27 @@ def _expected(
     before: dict[str, Prediction] = {}
     after: dict[str, Moments] = {}
     by_name = dict(zip(names, laws, strict=True))
-    predictions = network.expect(samples.moments, by_name)
+    predictions = network.expect(samples.moments_for(network), by_name)
     for prediction in predictions:
         if prediction.quantity:
             before.setdefault(prediction.layer, prediction)
             after[prediction.layer] = prediction.moments
+    sites = {site.name: site for site in network.sites}
     pairs = samples.x.shape[1] ** 2
     facts, gram = [], np.empty((len(before), pairs), np.float32)
     for index, (layer, flow) in enumerate(before.items()):
-        last = after[layer]
+        last, site = after[layer], sites[layer]
         numbers = {
-            "preactivation_rms": flow.moments.rms,
+            **({"preactivation_rms": flow.moments.rms} if site.linear else {}),
             "activation_rms": last.rms,
             "activation_mean": last.mean,
-            "activation_correlation": _off_diagonal_mean(last.correlation),
+            "activation_correlation": last.pair_correlation,
         }
-        facts.append(_Facts(layer, numbers, math.sqrt(flow.gradient.second_moment)))
-        alike = flow.input.correlation * flow.gradient.correlation
+        facts.append(_Facts(layer, numbers, math.sqrt(flow.gradient.second_moment), math.prod(site.shape)))
+        # Weights that several positions share are beyond this theory.
+        alike = flow.input.correlation * flow.gradient.correlation if len(site.shape) == 1 and site.weight else math.nan
+        if np.size(alike) not in (1, pairs):
+            alike = math.nan
         gram[index] = np.ravel(flow.input.second_moment * flow.gradient.second_moment * alike)
-    return facts, network.expect_jacobian(predictions, by_name), gram
-
-
-def _off_diagonal_mean(correlation: float | Array) -> float:
-    """Return the mean over pairs of different samples."""
-    matrix = np.asarray(correlation)
-    if matrix.ndim == 0:
-        return float(matrix)
-    return float((matrix.sum() - np.trace(matrix)) / (matrix.size - len(matrix)))
+    reason = predictions[-1].moments.reason or predictions[0].gradient.reason
+    return facts, network.expect_jacobian(predictions, by_name), gram, reason

@@ -11,15 +11,19 @@ import numpy as np
 from runner.config.plan import Plan
 from runner.data import Dataset
 from weightinit.arrays import Array, stream
-from weightinit.nn import Moments
+from weightinit.nn import Moments, Network
+from weightinit.nn.moments import moments_of
 
 
 @lru_cache(maxsize=32)
 def part_arrays(dataset: Dataset, part: str, dtype: str) -> tuple[Array, Array]:
-    """Return inputs (n, inputs) and targets (n, outputs) of a part as the dtype named; classes become one-hot rows."""
+    """Return inputs (n, inputs) and targets (n, outputs) of a part as the dtype named; classes become one-hot rows.
+
+    Targets of tokens are (n, tokens, classes), zero where a token has none.
+    """
     x, y = getattr(dataset, f"x_{part}"), getattr(dataset, f"y_{part}")
-    if y.ndim == 1:
-        y = np.eye(dataset.outputs)[y]
+    if dataset.task == "classification":
+        y = np.eye(dataset.outputs + 1)[y, : dataset.outputs]  # a row of zeros where there is no target
     return np.ascontiguousarray(x, dtype), np.ascontiguousarray(y, dtype)
 
 
@@ -32,10 +36,14 @@ class ProbeSamples:
 
     @cached_property
     def moments(self) -> Moments:
-        """Return the second moment of the inputs, and E[x x'] / E[x²] of every pair of samples (samples, samples)."""
-        x = self.x[0].astype(np.float64)
-        second_moment = float(np.mean(x**2))
-        return Moments(second_moment, correlation=x @ x.T / (x.shape[1] * second_moment))
+        """Moments of the inputs as plain features: second moment, and E[x x'] / E[x²] of every pair of samples."""
+        return moments_of(self.x[0], (self.x.shape[-1],))
+
+    def moments_for(self, network: Network) -> Moments:
+        """Return the moments of the inputs as the network takes them: by position, where it has positions."""
+        if len(network.in_shape) == 1 and not network.takes_tokens:
+            return self.moments
+        return moments_of(self.x[0], network.in_shape, tokens=network.takes_tokens)
 
 
 @lru_cache(maxsize=8)
@@ -44,7 +52,7 @@ def probe_samples(dataset: Dataset, count: int, source: str, dtype: str) -> Prob
     x, y = part_arrays(dataset, "validation" if source == "validation" else "train", dtype)
     if source == "gaussian":
         noise = stream(0, "probe").standard_normal((count, x.shape[1]))
-        return ProbeSamples(noise.astype(x.dtype)[None], np.resize(y, (count, y.shape[1]))[None])
+        return ProbeSamples(noise.astype(x.dtype)[None], np.resize(y, (count, *y.shape[1:]))[None])
     return ProbeSamples(x[None, :count], y[None, :count])
 
 

@@ -72,4 +72,4 @@ def _touched(trial: Trial, samples: int) -> int:
 
 def seconds(trial: Trial) -> float:
     """Rough time in which a core trains a run: 6 operations per step, weight and sample, and the calls."""
-    return trial.plan.steps * (6 * trial.plan.batch_size * trial.network.kernel_parameters / 5e10 + 3e-6)
+    return trial.plan.steps * (6 * trial.plan.batch_size * trial.network.multiplications / 5e10 + 3e-6)

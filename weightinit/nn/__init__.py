@@ -1,10 +1,11 @@
 """Networks of layers with three faces, on a stack of runs: ``forward``, ``backward`` and ``expect``."""
 
-from weightinit.nn.architectures import mlp
-from weightinit.nn.layers import Dense, Layer, Nonlinearity, Sum
+from weightinit.nn.architectures import autoencoder, deep_linear, mlp, residual_mlp
+from weightinit.nn.layers import Dense, Layer, LayerNorm, Nonlinearity, Sum
 from weightinit.nn.losses import LOSSES, CrossEntropy, Loss, MeanSquaredError
 from weightinit.nn.moments import Gradient, Moments, Prediction
 from weightinit.nn.network import Network, Site
+from weightinit.nn.outline import trunk
 from weightinit.nn.tape import Params, Phase, Shape, Slot, State, Tape
 from weightinit.nn.tree import Residual, Serial, Step
 from weightinit.nn.weights import Branch, ConstantSpec, StatisticSpec, WeightSpec
@@ -17,6 +18,7 @@ __all__ = [
     "Dense",
     "Gradient",
     "Layer",
+    "LayerNorm",
     "Loss",
     "MeanSquaredError",
     "Moments",
@@ -36,5 +38,9 @@ __all__ = [
     "Sum",
     "Tape",
     "WeightSpec",
+    "autoencoder",
+    "deep_linear",
     "mlp",
+    "residual_mlp",
+    "trunk",
 ]

@@ -24,11 +24,17 @@ class Loss(Protocol):
 
 @dataclass(frozen=True)
 class CrossEntropy:
-    """Softmax cross-entropy, ``-sum(target * log softmax(output))``; targets are one-hot or probabilities."""
+    """Softmax cross-entropy, ``-sum(target * log softmax(output))``; targets are one-hot or probabilities.
+
+    Of outputs by token, (runs, batch, tokens, classes), it is the mean over the tokens that have a target; the others'
+    are zeros.
+    """
 
     name: str = "cross_entropy"
 
     def __call__(self, output: Array, target: Array, d_output: Array | None = None) -> Array:
+        if output.ndim > 3:
+            return self._by_token(output, target, d_output)
         xp = array_module(output)
         runs, batch, classes = output.shape
         p = xp.empty_like(output) if d_output is None else d_output
@@ -44,6 +50,25 @@ class CrossEntropy:
             p /= total
             p -= target
             p *= p.dtype.type(1.0 / batch)
+        return loss
+
+    def _by_token(self, output: Array, target: Array, d_output: Array | None) -> Array:
+        xp = array_module(output)
+        classes = output.shape[-1]
+        ones = xp.ones((classes, 1), output.dtype)
+        p = xp.subtract(output, output.max(axis=-1, keepdims=True), out=d_output)
+        told = xp.matmul(target, ones)  # 1 where a token has a target
+        log_likelihood = _dot(p, target)
+        xp.exp(p, out=p)
+        total = xp.matmul(p, ones)
+        count = told.reshape(len(told), -1).sum(axis=1, dtype=xp.float64)
+        logs = _dot(xp.log(total), told)
+        loss: Array = (logs - log_likelihood) / count
+        if d_output is not None:
+            p /= total
+            p *= told
+            p -= target
+            p *= (1.0 / count).astype(p.dtype).reshape(-1, *[1] * (p.ndim - 1))
         return loss
 
 

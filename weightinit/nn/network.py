@@ -15,13 +15,15 @@ from weightinit.activations import Activation
 from weightinit.arrays import Array, array_module
 from weightinit.laws import Law
 from weightinit.meanfield import SingularValues
-from weightinit.nn.layers import Nonlinearity, Sum
+from weightinit.nn.layers import BatchNorm, Embedding, Nonlinearity, Sum
 from weightinit.nn.memory import Memory
-from weightinit.nn.moments import Gradient, Moments, Prediction
-from weightinit.nn.outline import outline
+from weightinit.nn.moments import Gradient, Moments, Prediction, spread
+from weightinit.nn.outline import outline, trunk
 from weightinit.nn.tape import Params, Phase, Shape, State, Tape
 from weightinit.nn.tree import Node, Step, steps
 from weightinit.nn.weights import ConstantSpec, StatisticSpec, WeightSpec
+
+MEASURED = ("preactivation", "activation")  # quantities that make a site of their slot
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,11 @@ class Network:
         return prod(self.in_shape)
 
     @property
+    def takes_tokens(self) -> bool:
+        """Whether the input holds numbers of tokens, which have no derivative."""
+        return isinstance(self.steps[0].layer, Embedding)
+
+    @property
     def out_shape(self) -> Shape:
         """Shape of the output of one sample."""
         return self.steps[-1].leaving
@@ -128,7 +135,7 @@ class Network:
         for step in self.steps:
             kernels = {spec.layer: spec for spec in step.weights if spec.role == "weight"}
             for slot in step.layer.slots(step.entering):
-                if slot.quantity in ("preactivation", "activation"):
+                if slot.quantity in MEASURED:
                     site = found.get(slot.path) or Site(slot.path, None, False, None, step.on_trunk, slot.shape)
                     weight = site.weight or kernels.get(slot.path)
                     phi = step.layer.activation if isinstance(step.layer, Nonlinearity) else site.activation
@@ -138,17 +145,18 @@ class Network:
 
     @cached_property
     def trunk(self) -> tuple[Site, ...]:
-        """Sites that everything goes through, but for the output."""
-        return tuple(site for site in self.sites if site.on_trunk and site.name != "output")
+        """Sites by which the signal is followed through the network; see ``weightinit.nn.trunk``."""
+        names = trunk([site.name for site in self.sites])
+        return tuple(site for site in self.sites if site.name in names)
 
     @cached_property
     def gradient_quantity(self) -> str:
         """Name of the statistic by which gradients are followed along the trunk.
 
-        ``gradient_std`` of the weights where each place has its own, else ``backward_rms`` of what is propagated.
+        ``gradient_std`` of the weights where each place has its own, else ``backward_norm`` of what is propagated.
         """
         plain = all(site.weight is not None and len(site.shape) == 1 for site in self.trunk)
-        return "gradient_std" if plain else "backward_rms"
+        return "gradient_std" if plain else "backward_norm"
 
     @cached_property
     def shape(self) -> str:
@@ -164,6 +172,16 @@ class Network:
     def kernel_parameters(self) -> int:
         """Number of elements at the start of a parameter vector that belong to weights of role ``weight``."""
         return sum(prod(spec.shape) for spec in self.weights if spec.role == "weight")
+
+    @cached_property
+    def multiplications(self) -> int:
+        """Multiplications of one sample on its way forward: each weight once for every position that it serves."""
+        return sum(
+            prod(spec.shape) * prod(step.leaving[:-1])
+            for step in self.steps
+            for spec in step.weights
+            if spec.role == "weight"
+        )
 
     @cached_property
     def slices(self) -> Mapping[str, slice]:
@@ -251,6 +269,14 @@ class Network:
                     into += written
         return tape.gradient
 
+    def calibrated(self, state: State, tape: Tape) -> State:
+        """Return a state whose running statistics are those of the batch that the tape has just passed."""
+        found = dict(state)
+        for step in self.steps:
+            if isinstance(step.layer, BatchNorm):
+                found |= step.layer.statistics_of(tape)
+        return found
+
     def jacobian(self, params: Params, state: State, x: Array) -> Array:
         """Return the derivatives (runs, samples, outputs, inputs) of each output by each input, float64.
 
@@ -275,7 +301,7 @@ class Network:
 
         Constants that differ from their defaults are among the ``laws``, as laws without spread.
         """
-        registers = [moments]
+        registers = [spread(moments, self.in_shape)]
         for step in self.steps:
             registers.append(step.expect(registers, laws))
         gradients: dict[int, Gradient] = {len(self.steps): Gradient()}
@@ -283,8 +309,9 @@ class Network:
         for index in range(len(self.steps), 0, -1):
             step, gradient = self.steps[index - 1], gradients[index]
             before, after = registers[step.source], registers[index]
-            quantity = next((slot.quantity for slot in step.layer.slots(step.entering)), "")
-            predictions.append(Prediction(step.path, quantity, before, after, gradient))
+            slots = [slot for slot in step.layer.slots(step.entering)[:1] if slot.quantity in MEASURED]
+            path, quantity = (slots[0].path, slots[0].quantity) if slots else (step.path, "")
+            predictions.append(Prediction(path, quantity, before, after, gradient))
             for register, part in step.expect_gradients(gradient, registers, laws):
                 gradients[register] = gradients[register] + part if register in gradients else part
         return tuple(predictions[::-1])

@@ -1,4 +1,4 @@
-"""Outline of a network: its sizes as people write them."""
+"""Outline of a network: its sizes as people write them, and the layers along its trunk."""
 
 from __future__ import annotations
 
@@ -23,8 +23,31 @@ def outline(entering: Shape, tree: Sequence[Node], steps: Sequence[Step]) -> str
         for text, following in zip(parts, [*parts[1:], ""], strict=True)
         if not (following.startswith("[") and text.isdigit() and text == _first(tree, ends))
     ]
-    middle = [_repeated(text, len(list(group))) for text, group in groupby(kept[:-1])]
+    middle: list[str] = []
+    for in_blocks, group in groupby(kept[:-1], key=lambda text: text.startswith("[")):
+        middle += (
+            _blocks(list(group)) if in_blocks else [_repeated(text, len(list(same))) for text, same in groupby(group)]
+        )
     return "-".join(["x".join(map(str, entering)), *middle, *kept[-1:]])
+
+
+def trunk(layers: Sequence[str]) -> list[str]:
+    """Return the layers by which a signal is followed through a network, among all that are measured, in order.
+
+    They are all but the output; in a residual network its blocks, and what enters the first of them. A block is a layer
+    within whose name others lie, as ``block/3/dense/1`` lies within ``block/3``.
+    """
+    known = set(layers)
+    blocks = {outer for name in layers for outer in _around(name) if outer in known}
+    on_trunk = [name for name in layers if name != "output" and not any(outer in blocks for outer in _around(name))]
+    places = [place for place, name in enumerate(on_trunk) if name in blocks]
+    return on_trunk[max(places[0] - 1, 0) : places[-1] + 1] if places else on_trunk
+
+
+def _around(name: str) -> list[str]:
+    """Return the names around a name: ``block`` and ``block/3`` around ``block/3/dense``."""
+    parts = name.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts))]
 
 
 def _weighs(step: Step) -> bool:
@@ -51,7 +74,14 @@ def _first(tree: Sequence[Node], ends: dict[str, int]) -> str:
     return ""
 
 
+def _blocks(parts: list[str]) -> list[str]:
+    """Return residual blocks in a row, a pair that repeats as one: ``[64, 256-64]x4 residual``."""
+    pair = parts[:2]
+    if len(parts) > 2 and pair[0] != pair[-1] and parts == pair * (len(parts) // 2):
+        return [f"[{', '.join(part.strip('[]') for part in pair)}]x{len(parts) // 2} residual"]
+    counted = [(text, len(list(same))) for text, same in groupby(parts)]
+    return [f"{text}x{count} residual" if count > 1 else f"{text} residual" for text, count in counted]
+
+
 def _repeated(text: str, count: int) -> str:
-    if text.startswith("["):
-        return f"{text}x{count} residual" if count > 1 else f"{text} residual"
     return f"{count}x{text}" if count > 1 else text

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from weightinit.arrays import Array
 from weightinit.laws import Law
 from weightinit.nn.layers import Layer, Sum
-from weightinit.nn.moments import Gradient, Moments
+from weightinit.nn.moments import Gradient, Moments, unknown_moments
 from weightinit.nn.tape import Params, Shape, Tape
 from weightinit.nn.weights import Branch, WeightSpec
 
@@ -47,7 +47,8 @@ class Step:
 
     ``source``: register that the layer reads; ``skip``: the second one that a sum reads, else None; ``entering``,
     ``leaving``: shapes without runs and batch; ``block``: name of the residual block on whose branch or skip it lies,
-    empty on the trunk; ``depth``: blocks around it; ``weights``: of the layer, with their place on the branch.
+    empty on the trunk; ``depth``: blocks around it; ``weights``: of the layer, with their place on the branch;
+    ``independent``: whether weights lie between what a sum adds, so that its parts are uncorrelated.
     """
 
     layer: Layer
@@ -58,6 +59,7 @@ class Step:
     block: str
     depth: int
     weights: tuple[WeightSpec, ...] = ()
+    independent: bool = True
 
     @property
     def path(self) -> str:
@@ -76,6 +78,8 @@ class Step:
         if self.skip is None:
             return self.layer.expect(registers[self.source], laws)
         assert isinstance(self.layer, Sum)
+        if not self.independent:
+            return unknown_moments(f"{self.path}: a way through its branch has no weights")
         return self.layer.expect_sum(registers[self.source], registers[self.skip], laws)
 
     def expect_gradients(
@@ -101,6 +105,20 @@ def steps(tree: Sequence[Node], entering: Shape) -> tuple[Step, ...]:
     return _with_branches(flat.steps)
 
 
+def weighed(nodes: Sequence[Node]) -> bool:
+    """Return whether every way through these nodes passes weights."""
+    for node in nodes:
+        if isinstance(node, Residual):
+            found = weighed(node.branch) and weighed(node.skip)
+        elif isinstance(node, Serial):
+            found = weighed(node.children)
+        else:
+            found = any(spec.role == "weight" for spec in node.weights)
+        if found:
+            return True
+    return False
+
+
 @dataclass
 class _Flat:
     steps: list[Step]
@@ -122,13 +140,15 @@ class _Flat:
                     f"{node.name}: its branch and its skip must have one shape; got {self.shapes[branch]} and "
                     f"{self.shapes[skip]}. Give the skip a projection."
                 )
-            return self._add(node.end, branch, skip, block, depth)
+            return self._add(node.end, branch, skip, block, depth, weighed(node.branch) or weighed(node.skip))
         return self._add(node, register, None, block, depth)
 
-    def _add(self, layer: Layer, source: int, skip: int | None, block: str, depth: int) -> int:
+    def _add(
+        self, layer: Layer, source: int, skip: int | None, block: str, depth: int, independent: bool = True
+    ) -> int:
         entering = self.shapes[source]
         leaving = layer.out_shape(entering)
-        self.steps.append(Step(layer, source, skip, entering, leaving, block, depth, layer.weights))
+        self.steps.append(Step(layer, source, skip, entering, leaving, block, depth, layer.weights, independent))
         self.shapes[len(self.steps)] = leaving
         return len(self.steps)
 

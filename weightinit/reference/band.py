@@ -98,14 +98,14 @@ class Band:
         return median
 
     def share(self, name: str, state: State) -> Array:
-        """Return the share of networks (layers,) whose ``name`` is ``zero``, or ``infinite`` (or NaN)."""
+        """Return the share of networks (layers,) whose ``name`` is ``zero`` or ``infinite``."""
         shares: Array = states(self.observation.values[name], state).mean(axis=0)
         return shares
 
-    def spread(self, name: str, first: int, last: int) -> float:
+    def spread(self, name: str, first: str, last: str) -> float:
         """Return the standard deviation over networks of the growth of a logarithm between two layers."""
-        values = self._scaled[name]
-        growth = values[:, last] - values[:, first]
+        start, end = (self._scaled[name][:, self.observation.layers.index(layer)] for layer in (first, last))
+        growth = end - start
         known = growth[~np.isnan(growth)]
         return float(np.std(known, ddof=1)) if len(known) >= LEAST else np.nan
 
@@ -133,8 +133,8 @@ def scaled(name: str, values: Array) -> Array:
 
 
 def states(values: Array, state: State) -> Array:
-    """Return where values are ``zero``, or ``infinite`` (or NaN)."""
-    where: Array = values == 0 if state == "zero" else ~np.isfinite(values)
+    """Return where values are ``zero`` or ``infinite``."""
+    where: Array = values == 0 if state == "zero" else np.isinf(values)
     return where
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from weightinit import initializers
 from weightinit.arrays import Array, stream
 from weightinit.laws import Law
-from weightinit.nn import Network, Params, WeightSpec
-from weightinit.schemes import Critical, Rule, Scheme
+from weightinit.nn import Network, WeightSpec
+from weightinit.schemes import Critical, Initialized, Rule, Scheme
 
 RESERVED = 1 << 160
 """The first of the seeds that references draw from: a number far beyond those that people take."""
@@ -35,53 +35,64 @@ class Batches:
 
 @dataclass(frozen=True)
 class Draws:
-    """Origin of networks: each weight of one of ``laws`` by itself, or of a ``scheme`` on ``batches``, if given."""
+    """Origin of networks: each weight of one of ``laws`` by itself, or of a ``scheme`` on ``batches``, if given.
+
+    ``constants``: of networks that are drawn from laws.
+    """
 
     laws: Mapping[str, Law] = field(hash=False)
     scheme: Scheme | None = None
     batches: Batches | None = None
+    constants: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     @property
     def identity(self) -> str:
         """Text that is equal for equal draws of a network."""
         if self.scheme is None:
-            return repr(sorted(self.laws.items()))
+            return repr((sorted(self.laws.items()), sorted(self.constants.items())))
         data = (self.batches.digest, self.batches.size) if self.batches else ()
         return f"{type(self.scheme).__module__} {self.scheme!r} {data}"
 
-    def stacks(
-        self, network: Network, networks: int, at_once: int
-    ) -> Iterator[tuple[Params, Mapping[str, Sequence[Law]]]]:
-        """Yield the params (runs, *shape) and laws of all ``networks``, ``at_once`` at a time."""
+    def stacks(self, network: Network, networks: int, at_once: int) -> Iterator[Initialized]:
+        """Yield all ``networks``, ``at_once`` at a time."""
         ends = [*range(0, networks, at_once), networks]
         streams = {spec.name: stream(RESERVED, spec.name) for spec in network.weights}
         for start, stop in pairwise(ends):
+            runs = stop - start
             if self.scheme is None:
-                yield (
-                    {
-                        spec.name: _drawn(self.laws[spec.name], spec, stop - start, network.dtype, streams[spec.name])
+                yield Initialized(
+                    params={
+                        spec.name: _drawn(self.laws[spec.name], spec, runs, network.dtype, streams[spec.name])
                         for spec in network.weights
                     },
-                    {name: (law,) * (stop - start) for name, law in self.laws.items()},
+                    laws={name: (law,) * runs for name, law in self.laws.items()},
+                    constants={name: np.full(runs, value) for name, value in self.constants.items()},
+                    learning_rate_scale={},
+                    notes=((),) * runs,
                 )
             else:
                 seeds = [RESERVED + number for number in range(start, stop)]
-                drawn = self.scheme(network, seeds, self.batches.of(seeds) if self.batches else None)
-                yield drawn.params, drawn.laws
+                yield self.scheme(network, seeds, self.batches.of(seeds) if self.batches else None)
 
 
-def draws_of(network: Network, scheme: Scheme, laws: Mapping[str, Law], batches: Batches | None = None) -> Draws | str:
+def draws_of(
+    network: Network,
+    scheme: Scheme,
+    laws: Mapping[str, Law],
+    batches: Batches | None = None,
+    constants: Mapping[str, float] | None = None,
+) -> Draws | str:
     """Return how networks of a scheme are drawn, or why they can't be.
 
-    ``laws``: those that the scheme declares, by weight. A law that states the joint distribution of its elements is
-    drawn from, whoever declares it. Where it doesn't (sparse, fitted to data), a scheme of the library draws itself;
-    one of a user's own would be its own judge.
+    ``laws``, ``constants``: those that the scheme declares, by name. A law that states the joint distribution of its
+    elements is drawn from, whoever declares it. Where it doesn't (sparse, fitted to data), a scheme of the library
+    draws itself; one of a user's own would be its own judge.
     """
     shipped = type(scheme).__module__.startswith("weightinit.")
     fitted = not isinstance(scheme, Rule | Critical)
     unstated = [spec for spec in network.weights if not _stated(laws[spec.name])]
     if not unstated and not (shipped and fitted):
-        return Draws(dict(laws))
+        return Draws(dict(laws), constants=dict(constants or {}))
     if not shipped:
         return f"the scheme states no law that {unstated[0].name} could be drawn from"
     if fitted and batches is None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
+from math import prod
 
 import numpy as np
 
@@ -14,13 +15,13 @@ from weightinit.arrays import Array
 from weightinit.laws import Law
 from weightinit.nn import Loss, Network, Params, Tape
 from weightinit.reference.response import response
-from weightinit.statistics import STATISTICS
 
 SAMPLES = 64
 QUANTITIES = (
     *("weight_rms", "activation_rms", "gradient_std", "activation_correlation"),
     *("response", "evenness", "copied"),
 )
+NO_BIAS = Law("constant", 0.0, 0.0)
 CACHE = 8 << 20  # bytes that a part of a stack may touch
 
 
@@ -43,11 +44,12 @@ class Probe:
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """What the ``layers`` with weights of a stack of networks show: by name of ``QUANTITIES``, (runs, layers), float64.
+    """What the ``layers`` (sites) of a stack of networks show: by name of ``QUANTITIES``, (runs, layers), float64.
 
     ``weight_rms``, ``activation_rms``, ``activation_correlation``, ``gradient_std``: as in ``weightinit.statistics``;
     ``response``, ``evenness``: of the pre-activations given the layer's input (``weightinit.reference.response``);
-    ``copied``: 1 where the layer's weights equal those of a layer before it, else 0.
+    ``copied``: 1 where the layer's weights equal those of a layer before it, else 0. What is no finite number is
+    infinite; NaN is what a layer does not have.
     """
 
     layers: tuple[str, ...]
@@ -65,17 +67,24 @@ class Observation:
 
 def networks_at_once(network: Network, samples: int) -> int:
     """Return the number of networks whose weights, gradients and activations stay in the cache."""
-    elements = network.parameters + network.memory.elements(samples)
-    return max(1, CACHE // (2 * network.dtype.itemsize * elements))
+    units = sum(prod(step.leaving) for step in network.steps)
+    return max(1, CACHE // (network.dtype.itemsize * 2 * (network.parameters + samples * units)))
 
 
-def observe(network: Network, params: Params, probe: Probe, laws: Mapping[str, Sequence[Law]]) -> Observation:
+def observe(
+    network: Network,
+    params: Params,
+    probe: Probe,
+    laws: Mapping[str, Sequence[Law]],
+    constants: Mapping[str, Array] | None = None,
+) -> Observation:
     """Return what networks of these ``params`` (runs, *shape) show of the probe; ``laws`` by weight and run.
 
-    A network shows the same bits alone or in any stack.
+    ``constants``: (runs,) by name, of those that are not at their defaults. A network shows the same bits alone or in
+    any stack.
     """
     runs, samples = len(next(iter(params.values()))), probe.x.shape[1]
-    layers = tuple(spec.layer for spec in network.weights if spec.role == "weight")
+    layers = tuple(site.name for site in network.sites)
     values = {name: np.empty((runs, len(layers))) for name in QUANTITIES}
     step = networks_at_once(network, samples)
     tape: Tape | None = None
@@ -85,8 +94,9 @@ def observe(network: Network, params: Params, probe: Probe, laws: Mapping[str, S
         count = len(next(iter(some.values())))
         if tape is None or tape.runs != count:
             tape = network.tape(count, samples)
+        state = network.state(count, {name: array[part] for name, array in (constants or {}).items()})
         with np.errstate(all="ignore"):
-            output = network.forward(some, {}, probe.x, tape)
+            output = network.forward(some, state, probe.x, tape, phase="probe")
             probe.loss(output, probe.y, tape.d_output)
             network.backward(some, tape.d_output, tape)
         for name, found in _shown(network, some, tape, {name: law[part] for name, law in laws.items()}).items():
@@ -94,30 +104,79 @@ def observe(network: Network, params: Params, probe: Probe, laws: Mapping[str, S
     return Observation(layers, values)
 
 
+@np.errstate(all="ignore")
 def _shown(network: Network, params: Params, tape: Tape, laws: Mapping[str, Sequence[Law]]) -> dict[str, Array]:
-    weights = [spec for spec in network.weights if spec.role == "weight"]
-    no_bias = (ZERO,) * tape.runs
-    columns: dict[str, list[Array]] = {name: [] for name in QUANTITIES}
-    for spec in weights:
-        z = tape[spec.layer, "preactivation"]
-        activation = tape.arrays.get((spec.layer, "activation"), z)
-        entered = tape.input[spec.layer, "preactivation"]
-        size, evenness = response(entered, z, laws[spec.name], laws.get(f"{spec.layer}/bias", no_bias))
-        columns["weight_rms"].append(STATISTICS["weight_rms"].function(params[spec.name]))
-        columns["activation_rms"].append(STATISTICS["activation_rms"].function(activation))
-        columns["activation_correlation"].append(STATISTICS["activation_correlation"].function(activation))
-        columns["gradient_std"].append(STATISTICS["gradient_std"].function(tape.gradient[spec.name]))
-        columns["response"].append(size)
-        columns["evenness"].append(evenness)
-        columns["copied"].append(np.zeros(tape.runs))
-    for (_, before), (index, after) in combinations(enumerate(weights), 2):
-        one, other = params[before.name], params[after.name]
+    columns = {name: np.full((tape.runs, len(network.sites)), np.nan) for name in QUANTITIES}
+    for place, site in enumerate(network.sites):
+        rms, correlation = _rms_and_correlation(site.output(tape))
+        columns["activation_rms"][:, place] = _lost_is_infinite(rms)
+        columns["activation_correlation"][:, place] = correlation
+        if site.weight is not None:
+            weight, gradient = params[site.weight.name], tape.gradient[site.weight.name]
+            columns["weight_rms"][:, place] = _lost_is_infinite(_rms_and_std(weight)[0])
+            columns["gradient_std"][:, place] = _lost_is_infinite(_rms_and_std(gradient)[1])
+            columns["copied"][:, place] = 0.0
+            if weight.ndim == 3 and site.linear:
+                size, evenness = response(
+                    _folded(tape.input[site.name, "preactivation"]),
+                    _folded(site.preactivation(tape)),
+                    laws[site.weight.name],
+                    laws.get(f"{site.name}/bias", (NO_BIAS,) * tape.runs),
+                )
+                columns["response"][:, place], columns["evenness"][:, place] = size, evenness
+    weighed = {site.weight.name: place for place, site in enumerate(network.sites) if site.weight is not None}
+    for before, after in combinations(weighed, 2):
+        one, other = params[before], params[after]
         if one.shape == other.shape:
             start = (slice(None), 0)  # few weights tell most layers apart
-            alike = (one[start] == other[start]).reshape(tape.runs, -1).all(axis=1)
-            for run in np.flatnonzero(alike):
-                columns["copied"][index][run] = max(columns["copied"][index][run], np.array_equal(one[run], other[run]))
-    return {name: np.stack(arrays, axis=1) for name, arrays in columns.items()}
+            for run in np.flatnonzero((one[start] == other[start]).reshape(tape.runs, -1).all(axis=1)):
+                if np.array_equal(one[run], other[run]):
+                    columns["copied"][run, weighed[after]] = 1.0
+    return columns
 
 
-ZERO = Law("constant", 0.0, 0.0)
+def _lost_is_infinite(sizes: Array) -> Array:
+    """Return sizes with infinity for NaN, which stands for what is not there."""
+    return np.where(np.isnan(sizes), np.inf, sizes)
+
+
+def _folded(x: Array) -> Array:
+    """Return features with positions among the samples."""
+    return x.reshape(len(x), -1, x.shape[-1])
+
+
+# The statistics of the same names take several passes more, for minima, maxima and exact zeros of a std.
+
+
+def _rms_and_std(x: Array) -> tuple[Array, Array]:
+    """Return rms and std (runs,), float64, over all elements of each run."""
+    values, scale = _float64(x.reshape(len(x), 1, -1))
+    square = _products(values) / values.shape[-1]
+    mean = values.mean(axis=(1, 2))
+    return scale * np.sqrt(square), scale * np.sqrt(np.maximum(square - mean**2, 0.0))
+
+
+def _rms_and_correlation(x: Array) -> tuple[Array, Array]:
+    """Return rms, and E[x x'] / E[x²] over units and pairs of samples (runs,), of ``x`` (runs, samples, ...)."""
+    values, scale = _float64(x)
+    runs, samples = x.shape[:2]
+    values = values.reshape(runs, samples, -1)
+    total = _products(values.reshape(runs, 1, -1))
+    together = _products(np.ones((1, 1, samples)) @ values)
+    return scale * np.sqrt(total / values[0].size), (together - total) / ((samples - 1) * total)
+
+
+def _products(rows: Array) -> Array:
+    """Return the squared norms (runs,) of ``rows`` (runs, 1, n)."""
+    norms: Array = (rows @ rows.swapaxes(1, 2))[:, 0, 0]
+    return norms
+
+
+def _float64(x: Array) -> tuple[Array, Array]:
+    """Return values as float64 whose squares stay in its range, and what they are to be multiplied with (runs,)."""
+    values, scale = x.astype(np.float64), np.ones(len(x))
+    if x.dtype == np.float64:
+        largest = np.abs(values).reshape(len(x), -1).max(axis=1)
+        scale = np.where(np.isfinite(largest) & (largest > 0), largest, 1.0)
+        values /= scale.reshape(-1, *[1] * (x.ndim - 1))
+    return values, scale

@@ -35,7 +35,7 @@ class Reference:
 def operations(network: Network, probe: Probe, networks: int = NETWORKS) -> float:
     """Return the floating-point operations of a reference: forward, and twice that backward."""
     samples: int = probe.x.shape[1]
-    return 6.0 * networks * samples * network.kernel_parameters
+    return 6.0 * networks * samples * network.multiplications
 
 
 def reference(
@@ -45,7 +45,10 @@ def reference(
     if operations(network, probe, networks) > budget:
         return Reference(None, f"a reference of {networks} networks of {network.shape} takes too long")
     at_once = networks_at_once(network, probe.x.shape[1])
-    parts = [observe(network, params, probe, laws) for params, laws in draws.stacks(network, networks, at_once)]
+    parts = [
+        observe(network, drawn.params, probe, drawn.laws, drawn.constants)
+        for drawn in draws.stacks(network, networks, at_once)
+    ]
     return Reference(
         Observation(
             parts[0].layers,

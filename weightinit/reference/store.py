@@ -66,7 +66,7 @@ class Store:
     def _read(self, key: str, network: Network) -> Reference | None:
         if self.folder is None:
             return None
-        layers = tuple(spec.layer for spec in network.weights if spec.role == "weight")
+        layers = tuple(site.name for site in network.sites)
         try:
             content = io.BytesIO((self.folder / f"{key}.npz").read_bytes())
             with np.load(content, allow_pickle=False) as file:
@@ -103,7 +103,7 @@ def echo(network: Network, probe: Probe) -> str:
         params[spec.name] = values.astype(network.dtype)
     tape = network.tape(1, probe.x.shape[1])
     with np.errstate(all="ignore"):
-        output = network.forward(params, {}, probe.x, tape)
+        output = network.forward(params, network.state(1), probe.x, tape, phase="probe")
         probe.loss(output, probe.y, tape.d_output)
         gradient = network.backward(params, tape.d_output, tape)
     heard = hashlib.sha256(probe.digest.encode())

@@ -16,7 +16,7 @@ from weightinit.activations import Activation
 from weightinit.arrays import Array
 from weightinit.laws import Law
 from weightinit.meanfield import CriticalPoint, critical_point
-from weightinit.nn.moments import Moments
+from weightinit.nn.moments import Moments, spread
 from weightinit.nn.network import Network
 from weightinit.nn.tree import Step
 from weightinit.nn.weights import WeightSpec
@@ -111,13 +111,19 @@ class AutoInit:
 
     def rule_for(self, network: Network, second_moment: float = 1.0) -> Rule:
         """Return a rule for each weight; raise ValueError at a layer without theory or with a zero signal."""
-        registers, rules = [Moments(second_moment)], {}
+        registers = [spread(Moments(second_moment), network.in_shape)]
+        rules: dict[str, Rule] = {}
         for step in network.walk():
-            for spec in step.weights:
-                if spec.role == "weight":
-                    rules[spec.name] = _scaled(1.0, self.distribution)
-                    scale = self.q / _expected(step, registers, rules).second_moment
-                    rules[spec.name] = _scaled(scale, self.distribution)
+            names = [spec.name for spec in step.weights if spec.role == "weight" and spec.name not in rules]
+            # Of several weights the first ones see the input, and the last one decides what leaves the layer.
+            known = registers[step.source].second_moment
+            rules |= dict.fromkeys(
+                names, _scaled(self.q / known if len(names) > 1 and known else 1.0, self.distribution)
+            )
+            for name in names[-1:]:
+                rules[name] = _scaled(1.0, self.distribution)
+                scale = self.q / _expected(step, registers, rules).second_moment
+                rules[name] = _scaled(scale, self.distribution)
             registers.append(_expected(step, registers, rules))
         return _Each(rules)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.report.figures import run, sweep, theory
 from runner.report.figures.canvas import STYLE
+from runner.report.figures.tables import by_block
 from weightinit.arrays import Array
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def run_figures(
     """
     import matplotlib
 
-    curves = curves.assign(key="")
+    curves = by_block(curves.assign(key=""))
     with matplotlib.rc_context(STYLE):
         figures = {
             "loss": run.loss(name, curves, diverged_at_step),
@@ -63,7 +64,7 @@ def sweep_figures(runs: pd.DataFrame, curves: pd.DataFrame, *, group: Sequence[s
         return {}
     groups, left_out = sweep.groups(runs, group)
     subject = sweep.subject(runs, group)
-    curves = curves[curves["key"].isin([key for drawn in groups for key in drawn.keys])]
+    curves = by_block(curves[curves["key"].isin([key for drawn in groups for key in drawn.keys])])
     trained = (curves["step"] > 0).any()  # before, accuracy says nothing
     with matplotlib.rc_context(STYLE):
         figures = {

@@ -31,6 +31,41 @@ def initial(curves: pd.DataFrame, quantity: str) -> pd.DataFrame:
     return _pivot(rows, "layer", "key").reindex(network_order(rows["layer"].astype(str)))
 
 
+def by_block(curves: pd.DataFrame) -> pd.DataFrame:
+    """Return curves in which a residual block is one layer, as networks without blocks stay as they are.
+
+    A quantity that is measured at the block itself is that; of another the layers on the block's branch count together,
+    by their geometric mean.
+    """
+    import pandas as pd
+
+    layers = curves["layer"].astype(str)
+    names = [name for name in layers.unique() if name]
+    around = {name: block for name in names if (block := block_of(name, names))}
+    if not around:
+        return curves
+    inside = layers.isin(list(around))
+    within = curves[inside].assign(layer=layers[inside].map(around), key=curves.loc[inside, "key"].astype(str))
+    keys = ["key", "step", "quantity", "layer"]
+    outside = curves[~inside].assign(layer=layers[~inside], key=curves.loc[~inside, "key"].astype(str))
+    within = within[(within["value"] > 0) & np.isfinite(within["value"])]
+    within = within.assign(value=np.log(within["value"]), quantity=within["quantity"].astype(str))
+    means = np.exp(within.groupby(keys, sort=False)["value"].mean()).reset_index()
+    whole = pd.concat([outside.assign(quantity=outside["quantity"].astype(str)), means], ignore_index=True)
+    whole = whole.drop_duplicates(keys)
+    order = {name: place for place, name in enumerate(dict.fromkeys(around.get(name, name) for name in names))}
+    place = whole["layer"].map(order).fillna(-1)
+    ordered: pd.DataFrame = whole.loc[place.sort_values(kind="stable").index]
+    return ordered
+
+
+def block_of(layer: str, layers: Collection[str]) -> str:
+    """Return the outermost of ``layers`` within whose name a layer lies, or an empty text."""
+    parts = layer.split("/")
+    outer = ("/".join(parts[:count]) for count in range(1, len(parts)))
+    return next((name for name in outer if name in layers), "")
+
+
 def _pivot(rows: pd.DataFrame, index: str, columns: str) -> pd.DataFrame:
     rows = rows[rows["value"].notna()]
     names = {name: rows[name].astype(str) for name in (index, columns) if name != "step"}

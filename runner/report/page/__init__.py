@@ -25,6 +25,7 @@ from runner.report.best_rates import tuned_columns
 from runner.report.experiment import Experiment
 from runner.report.figures.canvas import Group
 from runner.report.figures.sweep import groups as drawn_groups
+from runner.report.figures.tables import by_block
 from runner.report.judgements import sweep_sentence
 from runner.report.page import layers, training
 from runner.report.page.chart import COLORS, SYMBOLS, Figure, color
@@ -82,7 +83,7 @@ def render(
     whole = shown.runs[shown.runs["fate"] != "failed"]
     by = list(shown.by) or ["scheme"]
     groups, left_out = drawn_groups(whole, by) if len(whole) else ([], "")
-    shown_curves = curves[curves["key"].isin([key for group in groups for key in group.keys])]
+    shown_curves = by_block(curves[curves["key"].isin([key for group in groups for key in group.keys])])
     sections = [
         Section("scores", "Scores", _kept(*_scores(shown, groups))),
         Section("rates", "Learning rates", _kept(training.sensitivity(comparison, groups, shown.by))),

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from runner.analysis.best_rates import RATE
-from runner.analysis.comparison import Comparison
+from runner.analysis.comparison import RANGES, Comparison
 from runner.analysis.intervals import intervals, log, resolution
 from runner.report.figures.canvas import Group
 from runner.report.figures.tables import by_step, completed, smooth
@@ -73,8 +73,8 @@ def _curve(whole: pd.DataFrame, number: int, group: Group, quantity: str) -> _Cu
     if quantity.endswith("loss"):
         middle, low, high = np.exp(intervals(log(np.maximum(samples, 1e-30))))
     else:
-        middle, low, high = intervals(samples)
-        high = np.minimum(high, 1)
+        least, most = RANGES[f"test_{quantity.rpartition('_')[2]}"]
+        middle, low, high = (ends.clip(least, most) for ends in intervals(samples))
     ended = [table[key][np.isfinite(table[key])] for key in keys if key in group.diverged]
     ends = [(float(run.index[-1]), float(run.iloc[-1])) for run in ended if len(run)]
     return _Curve(number, group, drawn.index.to_numpy()[rows], middle, low, high, ends[:MARKS])
@@ -160,6 +160,7 @@ def scores(comparison: Comparison, groups: Sequence[Group]) -> Figure | None:
         if known.empty:
             continue
         (middle,), (low,), (high,) = intervals(known.to_numpy(np.float64)[None], resolution=one_sample)
+        low, high = np.clip((low, high), *RANGES[metric])
         lowest = min(lowest, known.min(), low) if math.isfinite(low) else min(lowest, known.min())
         marks = known.iloc[:MARKS]
         jitter = 0.4 * ((0.5 + np.arange(len(marks)) * 0.618034) % 1 - 0.5) * (len(marks) > 1)

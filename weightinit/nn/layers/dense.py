@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+import numpy as np
 
 from weightinit.arrays import Array
 from weightinit.fans import Fans
@@ -24,7 +26,8 @@ INDEPENDENT = ("normal", "uniform", "truncated_normal")
 class Dense(Layer):
     """``z = x @ W + b`` at each position: W is ``(runs, fan_in, fan_out)``, b ``(runs, 1, fan_out)``.
 
-    Positions are folded into the batch, so that each run is one product.
+    Positions are folded into the batch, so that each run is one product. ``tied``: name of another layer whose weight
+    this one uses, ``transposed`` or not; the bias is its own.
     """
 
     name: str
@@ -32,13 +35,20 @@ class Dense(Layer):
     fan_out: int
     position: Position
     bias: bool = True
+    tied: str = ""
+    transposed: bool = False
 
     @property
     def weights(self) -> tuple[WeightSpec, ...]:
         fans = Fans(self.fan_in, self.fan_out)
-        weight = WeightSpec(f"{self.name}/weight", (self.fan_in, self.fan_out), fans, "weight", self.position)
+        shape = (self.fan_out, self.fan_in) if self.transposed else (self.fan_in, self.fan_out)
+        weight = WeightSpec(self._weight, shape, fans, "weight", self.position)
         bias = WeightSpec(f"{self.name}/bias", (1, self.fan_out), fans, "bias", self.position)
         return (weight, bias) if self.bias else (weight,)
+
+    @property
+    def _weight(self) -> str:
+        return f"{self.tied or self.name}/weight"
 
     def out_shape(self, entering: Shape) -> Shape:
         if entering[-1] != self.fan_in:
@@ -51,44 +61,48 @@ class Dense(Layer):
     def forward(self, params: Params, x: Array, tape: Tape) -> Array:
         tape.input[self.name, "preactivation"] = x
         z = tape[self.name, "preactivation"]
-        out = folded(z)
-        tape.xp.matmul(folded(x), params[f"{self.name}/weight"], out=out)
+        out, weight = folded(z), params[self._weight]
+        tape.xp.matmul(folded(x), weight.swapaxes(1, 2) if self.transposed else weight, out=out)
         if self.bias:
             out += params[f"{self.name}/bias"]
         return z
 
     def backward(self, params: Params, d_output: Array, tape: Tape, *, into: Array | None) -> Array | None:
         xp, x, d_z = tape.xp, folded(tape.input[self.name, "preactivation"]), folded(d_output)
-        xp.matmul(x.swapaxes(1, 2), d_z, out=tape.gradient[f"{self.name}/weight"])
+        gradient, weight = tape.gradient[self._weight], params[self._weight]
+        if self.transposed:
+            xp.matmul(d_z.swapaxes(1, 2), x, out=gradient)
+        else:
+            xp.matmul(x.swapaxes(1, 2), d_z, out=gradient)
         if self.bias:
             # A product with ones: a sum over the middle axis is several times slower.
             xp.matmul(ones_for(tape, d_z.shape[1]), d_z, out=tape.gradient[f"{self.name}/bias"])
         if into is not None:
-            xp.matmul(d_z, params[f"{self.name}/weight"].swapaxes(1, 2), out=folded(into))
+            xp.matmul(d_z, weight if self.transposed else weight.swapaxes(1, 2), out=folded(into))
         return into
 
     def expect(self, moments: Moments, laws: Mapping[str, Law]) -> Moments:
         """E[z²] = fan_in Var[w] E[x²] + Var[b] (Poole et al. 2016, eq. 3), for weights of mean zero."""
-        weight = laws[f"{self.name}/weight"]
+        weight = laws[self._weight]
         bias = laws[f"{self.name}/bias"] if self.bias else Law("constant", 0.0, 0.0)
+        if moments.reason:
+            return moments
+        if self.tied:
+            return unknown_moments(f"{self.name}: its weights are those of {self.tied}, on which its input depends")
         if not (weight.known and bias.known) or weight.mean != 0.0:
-            return unknown_moments(moments.reason or _silent(weight, bias))
-        from_weights = self.fan_in * weight.second_moment * moments.second_moment
-        q = from_weights + bias.second_moment
-        share = from_weights / q if q else 0.0
-        correlation = share * moments.correlation + (1.0 - share) if q else math.nan
-        return Moments(q, bias.mean, correlation, share**2 * moments.relative_variance)
+            return unknown_moments(moments.reason or silent(weight, bias))
+        return through_weights(moments, self.fan_in * weight.second_moment, bias)
 
     def expect_gradient(self, gradient: Gradient, moments: Moments, laws: Mapping[str, Law]) -> Gradient:
         """E[g_x²] = fan_out Var[w] E[g_z²], as if the way back had independent weights (Schoenholz et al. 2017)."""
-        weight = laws[f"{self.name}/weight"]
+        weight = laws[self._weight]
         if not weight.known or weight.mean != 0.0:
-            return unknown_gradient(gradient.reason or _silent(weight))
-        return replace(gradient, second_moment=self.fan_out * weight.second_moment * gradient.second_moment)
+            return unknown_gradient(gradient.reason or silent(weight))
+        return gradient.scaled(self.fan_out * weight.second_moment)
 
     def expect_jacobian(self, values: SingularValues, moments: Moments, laws: Mapping[str, Law]) -> SingularValues:
         """Singular values after orthogonal or independent weights; independent ones count as Gaussian."""
-        weight = laws[f"{self.name}/weight"]
+        weight = laws[self._weight]
         if weight.family not in (*INDEPENDENT, "orthogonal") or weight.mean != 0.0:
             return UNKNOWN_VALUES
         kind: Weights = "orthogonal" if weight.family == "orthogonal" else "gaussian"
@@ -100,7 +114,20 @@ def folded(x: Array) -> Array:
     return x if x.ndim == 3 else x.reshape(x.shape[0], -1, x.shape[-1])
 
 
-def _silent(*laws: Law) -> str:
+def through_weights(moments: Moments, sigma_w2: float, bias: Law) -> Moments:
+    """Return the moments after weights of mean zero and fan_in Var[w] = ``sigma_w2``, and a bias."""
+    from_weights = sigma_w2 * moments.second_moment
+    q = from_weights + bias.second_moment
+    share = from_weights / q if q else 0.0
+    correlation = share * moments.correlation + (1.0 - share) if q else math.nan
+    if moments.squares is None:
+        return Moments(q, bias.mean, correlation, share**2 * moments.relative_variance)
+    squares = sigma_w2 * moments.squares + bias.second_moment
+    means = np.full(squares.shape, bias.mean)
+    return Moments(q, bias.mean, correlation, share**2 * moments.relative_variance, "", squares, means)
+
+
+def silent(*laws: Law) -> str:
     """Return why theory says nothing of weights with these laws."""
     if all(law.known for law in laws):
         return "the weights have a mean"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,14 @@ from weightinit.gaussian import expectation
 from weightinit.laws import Law
 from weightinit.meanfield import SingularValues, covariance, second_moment, slope_covariance, slope_second_moment
 from weightinit.nn.layers.base import UNKNOWN_VALUES, Layer
-from weightinit.nn.moments import Gradient, Moments, unknown_gradient
+from weightinit.nn.moments import Gradient, Moments, of_few, outer, times, unknown_gradient, unknown_moments
 from weightinit.nn.tape import Params, Shape, Slot, Tape
 
 # Degree of the polynomial that interpolates an expectation over many pairs of inputs (accurate to about 1e-4), and the
 # angle below which two inputs count as equal.
 DEGREE, SAME = 8, 1e-4
+# Degree of the polynomial that interpolates a function of many second moments in their logarithm.
+NODES = 24
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,15 @@ class Nonlinearity(Layer):
         variance of the layers before adds to that, times the squared slope of log E[phi²] in log q (delta method; exact
         for ReLU at first order, Hanin & Rolnick 2018). All inputs count as equal, which bounds a batch from above.
         """
-        q = moments.second_moment
-        if math.isnan(q):
+        if moments.reason or math.isnan(moments.second_moment):
             return moments
+        try:
+            return self._even(moments) if moments.squares is None else self._uneven(moments)
+        except (ValueError, OverflowError) as error:
+            return unknown_moments(_why(error))
+
+    def _even(self, moments: Moments) -> Moments:
+        q = moments.second_moment
         phi, kinks = self.activation.phi, self.activation.kinks
         square = second_moment(q, self.activation)
         if q == 0.0 or square**2 == 0.0:  # or too small for the ratios below
@@ -72,6 +80,15 @@ class Nonlinearity(Layer):
         q = moments.second_moment
         if math.isnan(q) or math.isnan(gradient.second_moment):
             return unknown_gradient(gradient.reason or moments.reason)
+        try:
+            if moments.squares is not None:
+                return self._uneven_gradient(gradient, moments)
+            return self._even_gradient(gradient, moments)
+        except (ValueError, OverflowError) as error:
+            return unknown_gradient(_why(error))
+
+    def _even_gradient(self, gradient: Gradient, moments: Moments) -> Gradient:
+        q = moments.second_moment
         dphi, kinks = self.activation.dphi, self.activation.kinks
         square = slope_second_moment(q, self.activation)
         if square**2 == 0.0 or q == 0.0:
@@ -88,8 +105,46 @@ class Nonlinearity(Layer):
         if math.isnan(q):
             return UNKNOWN_VALUES
         dphi, kinks = self.activation.dphi, self.activation.kinks
-        fourth = expectation(lambda z: dphi(z) ** 4, q=q, kinks=kinks)
-        return values.after_slopes(slope_second_moment(q, self.activation), fourth)
+        try:
+            fourth = expectation(lambda z: dphi(z) ** 4, q=q, kinks=kinks)
+            return values.after_slopes(slope_second_moment(q, self.activation), fourth)
+        except (ValueError, OverflowError):
+            return UNKNOWN_VALUES
+
+    def _uneven(self, moments: Moments) -> Moments:
+        """Return the moments of phi(z) by sample and position.
+
+        Pairs of unequal size are taken at their geometric mean, which is exact for homogeneous activations.
+        """
+        phi, kinks = self.activation.phi, self.activation.kinks
+        assert moments.squares is not None
+        squares = by_size(lambda q: second_moment(q, self.activation), moments.squares)
+        means = by_size(lambda q: expectation(phi, q=q, kinks=kinks), moments.squares)
+        typical = replace(moments, squares=None, means=None, correlation=math.nan)
+        variance = self.expect(typical, {}).relative_variance
+        pairs = self._pairs(covariance, second_moment, moments, squares)
+        return Moments.uneven(squares, means, pairs, variance)
+
+    def _uneven_gradient(self, gradient: Gradient, moments: Moments) -> Gradient:
+        assert moments.squares is not None
+        squares = by_size(lambda q: slope_second_moment(q, self.activation), moments.squares)
+        typical = replace(moments, squares=None, means=None, correlation=math.nan)
+        variance = self.expect_gradient(Gradient(1.0, 1.0, gradient.relative_variance), typical, {}).relative_variance
+        pairs = self._pairs(slope_covariance, slope_second_moment, moments, squares)
+        return Gradient.uneven(squares * gradient.q, times(pairs, gradient.covariance), variance)
+
+    def _pairs(self, at: Callable[..., Any], size: Callable[..., Any], moments: Moments, squares: Array) -> Array:
+        """Return E[f(z) f(z')] of pairs of unequal size: ``at`` by ``size`` as a correlation, times the sizes."""
+        sizes = moments.pair_sizes
+        with np.errstate(all="ignore"):
+            correlation = np.where(sizes > 0, np.asarray(moments.covariance) / np.maximum(sizes, 1e-300), 0.0)
+        typical = replace(moments, squares=None, means=None, correlation=correlation)
+        whole = float(size(moments.second_moment, self.activation))
+        if whole == 0.0:
+            return np.zeros(correlation.shape)
+        product = np.asarray(self._product(at, whole, typical)) / whole
+        result: Array = product * outer(np.sqrt(of_few(squares, correlation)))
+        return result
 
     def _product(self, at: Callable[..., Any], square: float, moments: Moments) -> float | Array:
         """Return ``at(c, activation, q)`` for the correlations c of pairs of inputs, in the shape of ``correlation``.
@@ -113,3 +168,26 @@ class Nonlinearity(Layer):
             domain = [float(angle[~same].min()), float(angle[~same].max()) + SAME]
             product[~same] = Chebyshev.interpolate(by_angle, DEGREE, domain=domain)(angle[~same])
         return product
+
+
+def _why(error: ValueError | OverflowError) -> str:
+    """Return the reason for which an expectation has no number."""
+    return str(error) if isinstance(error, ValueError) else "its moments are larger than float64 holds"
+
+
+def by_size(function: Callable[[Array], Any], q: Array) -> Array:
+    """Return a smooth function of second moments, interpolated in their logarithm where they are many."""
+    flat = q.ravel()
+    low, high = float(flat.min()), float(flat.max())
+    if flat.size <= NODES or high <= 0.0:
+        return np.asarray(function(flat), np.float64).reshape(q.shape)
+    floor = max(low, 1e-9 * high)
+    if high / floor < 1.0 + 1e-9:
+        return np.full(q.shape, float(np.asarray(function(np.array([high])))[0]))
+    logs = np.log(np.maximum(flat, floor))
+    curve = Chebyshev.interpolate(lambda at: np.asarray(function(np.exp(at))), NODES, domain=[logs.min(), logs.max()])
+    values = curve(logs)
+    if low < floor:
+        below = flat < floor
+        values[below] = np.asarray(function(flat[below][:1] * 0.0))[0]
+    return np.asarray(values).reshape(q.shape)

@@ -76,6 +76,12 @@ class Sum(Layer):
             factor = tape.constant(f"{self.name}/skip_scale", self.skip_scale, d_output)
             tape.xp.multiply(d_output, factor, out=into_skip)
 
+    def written(self, params: Params, tape: Tape) -> Array:
+        """Return what the branch has added in the last forward pass."""
+        branch = tape.input[self.name, "activation"]
+        added: Array = branch * self._scale(params, tape, branch)
+        return added
+
     def _scale(self, params: Params, tape: Tape, array: Array) -> Array:
         factor = tape.constant(f"{self.name}/branch_scale", self.branch_scale, array)
         if self.trained:

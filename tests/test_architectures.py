@@ -1,0 +1,296 @@
+"""Architectures: each trains, alone and stacked with the same bits; names, trunk, constants, losses by token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from runner.config.composition import Composer
+from runner.records import Outcome
+from runner.report.figures.tables import by_block
+from runner.tracking.models import predictor
+from runner.training import loop
+from tests.test_layers import alike_inputs, assert_theory_holds, loss_and_gradients
+from weightinit.arrays import Array
+from weightinit.nn import CrossEntropy, Network, trunk
+from weightinit.nn.architectures import Form, cnn, layers, residual_mlp, resnet, transformer
+from weightinit.schemes import LSUV, AutoInit, VarianceScaling
+from weightinit.schemes.initialized import merge
+
+IMAGE = Form((8, 8, 1))
+TOKENS = Form((6,), 5, True)
+# Every architecture, small, and where its theory ends.
+SMALL: dict[str, Network] = {
+    "residual_mlp": residual_mlp(10, 3, "relu", depth=2, width=8, dtype="float64"),
+    "residual_mlp, normed": residual_mlp(
+        10, 3, "gelu", depth=2, width=8, norm="rms", trained_scale=True, dtype="float64"
+    ),
+    "cnn": cnn(64, 3, "tanh", width=4, norm="batch", form=IMAGE, dtype="float64"),
+    "cnn, group norm": cnn(
+        64, 3, "tanh", width=4, norm="group", pooling="max", head="global", form=IMAGE, dtype="float64"
+    ),
+    "resnet": resnet(64, 3, "gelu", depth=2, width=4, form=IMAGE, dtype="float64"),
+    "resnet, layer norm": resnet(64, 3, "tanh", depth=2, width=4, norm="layer", form=IMAGE, dtype="float64"),
+    "transformer of rows": transformer(64, 3, "gelu", depth=1, width=8, heads=2, form=IMAGE, dtype="float64"),
+    "transformer of patches": transformer(
+        64,
+        3,
+        "silu",
+        depth=1,
+        width=8,
+        heads=2,
+        gated=True,
+        placement="post",
+        patch=[4, 4],
+        form=IMAGE,
+        dtype="float64",
+    ),
+    "transformer of tokens": transformer(
+        6, 5, "gelu", depth=1, width=8, heads=2, causal=True, tied=True, dropout=0.2, form=TOKENS, dtype="float64"
+    ),
+}
+
+
+def inputs(net: Network, runs: int, batch: int) -> Array:
+    rng = np.random.default_rng(0)
+    if net.takes_tokens:
+        return rng.integers(0, 5, (runs, batch, *net.in_shape)).astype(net.dtype)
+    return rng.standard_normal((runs, batch, *net.in_shape)).astype(net.dtype)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_gradients_equal_finite_differences(name: str) -> None:
+    net, rng = SMALL[name], np.random.default_rng(1)
+    flat, x = 0.5 * rng.standard_normal((2, net.parameters)), inputs(net, 2, 5)
+    weight = rng.standard_normal((2, 5, *net.out_shape))
+    _, gradient, _ = loss_and_gradients(net, flat, x, weight)
+    for _ in range(3):
+        direction = rng.standard_normal(flat.shape)
+        sides = [loss_and_gradients(net, flat + s * direction, x, weight)[0] for s in (1e-6, -1e-6)]
+        scale = np.linalg.norm(gradient, axis=1) * np.linalg.norm(direction, axis=1)
+        error = np.abs((sides[0] - sides[1]) / 2e-6 - (gradient * direction).sum(1))
+        np.testing.assert_array_less(error, 1e-6 * scale)
+
+
+@pytest.mark.parametrize("name", [name for name in SMALL if "tokens" not in name])
+def test_the_jacobian_is_that_of_finite_differences(name: str) -> None:
+    """With batch norm, for the statistics of a batch held fixed."""
+    net, rng = SMALL[name], np.random.default_rng(1)
+    params = net.views(0.5 * rng.standard_normal((2, net.parameters)))
+    x = inputs(net, 1, 4).reshape(1, 4, -1)
+    tape = net.tape(2, 4)
+    net.forward(params, {}, x, tape, phase="probe")
+    state = net.calibrated({}, tape)
+    jacobian = net.jacobian(params, state, x[:, :2])
+    for index in range(0, net.inputs, 7):
+        moved = [x[:, :2] + sign * 1e-6 * np.eye(net.inputs)[index] for sign in (1, -1)]
+        above, below = (net.forward(params, state, at, net.tape(2, 2), phase="evaluate").copy() for at in moved)
+        np.testing.assert_allclose(jacobian[..., index], (above - below) / 2e-6, atol=1e-6)
+
+
+TRAINED = {
+    "residual_mlp": ["architecture.depth=3"],
+    "cnn": ["architecture.norm=batch"],
+    "resnet": ["architecture.depth=2"],
+    "transformer": ["architecture.depth=1", "architecture.width=16", "architecture.dropout=0.1"],
+    "layers": [],
+    "deep_linear": ["architecture.depth=2", "architecture.width=16"],
+    "autoencoder": ["data=digit_images"],
+}
+
+
+@pytest.fixture(scope="module")
+def composer() -> Composer:
+    return Composer()
+
+
+def train(composer: Composer, name: str, *overrides: str, seeds: Sequence[int] = (0,)) -> list[Outcome]:
+    shared = [
+        "tracking=none",
+        f"architecture={name}",
+        *TRAINED[name],
+        "training.steps=6",
+        "training.batch_size=32",
+        "training.probe.size=16",
+        "training.save=final",
+        "optimizer.learning_rate=0.003",
+        *overrides,
+    ]
+    return loop.train(composer.trials([[*shared, f"seed={seed}"] for seed in seeds]))
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_every_architecture_trains_with_the_same_bits_alone_and_in_a_stack(composer: Composer, name: str) -> None:
+    stack = train(composer, name, seeds=(0, 1, 2))
+    (alone,) = train(composer, name, seeds=(1,))
+    for outcome in stack:
+        assert outcome.fate == "finished", outcome.error
+        losses = [value for _, _, value in outcome.rows.select("train_loss")]
+        assert np.isfinite(losses).all()
+    rows, together = alone.rows, stack[1].rows
+    columns = zip(rows.step, rows.quantity, rows.layer, rows.value, strict=True)
+    kept = {row[:3]: row[3] for row in columns}
+    assert len(together) == len(rows)
+    for row in zip(together.step, together.quantity, together.layer, together.value, strict=True):
+        assert kept[row[:3]] == row[3], row
+    for key, array in alone.arrays.items():
+        assert array.tobytes() == stack[1].arrays[key].tobytes(), key
+
+
+def test_running_statistics_go_into_the_model(composer: Composer) -> None:
+    (trial,) = composer.trials([["tracking=none", "architecture=cnn", "architecture.norm=batch", "training.steps=3",
+                                 "training.save=final"]])  # fmt: skip
+    (outcome,) = loop.train([trial])
+    made = predictor(trial, outcome.arrays)
+    assert made is not None
+    assert not np.array_equal(made.state["norm/1/mean"], np.zeros((1, 1, 16)))
+    x = trial.dataset.x_test[:20] * trial.dataset.preparation.std + trial.dataset.preparation.mean
+    plain = replace(made, state={name: np.ones_like(values) for name, values in made.state.items()})
+    assert not np.array_equal(made.predict(x), plain.predict(x))
+
+
+def test_statistics_of_runs_that_stay_go_on_when_others_diverge(composer: Composer) -> None:
+    runs = [["optimizer.learning_rate=0.01", "seed=0"], ["optimizer.learning_rate=1e30", "seed=1"]]
+    shared = ["tracking=none", "architecture=cnn", "architecture.norm=batch", "training.steps=5", "training.save=final"]
+    trials = composer.trials([[*shared, *run] for run in runs])
+    stayed, left = loop.train(trials)
+    (alone,) = loop.train(trials[:1])
+    assert (stayed.fate, left.fate) == ("finished", "diverged")
+    for key, array in alone.arrays.items():
+        assert array.tobytes() == stayed.arrays[key].tobytes(), key
+
+
+def test_a_transformer_learns_to_copy(composer: Composer) -> None:
+    data = ["data=copying", "data.length=4", "data.symbols=4"]
+    network = ["architecture=transformer", "architecture.depth=1", "architecture.width=32"]
+    shared = ["tracking=none", *data, *network, "optimizer=adam", "optimizer.learning_rate=0.005"]
+    (outcome,) = loop.train(composer.trials([[*shared, "training.steps=120", "training.probe.size=16"]]))
+    assert outcome.summary["test_accuracy"] > 0.95
+
+
+def test_constants_differ_within_a_stack() -> None:
+    net = residual_mlp(5, 3, "relu", depth=2, width=6)
+    he = VarianceScaling(scale=2.0)
+    small = replace(he(net, [1]), constants={"block/1/branch_scale": np.array([0.25])})
+    small.check(net, 1)
+    parts = [((0,), he(net, [1])), ((1,), small)]
+    stack = merge(parts, 2, {spec.name: spec.default for spec in net.constants})
+    x = np.random.default_rng(0).standard_normal((1, 4, 5)).astype(np.float32)
+    both = net.forward(stack.params, net.state(2, stack.constants), x, net.tape(2, 4))
+    for run, part in enumerate((parts[0][1], small)):
+        alone = net.forward(part.params, net.state(1, part.constants), x, net.tape(1, 4))
+        assert alone.tobytes() == both[run : run + 1].tobytes()
+    assert not np.array_equal(both[0], both[1])
+    with pytest.raises(ValueError, match="constants must name constants of the network; got 'block/1/scale'"):
+        replace(he(net, [1]), constants={"block/1/scale": np.ones(1)}).check(net, 1)
+
+
+def test_lsuv_scales_each_weight_of_a_block_by_itself() -> None:
+    net = residual_mlp(20, 3, "relu", depth=3, width=32)
+    batch = np.random.default_rng(0).standard_normal((1, 64, 20)).astype(np.float32)
+    drawn = LSUV()(net, [0], batch)
+    tape = net.tape(1, 64)
+    net.forward(drawn.params, {}, batch, tape, phase="probe")
+    for name in ("input", "block/1/dense/1", "block/2/dense/2", "output"):
+        assert np.var(tape[name, "preactivation"]) == pytest.approx(1, abs=0.1), name
+
+
+@pytest.mark.parametrize("name", ["residual_mlp", "cnn", "resnet", "transformer of rows"])
+def test_autoinit_gives_every_pre_activation_its_size(name: str) -> None:
+    net = SMALL[name]
+    laws = AutoInit().rule_for(net).laws(net)
+    for step in net.walk():
+        for spec in step.weights:
+            if spec.role == "weight":
+                assert laws[spec.name].std > 0
+
+
+def test_shapes_as_people_write_them() -> None:
+    assert residual_mlp(64, 10, "relu", depth=8, width=64).shape == "64-[64]x8 residual-10"
+    assert cnn(64, 10, "relu", form=IMAGE).shape == "8x8x1-3x16-10"
+    assert transformer(64, 10, "relu", form=IMAGE).shape == "8x8x1-64-[64, 256-64]x4 residual-10"
+
+
+def test_the_trunk_of_a_residual_network_is_its_blocks() -> None:
+    assert trunk(["hidden/1", "hidden/2", "output"]) == ["hidden/1", "hidden/2"]
+    names = ["input", "block/1/dense/1", "block/1", "block/2/norm/1", "block/2", "norm", "output"]
+    assert trunk(names) == ["input", "block/1", "block/2"]
+    net = SMALL["residual_mlp, normed"]
+    assert [site.name for site in net.trunk] == ["input", "block/1", "block/2"]
+    branch = {spec.name: spec.branch for spec in net.weights}
+    assert branch["input/weight"] is None
+    found = branch["block/2/dense/1/weight"]
+    assert found is not None
+    assert (found.index, found.count, found.place, found.length) == (2, 2, 1, 2)
+
+
+def test_a_block_counts_as_one_layer_on_the_page() -> None:
+    rows = [("a", 0, "gradient_std", "input", 1.0), ("a", 0, "gradient_std", "block/1/dense/1", 1.0),
+            ("a", 0, "gradient_std", "block/1/dense/2", 4.0), ("a", 0, "activation_rms", "block/1/dense/2", 9.0),
+            ("a", 0, "activation_rms", "block/1", 3.0), ("a", 0, "gradient_std", "output", 5.0)]  # fmt: skip
+    curves = pd.DataFrame(rows, columns=["key", "step", "quantity", "layer", "value"])
+    seen = by_block(curves).set_index(["quantity", "layer"])["value"]
+    assert seen["gradient_std", "block/1"] == pytest.approx(2.0)
+    assert seen["activation_rms", "block/1"] == 3.0
+    assert list(by_block(curves)["layer"].unique()) == ["input", "block/1", "output"]
+    plain = curves[~curves["layer"].str.startswith("block")]
+    pd.testing.assert_frame_equal(by_block(plain), plain)
+
+
+def test_cross_entropy_by_token_counts_tokens_with_a_target() -> None:
+    rng = np.random.default_rng(0)
+    output = rng.standard_normal((3, 4, 5, 6))
+    target = np.eye(7)[rng.integers(0, 7, (3, 4, 5)), :6]  # class 6 is no target
+    told = target.any(-1)
+    gradient = np.empty_like(output)
+    loss = CrossEntropy()(output, target, gradient)
+    logs = output - np.log(np.exp(output).sum(-1, keepdims=True))
+    expected = [-(logs[run] * target[run]).sum() / told[run].sum() for run in range(3)]
+    np.testing.assert_allclose(loss, expected)
+    assert (gradient[~told] == 0).all()
+    step = 1e-6 * rng.standard_normal(output.shape)
+    change = CrossEntropy()(output + step, target) - CrossEntropy()(output - step, target)
+    np.testing.assert_allclose(change / 2, (gradient * step).sum((1, 2, 3)), rtol=1e-6)
+
+
+WIDE: dict[str, Network] = {
+    "residual_mlp": residual_mlp(128, 64, "relu", depth=4, width=128, branch_scale=0.5, dtype="float64"),
+    "residual_mlp, layer norm": residual_mlp(128, 64, "tanh", depth=4, width=128, norm="layer", dtype="float64"),
+    "cnn": cnn(64, 16, "relu", width=96, depth=3, form=IMAGE, dtype="float64"),
+    "resnet": resnet(64, 16, "relu", depth=2, width=64, form=IMAGE, dtype="float64"),
+    "transformer": transformer(64, 16, "gelu", depth=2, width=128, heads=4, expansion=2, form=IMAGE, dtype="float64"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WIDE)
+def test_wide_architectures_do_what_theory_expects(name: str) -> None:
+    net = WIDE[name]
+    assert_theory_holds(net, alike_inputs(net), 24)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: cnn(10, 2, "relu"), "needs images"),
+        (lambda: resnet(64, 2, "relu", stages=9, form=IMAGE), "architecture.stages must be at most"),
+        (lambda: transformer(10, 2, "relu"), "needs images or tokens"),
+        (lambda: transformer(64, 2, "relu", heads=3, form=IMAGE), "architecture.heads must divide"),
+        (lambda: transformer(64, 2, "relu", tied=True, form=IMAGE), "architecture.tied=true needs tokens"),
+        (lambda: transformer(64, 2, "relu", patch=[3, 3], form=IMAGE), "architecture.patch does not fit"),
+        (lambda: residual_mlp(4, 2, "relu", norm="batch"), "architecture.norm must be one of none, layer, rms"),
+        (lambda: cnn(64, 2, "relu", pools=9, depth=9, form=IMAGE), "Take fewer layers that pool"),
+        (lambda: layers(4, 2, "relu", tree=["dens"]), "each entry of architecture.tree must be one of"),
+        (lambda: layers(4, 2, "relu", tree=[{"dense": {"unit": 3}}]), "dense takes no unit"),
+        (lambda: layers(4, 2, "relu", tree=[{"residual": [{"dense": 3}]}]), "must have one shape"),
+        (lambda: layers(4, 2, "relu", tree=["my.module.Mine"]), "must be the address of a layer"),
+    ],
+)
+def test_mistakes_are_named(make: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -1,0 +1,167 @@
+"""Convolutional networks, plain and residual."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from weightinit.activations import Activation, get
+from weightinit.nn.architectures.checks import (
+    check_choice,
+    check_depth,
+    check_number,
+    check_size,
+    check_sizes,
+    dtype_of,
+)
+from weightinit.nn.architectures.form import Form, Given, image
+from weightinit.nn.layers import (
+    AveragePooling,
+    BatchNorm,
+    Convolution,
+    Dense,
+    Flatten,
+    GlobalPooling,
+    GroupNorm,
+    Layer,
+    LayerNorm,
+    MaxPooling,
+    Nonlinearity,
+    Sum,
+)
+from weightinit.nn.layers.positions import Padding
+from weightinit.nn.network import Network
+from weightinit.nn.tree import Node, Residual
+
+NORMS = ("none", "batch", "layer", "group")
+POOLINGS = {"average": AveragePooling, "max": MaxPooling}
+GROUPS = 4  # of a group norm
+
+
+def cnn(
+    inputs: int,
+    outputs: int,
+    activation: Activation | str,
+    *,
+    depth: int = 3,
+    width: int = 16,
+    widths: Sequence[int] | None = None,
+    kernel: int = 3,
+    padding: Padding = "same",
+    norm: str = "none",
+    pooling: str = "average",
+    pools: int = 1,
+    head: str = "flatten",
+    bias: bool = True,
+    dtype: str = "float32",
+    form: Given = None,
+) -> Network:
+    """Return a convolutional network: ``depth`` convolutions of ``width`` filters, or of ``widths``; dense outputs.
+
+    Each is followed by a norm (none, batch, layer or group) and the activation; the first ``pools`` of them by
+    ``pooling`` (average or max) of 2x2. ``head``: flatten, or global for the mean over positions. Layers are named
+    ``hidden/1`` to ``hidden/depth`` and ``output``. Raises ValueError for data without images and numbers out of range.
+    """
+    shape = image(Form.of(form, inputs), "cnn")
+    check_choice("norm", norm, NORMS)
+    check_choice("pooling", pooling, tuple(POOLINGS))
+    check_choice("head", head, ("flatten", "global"))
+    check_choice("padding", padding, ("same", "valid", "circular"))
+    check_sizes(0, pools=pools)
+    check_sizes(1, depth=depth, width=width, kernel=kernel)
+    check_depth(depth)
+    filters = [width] * depth if widths is None else list(widths)
+    for size in filters:
+        check_size("every width in architecture.widths", size, 1)
+    phi = get(activation)
+    layers: list[Node] = []
+    channels = shape[-1]
+    for number, units in enumerate(filters, start=1):
+        name = f"hidden/{number}"
+        position = "hidden" if layers else "input"
+        layers.append(
+            Convolution(name, channels, units, (kernel, kernel), position, padding=padding, bias=bias)  # type: ignore[arg-type]
+        )
+        layers += _norm(norm, f"norm/{number}", units)
+        layers.append(Nonlinearity(name if norm == "none" else f"norm/{number}", units, phi))
+        if number <= pools:
+            layers.append(POOLINGS[pooling](f"pool/{number}", (2, 2)))
+        channels = units
+    layers.append(GlobalPooling("pool") if head == "global" else Flatten("flatten"))
+    return _with_output(shape, layers, outputs, bias=bias, dtype=dtype)
+
+
+def resnet(
+    inputs: int,
+    outputs: int,
+    activation: Activation | str,
+    *,
+    depth: int = 8,
+    width: int = 16,
+    stages: int = 2,
+    norm: str = "batch",
+    branch_scale: float = 1.0,
+    skip_scale: float = 1.0,
+    trained_scale: bool = False,
+    bias: bool = True,
+    dtype: str = "float32",
+    form: Given = None,
+) -> Network:
+    """Return a pre-activation residual network of ``depth`` blocks of two 3x3 convolutions (He et al. 2016).
+
+    The blocks are divided into ``stages``; each stage but the first halves height and width and doubles the filters,
+    with a 1x1 projection on its first skip. ``norm``: batch, layer, group or none; ``branch_scale``, ``skip_scale``
+    and ``trained_scale`` as of ``residual_mlp``. After the last block: norm, activation, mean over positions, dense.
+    Raises ValueError for data without images and numbers out of range.
+    """
+    shape = image(Form.of(form, inputs), "resnet")
+    check_choice("norm", norm, ("batch", "layer", "group", "none"))
+    check_sizes(1, depth=depth, width=width, stages=stages)
+    check_depth(depth)
+    check_number("branch_scale", branch_scale)
+    check_number("skip_scale", skip_scale)
+    if stages > depth:
+        raise ValueError(
+            f"architecture.stages must be at most architecture.depth={depth}; got {stages}. Pass architecture.stages=1."
+        )
+    phi = get(activation)
+
+    def convolution(name: str, channels: int, filters: int, stride: int = 1, kernel: int = 3) -> Layer:
+        strides = (stride, stride)
+        return Convolution(name, channels, filters, (kernel, kernel), "hidden", strides, bias=bias)
+
+    def block(name: str, channels: int, filters: int, stride: int) -> Residual:
+        branch: list[Node] = []
+        for place, (entering, step) in enumerate(((channels, stride), (filters, 1)), start=1):
+            before = f"{name}/norm/{place}" if norm != "none" else f"{name}/conv/1" if place > 1 else f"{name}/entry"
+            branch += _norm(norm, f"{name}/norm/{place}", entering)
+            branch.append(Nonlinearity(before, entering, phi))
+            branch.append(convolution(f"{name}/conv/{place}", entering, filters, step))
+        skip = [] if stride == 1 else [convolution(f"{name}/projection", channels, filters, stride, kernel=1)]
+        end = Sum(name, filters, float(branch_scale), float(skip_scale), trained_scale)
+        return Residual(end, tuple(branch), tuple(skip))
+
+    layers: list[Node] = [Convolution("input", shape[-1], width, (3, 3), "input", bias=bias)]
+    filters = width
+    for index in range(depth):
+        first = index > 0 and index * stages // depth != (index - 1) * stages // depth
+        layers.append(block(f"block/{index + 1}", filters, 2 * filters if first else filters, 2 if first else 1))
+        filters *= 2 if first else 1
+    layers += [*_norm(norm, "norm", filters), Nonlinearity("exit" if norm == "none" else "norm", filters, phi)]
+    layers.append(GlobalPooling("pool"))
+    return _with_output(shape, layers, outputs, bias=bias, dtype=dtype)
+
+
+def _norm(norm: str, name: str, units: int) -> list[Node]:
+    match norm:
+        case "batch":
+            return [BatchNorm(name, units)]
+        case "layer":
+            return [LayerNorm(name, units)]
+        case "group":
+            return [GroupNorm(name, units, GROUPS if units % GROUPS == 0 else 1)]
+    return []
+
+
+def _with_output(shape: tuple[int, ...], layers: list[Node], outputs: int, *, bias: bool, dtype: str) -> Network:
+    trunk = Network(shape, tuple(layers), dtype_of(dtype))
+    return Network(shape, (*layers, Dense("output", trunk.outputs, outputs, "output", bias)), trunk.dtype)

@@ -1,0 +1,266 @@
+"""Multi-head self-attention."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, get_args
+
+import numpy as np
+
+from weightinit.arrays import Array, stream
+from weightinit.fans import Fans
+from weightinit.laws import Law
+from weightinit.nn.layers.base import Layer
+from weightinit.nn.layers.dense import folded, silent, through_weights
+from weightinit.nn.layers.positions import extended, pairs_of
+from weightinit.nn.moments import Gradient, Moments, unknown_gradient, unknown_moments
+from weightinit.nn.tape import Params, Shape, Slot, Tape, ones_for
+from weightinit.nn.weights import WeightSpec
+
+Scale = Literal["sqrt", "width"]
+PARTS = ("query", "key", "value", "out")
+DRAWS, FEW = 1000, 6  # of attention patterns in the Monte Carlo estimate, and the samples that it follows
+ZERO = Law("constant", 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Attention(Layer):
+    """``softmax(q k' / scale) v`` in each of ``heads``, between the weights query, key, value and out.
+
+    Shapes: x is (runs, batch, tokens, units); each weight (runs, units, units). ``causal``: a token attends to itself
+    and to those before it. ``scale``: sqrt divides the logits by the root of a head's units (Vaswani et al. 2017),
+    width by their number (Yang et al. 2022), so that attention is uniform at the start in wide networks.
+
+    Theory is a Monte Carlo estimate over 1,000 patterns of attention, drawn at this number of units a head.
+    """
+
+    name: str
+    units: int
+    heads: int
+    causal: bool = False
+    scale: Scale = "sqrt"
+    bias: bool = True
+
+    def __post_init__(self) -> None:
+        if self.units % self.heads:
+            raise ValueError(f"{self.name}: heads must divide the {self.units} units; got {self.heads}")
+        if self.scale not in get_args(Scale):
+            raise ValueError(f"{self.name}: scale must be one of {', '.join(get_args(Scale))}; got {self.scale!r}")
+
+    @property
+    def weights(self) -> tuple[WeightSpec, ...]:
+        fans = Fans(self.units, self.units)
+        specs = []
+        for part in PARTS:
+            specs.append(WeightSpec(f"{self.name}/{part}/weight", (self.units, self.units), fans, "weight", "hidden"))
+            if self.bias:
+                specs.append(WeightSpec(f"{self.name}/{part}/bias", (1, self.units), fans, "bias", "hidden"))
+        return tuple(specs)
+
+    @property
+    def _factor(self) -> float:
+        size = self.units // self.heads
+        return 1.0 / size if self.scale == "width" else size**-0.5
+
+    def out_shape(self, entering: Shape) -> Shape:
+        if len(entering) != 2 or entering[1] != self.units:
+            raise ValueError(
+                f"{self.name} takes tokens of {self.units} units; got the shape {'x'.join(map(str, entering))}"
+            )
+        return entering
+
+    def slots(self, entering: Shape) -> tuple[Slot, ...]:
+        tokens = entering[0]
+        projected = [Slot(f"{self.name}/{part}", "preactivation", entering) for part in PARTS[:3]]
+        gradients = [Slot(f"{self.name}/{part}", "d_preactivation", entering) for part in PARTS[:3]]
+        return (
+            Slot(f"{self.name}/out", "preactivation", entering),
+            *projected,
+            *gradients,
+            Slot(self.name, "attention", (self.heads, tokens, tokens)),
+            Slot(self.name, "d_attention", (self.heads, tokens, tokens)),
+            Slot(self.name, "context", entering),
+            Slot(self.name, "d_context", entering),
+        )
+
+    def _by_head(self, x: Array) -> Array:
+        """Return (runs, batch, heads, tokens, units of a head) of (runs, batch, tokens, units), as a view."""
+        return x.reshape(*x.shape[:3], self.heads, -1).swapaxes(2, 3)
+
+    def forward(self, params: Params, x: Array, tape: Tape) -> Array:
+        xp = tape.xp
+        tape.input[self.name, "preactivation"] = x
+        for part in PARTS[:3]:
+            self._project(part, params, x, tape[f"{self.name}/{part}", "preactivation"], tape)
+        query, key, value = (self._by_head(tape[f"{self.name}/{part}", "preactivation"]) for part in PARTS[:3])
+        weights = tape[self.name, "attention"]
+        xp.matmul(query, key.swapaxes(3, 4), out=weights)
+        weights *= weights.dtype.type(self._factor)
+        if self.causal:
+            tokens = weights.shape[-1]
+            xp.add(weights, xp.triu(xp.full((tokens, tokens), -xp.inf, weights.dtype), 1), out=weights)
+        weights -= weights.max(axis=-1, keepdims=True)
+        xp.exp(weights, out=weights)
+        weights /= xp.matmul(weights, xp.ones((weights.shape[-1], 1), weights.dtype))
+        context = tape[self.name, "context"]
+        xp.matmul(weights, value, out=self._by_head(context))
+        out = tape[f"{self.name}/out", "preactivation"]
+        self._project("out", params, context, out, tape)
+        return out
+
+    def _project(self, part: str, params: Params, x: Array, out: Array, tape: Tape) -> None:
+        z = folded(out)
+        tape.xp.matmul(folded(x), params[f"{self.name}/{part}/weight"], out=z)
+        if self.bias:
+            z += params[f"{self.name}/{part}/bias"]
+
+    def _project_back(
+        self, part: str, params: Params, x: Array, d: Array, tape: Tape, into: Array | None
+    ) -> Array | None:
+        xp, d_z = tape.xp, folded(d)
+        xp.matmul(folded(x).swapaxes(1, 2), d_z, out=tape.gradient[f"{self.name}/{part}/weight"])
+        if self.bias:
+            xp.matmul(ones_for(tape, d_z.shape[1]), d_z, out=tape.gradient[f"{self.name}/{part}/bias"])
+        if into is None:
+            return None
+        return xp.matmul(d_z, params[f"{self.name}/{part}/weight"].swapaxes(1, 2), out=folded(into))  # type: ignore[no-any-return]
+
+    def backward(self, params: Params, d_output: Array, tape: Tape, *, into: Array | None) -> Array | None:
+        xp, x = tape.xp, tape.input[self.name, "preactivation"]
+        context, d_context = tape[self.name, "context"], tape[self.name, "d_context"]
+        self._project_back("out", params, context, d_output, tape, d_context)
+        weights, d_weights = tape[self.name, "attention"], tape[self.name, "d_attention"]
+        query, key, value = (self._by_head(tape[f"{self.name}/{part}", "preactivation"]) for part in PARTS[:3])
+        d_query, d_key, d_value = (self._by_head(tape[f"{self.name}/{part}", "d_preactivation"]) for part in PARTS[:3])
+        d_heads = self._by_head(d_context)
+        xp.matmul(weights.swapaxes(3, 4), d_heads, out=d_value)
+        xp.matmul(d_heads, value.swapaxes(3, 4), out=d_weights)
+        # Through the softmax: A (dA - sum(A dA)).
+        column = xp.ones((weights.shape[-1], 1), weights.dtype)
+        d_weights -= xp.matmul(d_weights * weights, column)
+        d_weights *= weights
+        d_weights *= weights.dtype.type(self._factor)
+        xp.matmul(d_weights, key, out=d_query)
+        xp.matmul(d_weights.swapaxes(3, 4), query, out=d_key)
+        for number, part in enumerate(PARTS[:3]):
+            d_part = tape[f"{self.name}/{part}", "d_preactivation"]
+            # The context's gradient has served, and its memory takes what is to be added.
+            place = into if into is None or number == 0 else d_context
+            self._project_back(part, params, x, d_part, tape, place)
+            if into is not None and number:
+                into += d_context
+        return into
+
+    def expect(self, moments: Moments, laws: Mapping[str, Law]) -> Moments:
+        """E[out²] = units Var[w_out] A E[v v'] A', over the patterns A of attention."""
+        if moments.reason:
+            return moments
+        for part in PARTS:
+            weight = laws[f"{self.name}/{part}/weight"]
+            if not weight.known or weight.mean != 0.0:
+                return unknown_moments(silent(weight))
+        projected = {part: self._projected(part, moments, laws) for part in PARTS[:3]}
+        patterns = self._patterns(projected)
+        value = projected["value"]
+        few, tokens = value.shape[:2]
+        context = np.empty((few, tokens, few, tokens))
+        for s in range(few):
+            for t in range(few):
+                mixed = np.matmul(patterns[s], np.matmul(value[s, :, t], patterns[t].swapaxes(1, 2)))
+                context[s, :, t] = mixed.mean(0)
+        squares = np.diagonal(context.reshape(few * tokens, -1)).reshape(few, tokens)
+        assert moments.squares is not None
+        entering = Moments.uneven(extended(squares, moments.squares), 0.0, context, math.nan)
+        sigma_w2 = self.units * laws[f"{self.name}/out/weight"].second_moment
+        return through_weights(entering, sigma_w2, laws[f"{self.name}/out/bias"] if self.bias else ZERO)
+
+    def expect_gradient(self, gradient: Gradient, moments: Moments, laws: Mapping[str, Law]) -> Gradient:
+        """Return the gradient that comes through values, queries and keys, as if the way back had its own weights."""
+        if reason := gradient.reason or moments.reason:
+            return unknown_gradient(reason)
+        projected = {part: self._projected(part, moments, laws) for part in PARTS[:3]}
+        patterns = self._patterns(projected)
+        sigma = {part: self.units * laws[f"{self.name}/{part}/weight"].second_moment for part in PARTS}
+        value, key, query = (projected[part] for part in ("value", "key", "query"))
+        few, tokens = value.shape[:2]
+        after = sigma["out"] * pairs_of(gradient, few, tokens)
+        before = np.zeros((few, tokens, few, tokens))
+        logits = self._factor**2 * (self.units // self.heads)  # square of the scale times the terms of a product
+        for s in range(few):
+            for t in range(few):
+                a, b, g, v = patterns[s], patterns[t], after[s, :, t], value[s, :, t]
+                through = sigma["value"] * np.matmul(a.swapaxes(1, 2), np.matmul(g, b))
+                through += sigma["query"] * logits * g * _centred_products(a, b, v, key[s, :, t])
+                through += sigma["key"] * logits * _to_keys(a, b, v, g * query[s, :, t])
+                before[s, :, t] = through.mean(0)
+        squares = np.diagonal(before.reshape(few * tokens, -1)).reshape(few, tokens)
+        assert moments.squares is not None
+        sizes = np.asarray(gradient.q) if np.ndim(gradient.q) else np.full(len(moments.squares), gradient.q)
+        return Gradient.uneven(extended(squares, sizes), before, gradient.relative_variance)
+
+    def _projected(self, part: str, moments: Moments, laws: Mapping[str, Law]) -> Array:
+        """Return E[z z'] of pairs after one of the first three weights, of a few samples."""
+        few = min(FEW, len(np.asarray(moments.correlation)))
+        pairs = np.asarray(moments.covariance)[:few, :, :few]
+        bias = laws[f"{self.name}/{part}/bias"].second_moment if self.bias else 0.0
+        return self.units * laws[f"{self.name}/{part}/weight"].second_moment * pairs + bias
+
+    def _patterns(self, projected: Mapping[str, Array]) -> Array:
+        """Return patterns of attention (samples, draws, tokens, tokens), for queries and keys that are Gaussian."""
+        few, tokens = projected["value"].shape[:2]
+        mask = np.triu(np.full((tokens, tokens), -np.inf), 1) if self.causal else np.zeros((tokens, tokens))
+        size = self.units // self.heads
+        query, key = (
+            _draws(number, size, few * tokens) @ _root(projected[part].reshape(few * tokens, -1))
+            for number, part in enumerate(("query", "key"))
+        )
+        query, key = (x.reshape(DRAWS, size, few, tokens).transpose(2, 0, 3, 1) for x in (query, key))
+        return _softmax(np.matmul(query, key.swapaxes(2, 3)) * self._factor + mask)
+
+
+@lru_cache(maxsize=4)
+def _draws(number: int, size: int, columns: int) -> Array:
+    """Return standard normal numbers (draws, size, columns), the same at each call."""
+    return stream(number, "attention").standard_normal((DRAWS, size, columns))
+
+
+def _root(covariance: Array) -> Array:
+    """Return a matrix whose product with its transpose is the covariance."""
+    values, vectors = np.linalg.eigh(covariance)
+    root: Array = (vectors * np.sqrt(np.clip(values, 0.0, None))) @ vectors.T
+    return root
+
+
+def _softmax(logits: Array) -> Array:
+    weights = np.exp(logits - logits.max(-1, keepdims=True))
+    result: Array = weights / weights.sum(-1, keepdims=True)
+    return result
+
+
+def _centred_products(a: Array, b: Array, v: Array, k: Array) -> Array:
+    """Return, for each pair of queries, the sum over keys of Cov[dA, dA'] behind the softmax times E[k k'].
+
+    ``a``, ``b``: patterns (draws, queries, keys) of two samples; ``v``, ``k``: E[v v'] and E[k k'] of their tokens.
+    """
+    b_ = b.swapaxes(1, 2)
+    along_b, along_a = np.matmul(v, b_), np.matmul(a, v)
+    keys_b, keys_a = np.matmul(k, b_), np.matmul(a, k)
+    result: Array = np.matmul(np.matmul(a, v * k), b_)
+    result -= np.matmul(a, along_b * keys_b)
+    result -= np.matmul(along_a * keys_a, b_)
+    result += np.matmul(a, along_b) * np.matmul(a, keys_b)
+    return result
+
+
+def _to_keys(a: Array, b: Array, v: Array, h: Array) -> Array:
+    """Return, for each pair of keys, the sum over queries of ``h`` times Cov[dA, dA'] behind the softmax."""
+    a_ = a.swapaxes(1, 2)
+    weighed = np.matmul(a_, h)  # keys of the first sample, queries of the second
+    result: Array = np.matmul(weighed, b) * v
+    result -= np.matmul(weighed * np.matmul(v, b.swapaxes(1, 2)), b)
+    result -= np.matmul(a_, np.matmul(h, b) * np.matmul(a, v))
+    result += np.matmul(a_, np.matmul(h * np.matmul(np.matmul(a, v), b.swapaxes(1, 2)), b))
+    return result

@@ -1,0 +1,152 @@
+"""Norms over the features of each sample and position: layer norm and RMS norm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from weightinit.arrays import Array
+from weightinit.fans import Fans
+from weightinit.laws import Law
+from weightinit.meanfield import SingularValues
+from weightinit.nn.layers.base import UNKNOWN_VALUES, Layer
+from weightinit.nn.layers.dense import folded
+from weightinit.nn.moments import Gradient, Moments, of_few, outer, times, unknown_gradient
+from weightinit.nn.tape import Params, Shape, Slot, Tape, ones_for
+from weightinit.nn.weights import WeightSpec
+
+EPSILON = 1e-5
+FIXED = Law("constant", 1.0, 0.0)
+NONE = Law("constant", 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class LayerNorm(Layer):
+    """``gain (x - mean) / sqrt(variance + 1e-5) + bias`` over the features of a sample and position (Ba et al. 2016).
+
+    ``centred``: False is RMS norm, which subtracts no mean and has no bias (Zhang & Sennrich 2019).
+    """
+
+    name: str
+    units: int
+    centred: bool = True
+
+    @property
+    def weights(self) -> tuple[WeightSpec, ...]:
+        return affine(self.name, self.units, bias=self.centred)
+
+    def slots(self, entering: Shape) -> tuple[Slot, ...]:
+        return (
+            Slot(self.name, "preactivation", entering, gradient="shared"),
+            Slot(self.name, "normalized", entering),
+            Slot(self.name, "scale", (*entering[:-1], 1)),
+        )
+
+    def forward(self, params: Params, x: Array, tape: Tape) -> Array:
+        xp, x = tape.xp, folded(x)
+        normalized, scale = folded(tape[self.name, "normalized"]), folded(tape[self.name, "scale"])
+        out = folded(tape[self.name, "preactivation"])
+        average = xp.full((self.units, 1), 1.0 / self.units, scale.dtype)  # a sum over a short axis is slower
+        if self.centred:
+            xp.matmul(x, average, out=scale[: len(x)])
+            xp.subtract(x, scale[: len(x)], out=normalized)
+        else:
+            normalized[...] = x
+        xp.multiply(normalized, normalized, out=out)
+        xp.matmul(out, average, out=scale)
+        scale += scale.dtype.type(EPSILON)
+        xp.sqrt(scale, out=scale)
+        xp.divide(1.0, scale, out=scale)
+        normalized *= scale
+        xp.multiply(normalized, params[f"{self.name}/gain"], out=out)
+        if self.centred:
+            out += params[f"{self.name}/bias"]
+        return tape[self.name, "preactivation"]
+
+    def backward(self, params: Params, d_output: Array, tape: Tape, *, into: Array | None) -> Array | None:
+        xp, d = tape.xp, folded(d_output)
+        normalized, scale = folded(tape[self.name, "normalized"]), folded(tape[self.name, "scale"])
+        product = xp.empty_like(d) if into is None else folded(into)
+        affine_gradients(self.name, d, normalized, tape, product, bias=self.centred)
+        if into is not None:
+            # d_x = (g - mean(g) - normalized mean(g normalized)) scale, where g = gain d_output.
+            d_x = folded(into)
+            average = xp.full((self.units, 1), 1.0 / self.units, scale.dtype)
+            along = xp.matmul(product, xp.swapaxes(params[f"{self.name}/gain"], 1, 2) * average[:1])
+            level = xp.matmul(d, xp.swapaxes(params[f"{self.name}/gain"], 1, 2) * average[:1]) if self.centred else None
+            xp.multiply(d, params[f"{self.name}/gain"], out=d_x)
+            if level is not None:
+                d_x -= level
+            d_x -= normalized * along
+            d_x *= scale
+        return into
+
+    def expect(self, moments: Moments, laws: Mapping[str, Law]) -> Moments:
+        """E[y²] = 1 where units are many: the variance over units is E[x²] - E[x]²."""
+        if moments.reason:
+            return moments
+        variance = moments.q - (moments.m**2 if self.centred else 0.0)
+        return normalized_moments(self.name, moments, variance, laws, centred=self.centred)
+
+    def expect_gradient(self, gradient: Gradient, moments: Moments, laws: Mapping[str, Law]) -> Gradient:
+        """E[g_x²] = gain² E[g_y²] / variance; what the norm takes away are two directions of many."""
+        if reason := gradient.reason or moments.reason:
+            return unknown_gradient(reason)
+        variance = moments.q - (moments.m**2 if self.centred else 0.0)
+        return normalized_gradient(self.name, gradient, moments, variance, laws)
+
+    def expect_jacobian(self, values: SingularValues, moments: Moments, laws: Mapping[str, Law]) -> SingularValues:
+        return UNKNOWN_VALUES
+
+
+def affine(name: str, units: int, *, bias: bool) -> tuple[WeightSpec, ...]:
+    """Return gain and bias of a norm."""
+    gain = WeightSpec(f"{name}/gain", (1, units), Fans(units, units), "gain", "hidden")
+    return (gain, WeightSpec(f"{name}/bias", (1, units), Fans(units, units), "bias", "hidden")) if bias else (gain,)
+
+
+def affine_gradients(name: str, d: Array, normalized: Array, tape: Tape, product: Array, *, bias: bool) -> None:
+    """Write the gradients of gain and bias; ``product`` receives ``d * normalized``. All are (runs, rows, units)."""
+    xp, ones = tape.xp, ones_for(tape, d.shape[1])
+    xp.multiply(d, normalized, out=product)
+    xp.matmul(ones, product, out=tape.gradient[f"{name}/gain"])
+    if bias:
+        xp.matmul(ones, d, out=tape.gradient[f"{name}/bias"])
+
+
+def normalized_moments(
+    name: str, moments: Moments, variance: float | Array, laws: Mapping[str, Law], *, centred: bool
+) -> Moments:
+    """Return the moments of ``gain (x - mean) / sqrt(variance) + bias``."""
+    gain, bias = laws.get(f"{name}/gain", FIXED), laws.get(f"{name}/bias", NONE)
+    inverse = 1.0 / (variance + EPSILON)
+    squares = gain.second_moment * variance * inverse + bias.second_moment
+    few = np.asarray(moments.correlation)
+    sizes, mean = inverse, moments.m if centred else 0.0
+    products: float | Array = mean**2 if isinstance(mean, float) else 0.0
+    if moments.squares is not None:
+        sizes = outer(np.sqrt(of_few(np.broadcast_to(inverse, moments.squares.shape), few)))
+        products = outer(of_few(np.broadcast_to(mean, moments.squares.shape), few))
+    covariance = gain.second_moment * (moments.covariance - products) * sizes + bias.second_moment
+    spread = 0.0  # the mean square of what is normalized is the same in every network
+    if moments.squares is None:
+        q = float(squares)
+        return Moments(q, bias.mean, covariance / q if q else covariance, spread)
+    return Moments.uneven(np.asarray(squares), bias.mean, np.asarray(covariance), spread)
+
+
+def normalized_gradient(
+    name: str, gradient: Gradient, moments: Moments, variance: float | Array, laws: Mapping[str, Law]
+) -> Gradient:
+    """Return the gradient at ``x``, given that at ``gain (x - mean) / sqrt(variance) + bias``."""
+    gain = laws.get(f"{name}/gain", FIXED).second_moment
+    inverse = 1.0 / (variance + EPSILON)
+    relative = gradient.relative_variance + moments.relative_variance
+    if moments.squares is None:
+        return Gradient(float(gain * inverse) * gradient.second_moment, gradient.correlation, relative)
+    few = np.asarray(moments.correlation)
+    sizes = outer(np.sqrt(of_few(np.broadcast_to(inverse, moments.squares.shape), few)))
+    squares = np.broadcast_to(gain * inverse * gradient.q, moments.squares.shape)
+    return Gradient.uneven(squares, gain * times(sizes, gradient.covariance), relative)
