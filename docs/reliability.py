@@ -1,6 +1,7 @@
 """Try what the lab survives, and write the counts to docs/reliability.md: ``make reliability``.
 
-``python docs/reliability.py REPORT.xml ...`` writes those of reports that ``pytest --junitxml`` has made before.
+``python docs/reliability.py REPORT.xml ...`` writes those of reports that pytest has made before, with ``--junitxml`` and
+``-o junit_family=xunit1``.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ def main(reports: list[str]) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         if not reports:
             reports = [f"{scratch}/report.xml"]
-            command = [sys.executable, "-m", "pytest", "-m", "slow or not slow", f"--junitxml={reports[0]}", *TESTS]
+            command = [sys.executable, "-m", "pytest", "-m", "slow or not slow", "-o", "junit_family=xunit1"]
+            command += [f"--junitxml={reports[0]}", *TESTS]
             status = subprocess.run(command, cwd=ROOT, check=False).returncode
         counts = table(tried([Path(report) for report in reports]))
     PAGE.write_text(TABLE.sub(counts, PAGE.read_text(encoding="utf-8")), encoding="utf-8")
