@@ -1,7 +1,7 @@
 """Try what the lab survives, and write the counts to docs/reliability.md: ``make reliability``.
 
-``python docs/reliability.py REPORT.xml ...`` writes those of reports that pytest has made before, with ``--junitxml`` and
-``-o junit_family=xunit1``.
+``python docs/reliability.py REPORT.xml ...`` writes those of reports that pytest has made before, with ``--junitxml``
+and ``-o junit_family=xunit1``.
 """
 
 from __future__ import annotations
