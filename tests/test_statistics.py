@@ -30,6 +30,9 @@ def layer(runs, *, batch=16, fan_in=37, units=19, dtype=np.float32, seed=0):
     gradient = rng.normal(0, 1e-4, weight.shape)
     arrays = {"weight": weight, "preactivation": z, "activation": np.tanh(z), "slope": slope}
     arrays |= {"gradient": gradient, "update": -0.1 * gradient, "backward": rng.normal(0.02, 0.1, z.shape)}
+    arrays |= {"branch": 0.5 * z, "stream": 2.0 * z, "propagated": arrays["backward"]}
+    attention = rng.exponential(1.0, (runs, batch, 2, 5, 5)) * np.tri(5)  # each query has one key more
+    arrays["attention"] = attention / attention.sum(-1, keepdims=True)
     arrays["singular_values"] = np.sort(rng.exponential(1.0, (runs, 4, 10)))[:, :, ::-1]
     return {name: x.astype(dtype) for name, x in arrays.items()}
 
@@ -64,6 +67,9 @@ def test_measurements_are_the_plain_formulas():
             "activation_correlation": pairs_correlation(run["activation"]),
             "backward_correlation": pairs_correlation(run["backward"]),
             "backward_rms": math.sqrt((run["backward"] ** 2).mean()),
+            "backward_norm": math.sqrt((run["backward"] ** 2).sum(-1).mean()),
+            "branch_share": 1 / 16,
+            "attention_entropy": relative_entropy(run["attention"]),
             "update_ratio": np.linalg.norm(run["update"]) / np.linalg.norm(run["weight"]),
             "jacobian_mean_s2": (run["singular_values"] ** 2).mean(),
             "jacobian_spread": np.mean([(s**2).var() / (s**2).mean() ** 2 for s in run["singular_values"]]),
@@ -73,6 +79,16 @@ def test_measurements_are_the_plain_formulas():
         assert set(expected) == set(got) - {"weight_mean_z", "weight_std_z"}
         for name, value in expected.items():
             assert got[name][i] == pytest.approx(value, rel=1e-10), name
+
+
+def relative_entropy(patterns):
+    """Entropy of each query's attention over that of as many equal weights, mean over the queries of more than one."""
+    shares = [
+        -(query[query > 0] * np.log(query[query > 0])).sum() / math.log(np.count_nonzero(query))
+        for query in patterns.reshape(-1, patterns.shape[-1])
+        if np.count_nonzero(query) > 1
+    ]
+    return np.mean(shares)
 
 
 def pairs_correlation(x):
@@ -198,7 +214,7 @@ def test_a_run_that_is_not_finite_says_so_and_leaves_its_neighbours_alone(poison
     before = measure(clean, ends=True)
     sick = {name: x if name == "laws" else x.copy() for name, x in clean.items()}
     for name in sick.keys() - {"laws"}:
-        sick[name][2, 3, 5] = poison
+        sick[name].reshape(len(sick[name]), -1)[2, 29] = poison
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         after = measure(sick, ends=True)

@@ -282,7 +282,8 @@ def _attention_entropy(weights: Array | Reading) -> Array:
         entropy = -(rows * xp.log(xp.where(rows > 0, rows, 1.0))).sum(-1)
         most = xp.log((rows > 0).sum(-1).astype(np.float64))
         chosen = most > 0
-        result[runs] = (xp.where(chosen, entropy, 0.0) / xp.where(chosen, most, 1.0)).sum(-1) / chosen.sum(-1)
+        means = (xp.where(chosen, entropy, 0.0) / xp.where(chosen, most, 1.0)).sum(-1) / chosen.sum(-1)
+        result[runs] = xp.where(xp.isfinite(rows).all((1, 2)), means, xp.nan)
     return result
 
 
@@ -337,6 +338,11 @@ def _squares(values: Array | Reading) -> tuple[Array, Array]:
     squares = (x / xp.where(peak == 0, 1.0, peak)) ** 2
     mean = squares.mean(-1)
     return mean.mean(-1) * peak[:, 0, 0] ** 2, (squares.var(-1) / mean**2).mean(-1)
+
+
+@np.errstate(all="ignore")
+def _share(part: Array | Reading, whole: Array | Reading) -> Array:
+    return (_moments(part).rms / _moments(whole).rms) ** 2
 
 
 @np.errstate(all="ignore")
@@ -426,7 +432,7 @@ STATISTICS: dict[str, Statistic] = {
         ends=True,
     ),
     "branch_share": Statistic(
-        lambda x, y: (_moments(x).rms / _moments(y).rms) ** 2,
+        _share,
         ("branch", "stream"),
         "mean square of what a residual branch adds over that of the sum: the share of the stream that it writes",
         ends=True,

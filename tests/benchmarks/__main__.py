@@ -7,13 +7,16 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from tests.benchmarks import recording, sweeps, training
+from tests.benchmarks import networks, recording, sweeps, training
 from tests.benchmarks.timing import Row, load_of_others, machine, percent
 
 SUITES: dict[str, Callable[[], Iterable[Row]]] = {
     "64-32-32-10": partial(training.rows, training.SMALL),
     "64-10x100-10": partial(training.rows, training.DEEP),
     "784-256-256-10": partial(training.rows, training.WIDE),
+    "cnn": partial(networks.rows, "cnn"),
+    "resnet": partial(networks.rows, "resnet"),
+    "transformer": partial(networks.rows, "transformer"),
     "launcher": sweeps.launcher_rows,
     "recording": recording.rows,
     "sweep": sweeps.sweep_rows,

@@ -116,9 +116,11 @@ def _shown(network: Network, params: Params, tape: Tape, laws: Mapping[str, Sequ
             columns["weight_rms"][:, place] = _lost_is_infinite(_rms_and_std(weight)[0])
             columns["gradient_std"][:, place] = _lost_is_infinite(_rms_and_std(gradient)[1])
             columns["copied"][:, place] = 0.0
-            if weight.ndim == 3 and site.linear:
+            entered = tape.input.get((site.name, "preactivation"))
+            # Of tokens and positions, weights are picked and added, not multiplied.
+            if weight.ndim == 3 and site.linear and entered is not None and entered.dtype.kind == "f":
                 size, evenness = response(
-                    _folded(tape.input[site.name, "preactivation"]),
+                    _folded(entered),
                     _folded(site.preactivation(tape)),
                     laws[site.weight.name],
                     laws.get(f"{site.name}/bias", (NO_BIAS,) * tape.runs),

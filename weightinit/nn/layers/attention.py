@@ -94,6 +94,7 @@ class Attention(Layer):
         xp = tape.xp
         tape.input[self.name, "preactivation"] = x
         for part in PARTS[:3]:
+            tape.input[f"{self.name}/{part}", "preactivation"] = x
             self._project(part, params, x, tape[f"{self.name}/{part}", "preactivation"], tape)
         query, key, value = (self._by_head(tape[f"{self.name}/{part}", "preactivation"]) for part in PARTS[:3])
         weights = tape[self.name, "attention"]
@@ -108,6 +109,7 @@ class Attention(Layer):
         context = tape[self.name, "context"]
         xp.matmul(weights, value, out=self._by_head(context))
         out = tape[f"{self.name}/out", "preactivation"]
+        tape.input[f"{self.name}/out", "preactivation"] = context
         self._project("out", params, context, out, tape)
         return out
 

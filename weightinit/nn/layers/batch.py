@@ -12,6 +12,7 @@ from weightinit.laws import Law
 from weightinit.nn.layers.base import Layer
 from weightinit.nn.layers.dense import folded
 from weightinit.nn.layers.norm import EPSILON, FIXED, NONE, affine, affine_gradients
+from weightinit.nn.layers.positions import pairs_of
 from weightinit.nn.moments import Gradient, Moments, times, unknown_gradient, unknown_moments
 from weightinit.nn.tape import Params, Shape, Slot, Tape, ones_for
 from weightinit.nn.weights import StatisticSpec, WeightSpec
@@ -125,16 +126,16 @@ class BatchNorm(Layer):
         found = _centred(moments)
         if found is None:
             return unknown_gradient(f"{self.name}: batch norm needs the correlation of the samples")
-        _, _, _, inverse = found
+        _, centred, variance, inverse = found
         gain = laws.get(f"{self.name}/gain", FIXED).second_moment
-        return gradient.scaled(gain * inverse)
+        samples = len(centred) if moments.squares is None else len(moments.squares)
+        return gradient.scaled(gain * inverse * _left(gradient, centred / variance, samples))
 
 
 def _centred(moments: Moments) -> tuple[Array, Array, float, float] | None:
     """Return what subtracting the mean over samples and positions leaves: squares, pairs, variance, and a mean inverse.
 
-    The last is E[1 / variance of a unit], times the share of a gradient that does not lie along the mean or the unit's
-    own course, which the norm takes away. None without pairs.
+    The last is E[1 / variance of a unit]. None without pairs.
     """
     pairs = np.asarray(moments.covariance)
     if pairs.ndim == 0 or np.isnan(pairs).any():
@@ -179,7 +180,7 @@ def _over_all(blocks: Array, samples: int) -> float:
 
 
 def _mean_inverse(centred: Array, variance: float) -> float:
-    """Return (n - 2) / n E[1 / v] for the variance v of n Gaussian values of covariance ``centred``.
+    """Return E[1 / v] for the variance v of Gaussian values of covariance ``centred``.
 
     E[1/v] is the integral over s > 0 of E[exp(-s v)], the product of (1 + 2 s eigenvalue / n)^-1/2.
     """
@@ -187,7 +188,24 @@ def _mean_inverse(centred: Array, variance: float) -> float:
     shares = np.clip(np.linalg.eigvalsh(centred), 0.0, None) / (n * variance)
     u = np.linspace(-25.0, 25.0, 1001)
     logs = u - 0.5 * np.log1p(2.0 * np.exp(u)[:, None] * shares).sum(1)
-    return (n - 2) / n * float(np.exp(logs).sum() * (u[1] - u[0])) / variance
+    return float(np.exp(logs).sum() * (u[1] - u[0])) / variance
+
+
+def _left(gradient: Gradient, course: Array, samples: int) -> float:
+    """Return the share of a gradient's mean square that lies neither along the mean nor along a unit's own course.
+
+    ``course``: E[y y'] of pairs of what is normalized. The norm takes both away.
+    """
+    few = len(course)
+    positions = 1 if course.ndim == 2 else course.shape[1]
+    courses = course.reshape(few, positions, few, positions)
+    known = np.asarray(gradient.correlation)
+    pairs = pairs_of(gradient, min(few, len(known)) if known.ndim else few, positions)
+    both = range(min(few, len(pairs)))
+    size = float(np.mean([np.diagonal(pairs[t, :, t]).mean() for t in both]))
+    level = float(np.mean([pairs[t, :, t].mean() for t in both])) / size
+    along = float(np.mean([(pairs[t, :, t] * courses[t, :, t]).mean() for t in both])) / size
+    return max(1.0 - (level + along) / samples, 0.0)
 
 
 @dataclass(frozen=True)

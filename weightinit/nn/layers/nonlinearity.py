@@ -172,7 +172,9 @@ class Nonlinearity(Layer):
 
 def _why(error: ValueError | OverflowError) -> str:
     """Return the reason for which an expectation has no number."""
-    return str(error) if isinstance(error, ValueError) else "its moments are larger than float64 holds"
+    return (
+        str(error).removesuffix(".") if isinstance(error, ValueError) else "its moments are larger than float64 holds"
+    )
 
 
 def by_size(function: Callable[[Array], Any], q: Array) -> Array:
