@@ -47,7 +47,8 @@ def table(results: list[tuple[str, str, bool]]) -> str:
     lines = ["| what | tried | survived |", "|---|---|---|"]
     for what, pattern in ROWS.items():
         of = [success for name, _, success in results if re.search(pattern, name)]
-        lines.append(f"| {what} | {len(of)} | {sum(of)} |")
+        if of:
+            lines.append(f"| {what} | {len(of)} | {sum(of)} |")
     flipped = [(int(flips), success) for _, flips, success in results if flips]
     survived = sum(count for count, success in flipped if success)
     lines.append(f"| {FLIPS} | {sum(count for count, _ in flipped):,} | {survived:,} |")

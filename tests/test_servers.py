@@ -278,6 +278,9 @@ def test_a_sweep_that_was_stopped_says_how_to_do_the_rest_without_the_password(t
 )
 def test_what_is_secret_in_an_address(address: str, bare: str) -> None:
     secrets = Secrets()
+    start = time.monotonic()
+    assert secrets.hide("x" * 300_000) == "x" * 300_000
+    assert time.monotonic() - start < 5
     assert secrets.hide(f"tracking.uri={address}") == f"tracking.uri={bare}"
     assert secrets.whole(bare) == address
     assert secrets.whole("http://other") == "http://other"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-# An address, as far as it goes in a text.
-_ADDRESS = re.compile(r"[A-Za-z][\w+.-]*://[^\s'\"`]+")
+# An address, as far as it goes in a text. It begins where a word does, so that a long word is looked at once.
+_ADDRESS = re.compile(r"(?<![\w+.-])[A-Za-z][\w+.-]*://[^\s'\"`]+")
 # Its user and password: up to the last @ before the path; where what follows a colon is no port, it is a password that
 # may hold slashes, up to the last @ of all.
 _LOGIN = re.compile(r"(?<=://)(?:[^/?#]*@|(?!\[)[^/?#@]*:(?!\d*(?:[/?#]|$)).*@)")
@@ -40,4 +40,5 @@ def without_password(text: str) -> str:
 
 
 def _bare(address: str, login: str) -> str:
-    return _OPTION.sub("", _LOGIN.sub(login, address)).removesuffix("?").removesuffix("&")
+    bare = _LOGIN.sub(login, address) if "@" in address else address
+    return _OPTION.sub("", bare).removesuffix("?").removesuffix("&")
