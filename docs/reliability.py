@@ -1,6 +1,7 @@
 """Try what the lab survives, and write the counts to docs/reliability.md: ``make reliability``.
 
-``python docs/reliability.py REPORT.xml ...`` writes those of reports that ``pytest --junitxml`` has made before.
+``python docs/reliability.py REPORT.xml ...`` writes those of reports that pytest has made before, with ``--junitxml``
+and ``-o junit_family=xunit1``.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ ROWS = {
     "a real MLflow server behind a proxy: silent, cut, 500, 401, garbage": r"test_a_real_server",
     "Ctrl-C and SIGTERM before a silent server, once and twice": r"ends_when_it_is_asked|can_be_stopped|second_signal",
     "kill -9, SIGTERM and Ctrl-C in each phase of a command": r"test_a_command_struck",
-    "ways to give a password; every byte written and printed is searched": r"test_(a_pass|no_answer|a_sweep_that_was)",
+    "ways to give a password, searched in all that is written": r"test_(a_password|no_answer|a_sweep_that_was)",
 }
 FLIPS = "bytes flipped, each tenth of a shard, alone and ten in a row"
 
@@ -59,7 +60,8 @@ def main(reports: list[str]) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         if not reports:
             reports = [f"{scratch}/report.xml"]
-            command = [sys.executable, "-m", "pytest", "-m", "slow or not slow", f"--junitxml={reports[0]}", *TESTS]
+            command = [sys.executable, "-m", "pytest", "-m", "slow or not slow", "-o", "junit_family=xunit1"]
+            command += [f"--junitxml={reports[0]}", *TESTS]
             status = subprocess.run(command, cwd=ROOT, check=False).returncode
         counts = table(tried([Path(report) for report in reports]))
     PAGE.write_text(TABLE.sub(counts, PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -113,7 +113,7 @@ def test_a_networks_jacobian_has_the_moments_that_it_expects_whatever_its_shape(
     initialized = scheme(network, range(nets))
     x = np.random.default_rng(0).standard_normal((1, 2, inputs))
     x /= np.sqrt((x**2).mean(-1, keepdims=True))
-    values = singular_values(network, initialized.params, x)
+    values = singular_values(network, initialized.params, network.state(nets), x)
     assert values.shape == (nets, 2 if outputs < 40 else 1, min(inputs, outputs))
     measured = measure({"singular_values": values}, ends=True)
     laws = {weight: own[0] for weight, own in initialized.laws.items()}
@@ -129,7 +129,7 @@ def test_a_networks_jacobian_has_the_moments_that_it_expects_whatever_its_shape(
 
 def test_linear_orthogonal_networks_have_one_singular_value():
     network = mlp(24, 24, "linear", widths=[24] * 6)
-    values = singular_values(network, Orthogonal()(network, range(3)).params, np.ones((1, 9, 24)))
+    values = singular_values(network, Orthogonal()(network, range(3)).params, network.state(3), np.ones((1, 9, 24)))
     np.testing.assert_allclose(values, 1.0, atol=1e-6)  # float32 weights
     assert values.shape == (3, 2, 24)
 
