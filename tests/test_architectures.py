@@ -17,7 +17,7 @@ from runner.tracking.models import predictor
 from runner.training import loop
 from tests.test_layers import alike_inputs, assert_theory_holds, loss_and_gradients
 from weightinit.arrays import Array
-from weightinit.nn import CrossEntropy, Network, trunk
+from weightinit.nn import CrossEntropy, Moments, Network, trunk
 from weightinit.nn.architectures import Form, cnn, layers, residual_mlp, resnet, transformer
 from weightinit.schemes import LSUV, AutoInit, VarianceScaling
 from weightinit.schemes.initialized import merge
@@ -294,3 +294,22 @@ def test_wide_architectures_do_what_theory_expects(name: str) -> None:
 def test_mistakes_are_named(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_plain_residual_network_of_64_blocks_explodes_and_small_branches_keep_it_level() -> None:
+    """As forecast: the stream's mean square grows by 2 a block, by e in all where branches are 1/sqrt(blocks)."""
+    he, x = VarianceScaling(scale=2.0), np.random.default_rng(0).standard_normal((1, 16, 64))
+    growth = {}
+    for scale in (1.0, 64**-0.5):
+        net = residual_mlp(64, 10, "relu", depth=64, width=64, branch_scale=scale, dtype="float64")
+        laws = {name: law[0] for name, law in he(net, [0]).laws.items()}
+        expected = {p.layer: p.moments.second_moment for p in net.expect(Moments(1.0, correlation=0.0), laws)}
+        tape = net.tape(24, 16, phase="evaluate")
+        net.forward(he(net, range(24)).params, {}, x, tape, phase="probe")
+        first, last = (np.log(np.mean(tape[name, "activation"] ** 2, (1, 2))) for name in ("block/1", "block/64"))
+        growth[scale] = (last - first) / 63, np.log(expected["block/64"] / expected["block/1"]) / 63
+    for measured, theory in growth.values():
+        error = measured.std(ddof=1) / np.sqrt(24)
+        assert abs(measured.mean() - theory) < 4 * error + 0.06 * theory
+    assert growth[1.0][1] == pytest.approx(np.log(2.0), rel=1e-3)
+    assert 63 * growth[64**-0.5][1] == pytest.approx(63 * np.log1p(1 / 64), rel=1e-3)
