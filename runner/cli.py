@@ -67,6 +67,8 @@ def _carry_out(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -
             return _hydra_answers(composer, arguments, parser)
         if command.config.mode.name in ("schemes", "forecast", "compare"):
             return _answer(command, composer)
+    except BrokenPipeError:  # of what prints: who reads it has seen enough
+        raise
     except REFUSED as error:
         return _refused(error)
     return _train(command, composer, [composer.secrets.hide(word) for word in sys.argv[1:]])
