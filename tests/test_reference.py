@@ -82,6 +82,15 @@ def test_elements_follow_their_law(family: str, dtype: str) -> None:
     assert values.max() <= law.support[1] + 1e-6
 
 
+@pytest.mark.parametrize("std", [1e-30, 1e30])
+def test_laws_of_any_size_are_drawn_from(std: float) -> None:
+    """The square of such a std is beyond float32."""
+    network = mlp(9, 3, "relu", widths=[7])
+    laws = {spec.name: Law("normal", 0.0, std) for spec in network.weights}
+    (drawn,) = Draws(laws).stacks(network, 200, 200)
+    assert np.std(drawn.params["hidden/1/weight"].astype(np.float64)) == pytest.approx(std, rel=0.03)
+
+
 @pytest.mark.parametrize("shape", [(64, 64), (64, 16), (16, 64)])
 def test_orthogonal_laws_draw_orthogonal_matrices(shape: tuple[int, int]) -> None:
     network = mlp(shape[0], shape[1], "relu", depth=0, dtype="float64")

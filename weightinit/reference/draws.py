@@ -136,8 +136,9 @@ def _normal(law: Law, shape: tuple[int, ...], dtype: np.dtype, rng: np.random.Ge
     radius, angle = uniform
     np.subtract(1, radius, out=radius)  # in (0, 1]
     np.log(radius, out=radius)
-    radius *= -2 * law.std**2
+    radius *= -2
     np.sqrt(radius, out=radius)
+    radius *= dtype.type(law.std)  # only now: the square of a large or small one is beyond float32
     angle *= 2 * math.pi
     cosine = np.cos(angle)
     np.sin(angle, out=angle)

@@ -20,7 +20,7 @@ from weightinit.reference.draws import RESERVED, Draws
 from weightinit.reference.observation import QUANTITIES, Observation, Probe
 from weightinit.reference.stack import BUDGET, NETWORKS, Reference, operations, reference
 
-VERSION = 1
+VERSION = 2
 """Raised whenever a reference's numbers change."""
 
 KEPT = 64  # references in memory
