@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from weightinit.arrays import Array, stream
-from weightinit.nn.architectures import mlp
+from weightinit.nn.architectures import mlp, transformer
+from weightinit.nn.architectures.form import Form
 from weightinit.nn.network import Network
 from weightinit.schemes import LSUV
 
@@ -95,3 +96,14 @@ def test_options_are_checked(options: dict[str, object], message: str) -> None:
 def test_it_needs_a_batch() -> None:
     with pytest.raises(ValueError, match="lsuv measures a batch of data; got none"):
         LSUV()(network(), SEEDS)
+
+
+def test_each_weight_of_attention_is_scaled_by_its_own_output() -> None:
+    network = transformer(64, 10, "relu", depth=1, width=16, heads=2, form=Form((8, 8, 1)))
+    batch = np.random.default_rng(0).standard_normal((1, 128, *network.in_shape)).astype(network.dtype)
+    initialized = LSUV(tolerance=0.01)(network, [0, 1], batch)
+    tape = network.tape(2, 128)
+    network.forward(initialized.params, network.state(2), batch, tape, phase="probe")
+    for part in ("query", "key", "value", "out"):
+        outputs = tape[f"block/1/attention/{part}", "preactivation"]
+        assert outputs.reshape(2, -1).var(axis=1) == pytest.approx([1, 1], abs=0.012), part

@@ -14,6 +14,7 @@ import numpy as np
 from weightinit.arrays import Array
 from weightinit.laws import UNKNOWN
 from weightinit.nn.network import Network
+from weightinit.nn.tree import Step
 from weightinit.schemes.initialized import Initialized
 from weightinit.schemes.rules import Orthogonal
 
@@ -61,23 +62,30 @@ class LSUV:
         registers = [batch.reshape(*batch.shape[:2], *network.in_shape)]
         for name, group in groupby(network.walk(), key=lambda step: step.path):
             steps = list(group)
-            weights = [spec.name for step in steps for spec in step.weights if spec.role == "weight"]
-            laws |= dict.fromkeys(weights, (UNKNOWN,) * len(seeds))
-            off, before = np.full(len(seeds), bool(weights)), len(registers)
-            for iteration in range(self.max_iterations + 1):
+            weights = [spec for step in steps for spec in step.weights if spec.role == "weight"]
+            laws |= dict.fromkeys((spec.name for spec in weights), (UNKNOWN,) * len(seeds))
+            before = len(registers)
+
+            def forward(steps: Sequence[Step] = steps, before: int = before) -> None:
                 del registers[before:]
                 for step in steps:
                     registers.append(step.forward(params, registers, tape))
-                if not weights:
-                    break
-                measured = tape.arrays.get((name, self.measure), registers[-1]).reshape(len(seeds), -1)
-                std = measured.std(axis=1, dtype=np.float64)
-                off &= ~(np.abs(std**2 - 1) < self.tolerance)
-                divided = off & (std > 0) & np.isfinite(std)
-                if iteration == self.max_iterations or not divided.any():
-                    break
-                for weight in (params[name] for name in weights):
+
+            forward()
+            for spec in weights:
+                # Of attention each weight has an output of its own, of most layers their only weight has.
+                place = next((p for p in (spec.layer, name) if (p, self.measure) in tape.arrays), None)
+                weight, off = params[spec.name], np.ones(len(seeds), bool)
+                for iteration in range(self.max_iterations + 1):
+                    if iteration:
+                        forward()
+                    output = registers[-1] if place is None else tape[place, self.measure]
+                    std = output.reshape(len(seeds), -1).std(axis=1, dtype=np.float64)
+                    off &= ~(np.abs(std**2 - 1) < self.tolerance)
+                    divided = off & (std > 0) & np.isfinite(std)
+                    if iteration == self.max_iterations or not divided.any():
+                        break
                     weight[divided] /= std[divided].reshape(-1, *[1] * (weight.ndim - 1)).astype(weight.dtype)
-            for run in np.flatnonzero(off):
-                notes[run] += (f"{name}: the variance of its {self.measure}s is {std[run] ** 2:.3g}, not 1",)
+                for run in np.flatnonzero(off):
+                    notes[run] += (f"{spec.layer}: the variance of its {self.measure}s is {std[run] ** 2:.3g}, not 1",)
         return Initialized(params, laws, {}, {}, tuple(notes))
