@@ -19,7 +19,8 @@ from runner.config.key import canonical, trial_key
 from runner.config.plan import Plan, make_plan
 from runner.config.schema import CUSTOM, VARIANTS
 from runner.config.secrets import Secrets
-from runner.data import Dataset, Task
+from runner.data import Dataset
+from runner.data.dataset import Task
 from runner.optimizers import Optimizer
 from weightinit.nn import LOSSES, Loss, Network
 from weightinit.schemes import Scheme

@@ -3,7 +3,7 @@
 The decorator ``source`` makes such a function of one that returns ``Samples``.
 """
 
-from runner.data.dataset import Dataset, Samples, Task, source
+from runner.data.dataset import Dataset, Samples, source
 from runner.data.files import csv, npz, parquet
 from runner.data.made import gaussian_noise, linear_teacher, two_spirals
 from runner.data.public import breast_cancer, diabetes, digit_images, digits, iris, mnist_5k, openml, wine
@@ -12,7 +12,6 @@ from runner.data.sequences import copying, modular_addition, sorting
 __all__ = [
     "Dataset",
     "Samples",
-    "Task",
     "breast_cancer",
     "copying",
     "csv",
