@@ -65,7 +65,7 @@ def sweep_figures(runs: pd.DataFrame, curves: pd.DataFrame, *, group: Sequence[s
     groups, left_out = sweep.groups(runs, group)
     subject = sweep.subject(runs, group)
     curves = by_block(curves[curves["key"].isin([key for drawn in groups for key in drawn.keys])])
-    trained = (curves["step"] > 0).any()  # before, accuracy says nothing
+    trained = curves.empty or (curves["step"] > 0).any()  # before, accuracy says nothing
     with matplotlib.rc_context(STYLE):
         figures = {
             "loss": sweep.loss(subject, curves, groups, left_out),
