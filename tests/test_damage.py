@@ -192,6 +192,7 @@ def test_a_session_that_is_a_pipe_is_none(tmp_path: Path) -> None:
     assert sessions.read(tmp_path) is None
 
 
+@pytest.mark.slow
 def test_a_deleted_database_is_noticed_and_filled_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -106,8 +106,20 @@ def test_a_server_that_is_back_in_time_gets_all(tmp_path: Path, monkeypatch: pyt
         assert len(server.keys()) == 24
 
 
-@pytest.mark.parametrize("asked", [1, 2], ids=["once", "twice"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    ("number", "asked"),
+    [
+        pytest.param(signal.SIGTERM, 2, id="SIGTERM-twice"),
+        *(
+            pytest.param(number, asked, id=f"{number.name}-{times}", marks=pytest.mark.slow)
+            for number, asked, times in (
+                (signal.SIGTERM, 1, "once"),
+                (signal.SIGINT, 1, "once"),
+                (signal.SIGINT, 2, "twice"),
+            )
+        ),
+    ],
+)
 def test_a_command_before_a_silent_server_ends_when_it_is_asked(
     number: signal.Signals, asked: int, tmp_path: Path
 ) -> None:
@@ -131,6 +143,7 @@ def test_a_command_before_a_silent_server_ends_when_it_is_asked(
     assert len(read(directory)[0]) >= 1
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_whatever_the_process_does() -> None:
     stubborn = """
         import os, signal, time
@@ -248,6 +261,7 @@ def test_no_answer_shows_a_password(
     assert leaks(tmp_path, *capsys.readouterr()) == []
 
 
+@pytest.mark.slow
 def test_a_sweep_that_was_stopped_says_how_to_do_the_rest_without_the_password(tmp_path: Path) -> None:
     with tracker(f"{LOGIN}:{PASSWORD}") as server:
         words = (*QUICK, "seed=range(0,200)", "-m", f"outputs={tmp_path}", f"tracking.uri={with_login(server.uri)}")

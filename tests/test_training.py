@@ -158,7 +158,9 @@ def test_all_runs_of_a_stack_may_diverge() -> None:
     assert [outcome.fate for outcome in outcomes] == ["diverged", "diverged"]
 
 
-@pytest.mark.parametrize("activation", ["relu", "softplus", "sine", "selu"])
+@pytest.mark.parametrize(
+    "activation", ["relu", "sine", *(pytest.param(n, marks=pytest.mark.slow) for n in ("softplus", "selu"))]
+)
 def test_absurd_weights_diverge_and_do_not_fail(activation: str) -> None:
     """Theory and the audit end where float64 does; the others of the stack are as they were."""
     own = ["scheme=normal", f"activation={activation}", "architecture.widths=[9,9,9,9,9,9]"]

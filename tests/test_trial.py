@@ -200,7 +200,7 @@ def test_a_trial_pickles_from_its_config(composer: Composer) -> None:
     assert len(pickled) < 4000  # no data, no network
     copy = pickle.loads(pickled)
     assert copy == original
-    for field in ("key", "name", "overrides", "choices", "plan", "scheme", "optimizer", "signature", "tracking"):
+    for field in ("key", "name", "overrides", "choices", "plan", "scheme", "optimizer", "signature", "outputs"):
         assert getattr(copy, field) == getattr(original, field), field
     assert copy.network is original.network
     assert copy.dataset is original.dataset
