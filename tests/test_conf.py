@@ -156,6 +156,7 @@ def bent():
 """
 
 
+@pytest.mark.slow
 def test_choices_and_code_of_ones_own_run_without_touching_the_lab(tmp_path: Path) -> None:
     files = {
         "mine.py": MINE,

@@ -44,7 +44,11 @@ def fail_after_first(server: Tracker, way: str) -> threading.Thread:
     return thread
 
 
-@pytest.mark.parametrize("way", WAYS)
+# One that says nothing and one that answers stand for all.
+EACH = [way if way in ("silent", "500") else pytest.param(way, marks=pytest.mark.slow) for way in WAYS]
+
+
+@pytest.mark.parametrize("way", EACH)
 def test_a_server_that_fails_from_the_start_is_told_before_training(
     way: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -61,7 +65,7 @@ def test_a_server_that_fails_from_the_start_is_told_before_training(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", EACH)
 def test_a_server_that_fails_on_the_way_stops_nothing_and_gets_the_rest_later(
     way: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -90,6 +94,7 @@ def test_a_server_that_fails_on_the_way_stops_nothing_and_gets_the_rest_later(
         assert server.asked == asked
 
 
+@pytest.mark.slow
 def test_a_server_that_is_back_in_time_gets_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("runner.tracking.recorder.PAUSE", 0.05)
     with tracker() as server:

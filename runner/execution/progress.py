@@ -65,7 +65,8 @@ class Progress:
             self.bar.update(self.task, completed=part, description=text)
         elif int(part * 10) > self.tenths and (now - self.said_at >= PAUSE or part == 1):
             self.tenths, self.said_at = int(part * 10), now
-            print(f"{part:4.0%}  {text}", file=self.stream, flush=True)
+            self.stream.write(f"{part:4.0%}  {text}\n")  # at once, so that Ctrl-C does not come before the line's end
+            self.stream.flush()
 
 
 def _duration(seconds: float) -> str:
