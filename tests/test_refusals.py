@@ -1,4 +1,4 @@
-"""What nobody means to type, and files that nobody means to write: refused before training, and nothing is left."""
+"""Refusals: values that nobody means to type, files that nobody means to write; nothing is trained, nothing left."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class Probe:
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """What the ``layers`` (sites) of a stack of networks show: by name of ``QUANTITIES``, (runs, layers), float64.
+    """Numbers that the ``layers`` (sites) of a stack show: by name of ``QUANTITIES``, (runs, layers), float64.
 
     ``weight_rms``, ``activation_rms``, ``activation_correlation``, ``gradient_std``: as in ``weightinit.statistics``;
     ``response``, ``evenness``: of the pre-activations given the layer's input (``weightinit.reference.response``);

@@ -14,16 +14,14 @@ from weightinit.nn.architectures.checks import (
     dtype_of,
 )
 from weightinit.nn.architectures.form import Form, Given, image
+from weightinit.nn.architectures.norms import normed
 from weightinit.nn.layers import (
     AveragePooling,
-    BatchNorm,
     Convolution,
     Dense,
     Flatten,
     GlobalPooling,
-    GroupNorm,
     Layer,
-    LayerNorm,
     MaxPooling,
     Nonlinearity,
     Sum,
@@ -34,7 +32,6 @@ from weightinit.nn.tree import Node, Residual
 
 NORMS = ("none", "batch", "layer", "group")
 POOLINGS = {"average": AveragePooling, "max": MaxPooling}
-GROUPS = 4  # of a group norm
 
 
 def cnn(
@@ -81,7 +78,7 @@ def cnn(
         layers.append(
             Convolution(name, channels, units, (kernel, kernel), position, padding=padding, bias=bias)  # type: ignore[arg-type]
         )
-        layers += _norm(norm, f"norm/{number}", units)
+        layers += normed(norm, f"norm/{number}", units)
         layers.append(Nonlinearity(name if norm == "none" else f"norm/{number}", units, phi))
         if number <= pools:
             layers.append(POOLINGS[pooling](f"pool/{number}", (2, 2)))
@@ -133,7 +130,7 @@ def resnet(
         branch: list[Node] = []
         for place, (entering, step) in enumerate(((channels, stride), (filters, 1)), start=1):
             before = f"{name}/norm/{place}" if norm != "none" else f"{name}/conv/1" if place > 1 else f"{name}/entry"
-            branch += _norm(norm, f"{name}/norm/{place}", entering)
+            branch += normed(norm, f"{name}/norm/{place}", entering)
             branch.append(Nonlinearity(before, entering, phi))
             branch.append(convolution(f"{name}/conv/{place}", entering, filters, step))
         skip = [] if stride == 1 else [convolution(f"{name}/projection", channels, filters, stride, kernel=1)]
@@ -146,20 +143,9 @@ def resnet(
         first = index > 0 and index * stages // depth != (index - 1) * stages // depth
         layers.append(block(f"block/{index + 1}", filters, 2 * filters if first else filters, 2 if first else 1))
         filters *= 2 if first else 1
-    layers += [*_norm(norm, "norm", filters), Nonlinearity("exit" if norm == "none" else "norm", filters, phi)]
+    layers += [*normed(norm, "norm", filters), Nonlinearity("exit" if norm == "none" else "norm", filters, phi)]
     layers.append(GlobalPooling("pool"))
     return _with_output(shape, layers, outputs, bias=bias, dtype=dtype)
-
-
-def _norm(norm: str, name: str, units: int) -> list[Node]:
-    match norm:
-        case "batch":
-            return [BatchNorm(name, units)]
-        case "layer":
-            return [LayerNorm(name, units)]
-        case "group":
-            return [GroupNorm(name, units, GROUPS if units % GROUPS == 0 else 1)]
-    return []
 
 
 def _with_output(shape: tuple[int, ...], layers: list[Node], outputs: int, *, bias: bool, dtype: str) -> Network:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from weightinit.activations import Activation, get
 from weightinit.nn.architectures.checks import check_choice, check_depth, check_number, check_sizes, dtype_of
-from weightinit.nn.layers import Dense, LayerNorm, Nonlinearity, Sum
+from weightinit.nn.architectures.norms import normed
+from weightinit.nn.layers import Dense, Nonlinearity, Sum
 from weightinit.nn.network import Network
 from weightinit.nn.tree import Node, Residual
 
@@ -40,20 +41,17 @@ def residual_mlp(
     check_number("skip_scale", skip_scale)
     phi = get(activation)
 
-    def entry(name: str) -> list[Node]:
-        return [] if norm == "none" else [LayerNorm(name, width, centred=norm == "layer")]
-
     def block(name: str) -> Residual:
         branch: list[Node] = []
         for place in range(1, branch_layers + 1):
             before = f"{name}/norm/{place}" if norm != "none" else f"{name}/dense/{place - 1}" if place > 1 else ""
-            branch += entry(f"{name}/norm/{place}")
+            branch += normed(norm, f"{name}/norm/{place}", width)
             branch.append(Nonlinearity(before or f"{name}/entry", width, phi))
             branch.append(Dense(f"{name}/dense/{place}", width, width, "hidden", bias))
         return Residual(Sum(name, width, float(branch_scale), float(skip_scale), trained_scale), tuple(branch))
 
     layers: list[Node] = [Dense("input", inputs, width, "input", bias)]
     layers += [block(f"block/{number}") for number in range(1, depth + 1)]
-    layers += entry("norm")
+    layers += normed(norm, "norm", width)
     layers.append(Dense("output", width, outputs, "output", bias))
     return Network(inputs, tuple(layers), dtype_of(dtype))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from weightinit.activations import Activation, get
 from weightinit.nn.architectures.checks import check_choice, check_depth, check_number, check_sizes, dtype_of
 from weightinit.nn.architectures.form import Form, Given
+from weightinit.nn.architectures.norms import normed
 from weightinit.nn.layers import (
     Attention,
     Dense,
@@ -14,7 +15,6 @@ from weightinit.nn.layers import (
     Embedding,
     Gated,
     GlobalPooling,
-    LayerNorm,
     Nonlinearity,
     Patches,
     Positions,
@@ -79,14 +79,11 @@ def transformer(
             "Pass architecture.tied=false."
         )
 
-    def normed(name: str) -> list[Node]:
-        return [] if norm == "none" else [LayerNorm(name, width, centred=norm == "layer")]
-
     def residual(name: str, nodes: list[Node]) -> list[Node]:
-        before = normed(f"{name}/norm") if placement == "pre" else []
+        before = normed(norm, f"{name}/norm", width) if placement == "pre" else []
         noise: list[Node] = [Dropout(f"{name}/dropout", dropout)] if dropout else []
         end = Sum(name, width, float(branch_scale), float(skip_scale), trained_scale)
-        after = normed(f"{name}_norm") if placement == "post" else []
+        after = normed(norm, f"{name}_norm", width) if placement == "post" else []
         return [Residual(end, (*before, *nodes, *noise)), *after]
 
     layers: list[Node] = [*entry, Positions("positions", tokens, width)]
@@ -96,7 +93,7 @@ def transformer(
         layers += residual(f"{name}/attention", [attention])
         layers += residual(f"{name}/mlp", _mlp(f"{name}/mlp", width, expansion * width, phi, gated=gated, bias=bias))
     if placement == "pre":
-        layers += normed("norm")
+        layers += normed(norm, "norm", width)
     if not data.per_token:
         layers.append(GlobalPooling("pool"))
     layers.append(Dense("output", width, outputs, "output", bias, "embedding" if tied else "", tied))

@@ -161,9 +161,8 @@ class Attention(Layer):
         if moments.reason:
             return moments
         for part in PARTS:
-            weight = laws[f"{self.name}/{part}/weight"]
-            if not weight.known or weight.mean != 0.0:
-                return unknown_moments(silent(weight))
+            if reason := silent(laws[f"{self.name}/{part}/weight"]):
+                return unknown_moments(reason)
         projected = {part: self._projected(part, moments, laws) for part in PARTS[:3]}
         patterns = self._patterns(projected)
         value = projected["value"]

@@ -175,8 +175,8 @@ class Convolution(Layer):
         bias = laws[f"{self.name}/bias"] if self.bias else Law("constant", 0.0, 0.0)
         if moments.reason:
             return moments
-        if not (weight.known and bias.known) or weight.mean != 0.0:
-            return unknown_moments(silent(weight, bias))
+        if reason := silent(weight, bias):
+            return unknown_moments(reason)
         assert moments.squares is not None
         found = gathered(moments, self.windows, self.channels // self.groups * weight.second_moment)
         assert found.squares is not None
@@ -186,10 +186,8 @@ class Convolution(Layer):
     def expect_gradient(self, gradient: Gradient, moments: Moments, laws: Mapping[str, Law]) -> Gradient:
         """E[g_x[p]²] = filters Var[w] sum over offsets of E[g_z[p - offset]²]."""
         weight = laws[f"{self.name}/weight"]
-        if reason := gradient.reason or moments.reason:
+        if reason := gradient.reason or moments.reason or silent(weight):
             return unknown_gradient(reason)
-        if not weight.known or weight.mean != 0.0:
-            return unknown_gradient(silent(weight))
         assert moments.squares is not None
         positions = moments.squares.shape[1:]
         factor = self.filters // self.groups * weight.second_moment

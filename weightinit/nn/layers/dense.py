@@ -89,15 +89,15 @@ class Dense(Layer):
             return moments
         if self.tied:
             return unknown_moments(f"{self.name}: its weights are those of {self.tied}, on which its input depends")
-        if not (weight.known and bias.known) or weight.mean != 0.0:
-            return unknown_moments(moments.reason or silent(weight, bias))
+        if reason := silent(weight, bias):
+            return unknown_moments(reason)
         return through_weights(moments, self.fan_in * weight.second_moment, bias)
 
     def expect_gradient(self, gradient: Gradient, moments: Moments, laws: Mapping[str, Law]) -> Gradient:
         """E[g_x²] = fan_out Var[w] E[g_z²], as if the way back had independent weights (Schoenholz et al. 2017)."""
         weight = laws[self._weight]
-        if not weight.known or weight.mean != 0.0:
-            return unknown_gradient(gradient.reason or silent(weight))
+        if reason := silent(weight):
+            return unknown_gradient(gradient.reason or reason)
         return gradient.scaled(self.fan_out * weight.second_moment)
 
     def expect_jacobian(self, values: SingularValues, moments: Moments, laws: Mapping[str, Law]) -> SingularValues:
@@ -127,8 +127,8 @@ def through_weights(moments: Moments, sigma_w2: float, bias: Law) -> Moments:
     return Moments(q, bias.mean, correlation, share**2 * moments.relative_variance, "", squares, means)
 
 
-def silent(*laws: Law) -> str:
-    """Return why theory says nothing of weights with these laws."""
-    if all(law.known for law in laws):
-        return "the weights have a mean"
-    return "the law of the weights is unknown: the scheme depends on data or iterates"
+def silent(weight: Law, *others: Law) -> str:
+    """Return why theory says nothing of a weight with this law, and of ``others`` beside it; empty where it does."""
+    if not all(law.known for law in (weight, *others)):
+        return "the law of the weights is unknown: the scheme depends on data or iterates"
+    return "the weights have a mean" if weight.mean != 0.0 else ""

@@ -93,9 +93,8 @@ class Gated(Layer):
         if moments.reason:
             return moments
         for part in ("gate", "value"):
-            weight = laws[f"{self.name}/{part}/weight"]
-            if not weight.known or weight.mean != 0.0:
-                return unknown_moments(silent(weight))
+            if reason := silent(laws[f"{self.name}/{part}/weight"]):
+                return unknown_moments(reason)
         _, opened, value = self._parts(moments, laws)
         if moments.squares is None:
             q = opened.second_moment * value.second_moment

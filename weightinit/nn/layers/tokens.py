@@ -64,8 +64,8 @@ class Embedding(Layer):
         weight = laws[f"{self.name}/weight"]
         if moments.reason:
             return moments
-        if not weight.known or weight.mean != 0.0:
-            return unknown_moments(silent(weight))
+        if reason := silent(weight):
+            return unknown_moments(reason)
         return moments.scaled(weight.second_moment)
 
     def expect_gradient(self, gradient: Gradient, moments: Moments, laws: Mapping[str, Law]) -> Gradient:
@@ -104,8 +104,8 @@ class Positions(Layer):
         weight = laws[f"{self.name}/weight"]
         if moments.reason:
             return moments
-        if not weight.known or weight.mean != 0.0:
-            return unknown_moments(silent(weight))
+        if reason := silent(weight):
+            return unknown_moments(reason)
         assert moments.squares is not None
         added = weight.second_moment * np.eye(self.positions)[None, :, None, :]
         squares = moments.squares + weight.second_moment
