@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -100,7 +100,7 @@ def _dataset(
     names = tuple(str(number) for number in range(classes))
     rows = split(labels, names, *parts)
     by_part = dict(zip(("train", "validation", "test"), rows, strict=True))
-    arrays: dict[str, Array] = {}
+    arrays: dict[str, Any] = {}
     for part, chosen in by_part.items():
         arrays |= {f"x_{part}": x[chosen].astype(np.float64), f"y_{part}": y[chosen].astype(np.int64)}
     features = x.shape[1]
