@@ -1,7 +1,7 @@
 """The probe of a model at initialization: signal, gradient, units, first loss; verdicts without any framework."""
 
 from weightinit.probing.judging import Chain, ProbeFinding
-from weightinit.probing.readings import Draw, FirstStep, Place, Reading, Slopes, backward_norm, read, slopes
+from weightinit.probing.readings import Draw, FirstStep, Place, Reading, Slopes, alike, backward_norm, read, slopes
 from weightinit.probing.report import PlaceReport, ProbeReport, report
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "ProbeReport",
     "Reading",
     "Slopes",
+    "alike",
     "backward_norm",
     "read",
     "report",

@@ -31,6 +31,7 @@ DEAD: Final = 0.5
 
 SATURATED: Final = 0.5
 ALIKE: Final = 0.99
+DISTINCT: Final = 0.9
 DIFFERENCE: Final = 1e-3
 ERRORS: Final = 3.0
 VALUES: Final = 8
@@ -221,14 +222,13 @@ def _units(places: Sequence[Place], draws: Sequence[Draw]) -> Iterator[ProbeFind
 def _differences(places: Sequence[Place], draws: Sequence[Draw], found: Sequence[Chain]) -> Iterator[ProbeFinding]:
     """Samples and tokens that the model no longer tells apart."""
     for chain in found:
-        alike = [_mean(draws, name, "alike") for name in chain.places]
-        known = [value for value in alike if math.isfinite(value)]
-        if len(known) > 1 and known[-1] > ALIKE and known[0] < 0.95:
+        before, after = _mean(draws, chain.places[0], "entering"), _mean(draws, chain.places[-1], "alike")
+        if before < DISTINCT and after > ALIKE:
             yield ProbeFinding(
                 "alike",
                 chain.places,
-                f"The tokens of a sample become alike: their correlation goes from {known[0]:.3f} in "
-                f"{chain.places[0]} to {known[-1]:.4f} in {chain.places[-1]}, and attention then tells none from "
+                f"The tokens of a sample become alike: their correlation goes from {before:.3f} before "
+                f"{chain.places[0]} to {after:.4f} behind {chain.places[-1]}, and attention then tells none from "
                 "another. Start the branches of attention smaller beside their skips, or with larger queries and keys.",
             )
     (last,) = places[-1:]

@@ -50,7 +50,7 @@ class Slopes:
 class Reading:
     """Measurement of one module in one draw.
 
-    ``rms`` of what leaves it; ``backward``: rms over samples of the norm of the loss's gradient with respect to that;
+    ``rms`` of what leaves it; ``entering``: ``alike`` of what enters it, of blocks only; ``backward``: rms over samples of the norm of the loss's gradient with respect to that;
     ``correlation`` of different samples; ``alike``: correlation of the positions of a sample, and ``rank``: effective
     rank of the positions over the most it can be, both NaN without positions. NaN where something wasn't measured.
     """
@@ -59,6 +59,7 @@ class Reading:
     backward: float = math.nan
     correlation: float = math.nan
     alike: float = math.nan
+    entering: float = math.nan
     rank: float = math.nan
     finite: bool = True
     slopes: Slopes | None = None
@@ -107,8 +108,14 @@ def read(output: Array, *, channels_first: bool, positions: bool) -> Reading:
         first = output[:4, :TOKENS]
         ranks = [_value("activation_effective_rank", sample[None]) for sample in first]
         reading.rank = float(np.mean(ranks)) / min(first.shape[1:])
-        reading.alike = float(np.mean([_value("activation_correlation", sample[None]) for sample in first]))
+        reading.alike = alike(output)
     return reading
+
+
+def alike(tokens: Array) -> float:
+    """Return the mean correlation of the positions of a sample, of ``(samples, positions, units)``."""
+    first = tokens[:4, :TOKENS]
+    return float(np.mean([_value("activation_correlation", sample[None]) for sample in first]))
 
 
 def backward_norm(gradient: Array) -> float:

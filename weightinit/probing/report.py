@@ -95,16 +95,18 @@ class ProbeReport:
         return plain
 
     def __str__(self) -> str:
+        table = [("module", "kind", "rms", "gradient", "dead", "saturated", "rank", "alike")]
         groups = self._groups()
-        width = max([len(name) for name, _ in groups] + [6])
-        lines = [f"{'module':{width}} {'rms':>17} {'gradient':>17} {'dead':>5} {'satur.':>6} {'rank':>5} {'alike':>6}"]
         for name, group in groups[:ROWS]:
-            numbers = (_range([getattr(place, field) for place in group]) for field in ("rms", "backward"))
-            shares = (
-                _share([getattr(place, field) for place in group]) for field in ("dead", "saturated", "rank", "alike")
-            )
-            cells = [f"{cell:>{size}}" for cell, size in zip([*numbers, *shares], (17, 17, 5, 6, 5, 6), strict=True)]
-            lines.append(f"{name:{width}} {' '.join(cells)}")
+            ranges = (_range([getattr(place, field) for place in group]) for field in ("rms", "backward"))
+            fields = ("dead", "saturated", "rank", "alike")
+            shares = (_share([getattr(place, field) for place in group]) for field in fields)
+            table.append((name, group[0].kind, *ranges, *shares))
+        widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+        lines = [
+            " ".join(f"{cell:{'<' if column < 2 else '>'}{widths[column]}}" for column, cell in enumerate(row)).rstrip()
+            for row in table
+        ]
         if len(groups) > ROWS:
             lines.append(f"... and {len(groups) - ROWS} more rows in `places`")
         lines.append("")
@@ -129,7 +131,7 @@ class ProbeReport:
             lines.append(fill(f"not used by this pass: {names}", WIDTH))
         for finding in self.findings:
             lines += ["", fill(finding.sentence, WIDTH, subsequent_indent="  ", break_long_words=False)]
-        return "\n".join([*lines, "", self.sentence])
+        return "\n".join([*lines, "", fill(self.sentence, WIDTH)])
 
     def _groups(self) -> list[tuple[str, list[PlaceReport]]]:
         """Modules whose names differ in numbers of layers alone, in the order of the first."""

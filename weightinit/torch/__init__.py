@@ -9,4 +9,7 @@ except ImportError:
 
 from weightinit.torch.translation import translate
 
-__all__ = ["translate"]
+from weightinit.torch.probe import probe
+from weightinit.torch.trace import trace
+
+__all__ = ["probe", "trace", "translate"]
