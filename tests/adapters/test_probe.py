@@ -11,8 +11,10 @@ from torch.nn import functional  # noqa: E402
 import weightinit.torch as wt  # noqa: E402
 from weightinit.torch.redraw import redraw_  # noqa: E402
 
+HE = math.sqrt(2)
 
-def mlp(depth=3, width=64, activation=nn.ReLU, std=math.sqrt(2), seed=0, bias=0.0):
+
+def mlp(depth=3, width=64, activation=nn.ReLU, std=HE, seed=0, bias=0.0):
     """An MLP of 20 inputs and 10 outputs, weights N(0, std² / fan_in), an output of std 1/sqrt(fan_in)."""
     torch.manual_seed(seed)
     layers, inputs = [], 20
@@ -49,7 +51,7 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(width, branch) for _ in range(depth))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, 50, bias=False)
         self.head.weight = self.embedding.weight
-        for name, parameter in self.named_parameters():
+        for parameter in self.parameters():
             if parameter.dim() > 1:
                 nn.init.normal_(parameter, std=std)
 

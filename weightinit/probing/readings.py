@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-
 import numpy as np
 
 from weightinit.arrays import Array
@@ -50,9 +49,10 @@ class Slopes:
 class Reading:
     """Measurement of one module in one draw.
 
-    ``rms`` of what leaves it; ``entering``: ``alike`` of what enters it, of blocks only; ``backward``: rms over samples of the norm of the loss's gradient with respect to that;
-    ``correlation`` of different samples; ``alike``: correlation of the positions of a sample, and ``rank``: effective
-    rank of the positions over the most it can be, both NaN without positions. NaN where something wasn't measured.
+    ``rms`` of what leaves it; ``backward``: rms over samples of the norm of the loss's gradient with respect to that;
+    ``correlation`` of different samples; ``alike``: correlation of the positions of a sample, and ``entering``: of
+    those that enter it; ``rank``: effective rank of the positions over the most it can be. These three are NaN without
+    positions, and for modules that are no blocks. NaN where something wasn't measured.
     """
 
     rms: float = math.nan

@@ -95,7 +95,7 @@ class ProbeReport:
         return plain
 
     def __str__(self) -> str:
-        table = [("module", "kind", "rms", "gradient", "dead", "saturated", "rank", "alike")]
+        table: list[tuple[str, ...]] = [("module", "kind", "rms", "gradient", "dead", "saturated", "rank", "alike")]
         groups = self._groups()
         for name, group in groups[:ROWS]:
             ranges = (_range([getattr(place, field) for place in group]) for field in ("rms", "backward"))

@@ -7,9 +7,8 @@ except ImportError:
         "weightinit.torch needs PyTorch, which is not installed: pip install 'weightinit[torch]'."
     ) from None
 
+from weightinit.torch.probing import probe
+from weightinit.torch.tracing import trace
 from weightinit.torch.translation import translate
-
-from weightinit.torch.probe import probe
-from weightinit.torch.trace import trace
 
 __all__ = ["probe", "trace", "translate"]

@@ -191,5 +191,3 @@ def _says_something(value: Any) -> bool:
 
 def _plain(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else repr(value)
-
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Literal, TypeAlias
 
@@ -69,7 +69,7 @@ def effect_of(operator: Any) -> Effect:
     return "sets some" if name in _SETTING_SOME else "changes"
 
 
-def law_after(operator: Any, arguments: Mapping[str, Any], law_of: Any) -> Law:
+def law_after(operator: Any, arguments: Mapping[str, Any], law_of: Callable[[Any], Law]) -> Law:
     """Return the law of what one call leaves; ``law_of``: the law of a tensor, unknown where it isn't.
 
     Draws and constants have laws of their own; a number added or multiplied moves the law; copies carry it.

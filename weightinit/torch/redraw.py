@@ -8,18 +8,18 @@ from torch import nn
 _SAMPLE = 4096  # values that are looked at to tell written-down tensors from drawn ones
 
 
-@torch.no_grad()
 def redraw_(model: nn.Module, generator: torch.Generator) -> None:
     """Replace a model's trainable weights in place by a fresh draw of their own laws.
 
     Independent draws of one law are as likely in any order, so the elements of each unit (an index of the first axis)
-    change places, and signs where as many are positive as negative; padding rows, units of several sizes and packed
-    tensors keep theirs. An orthogonal matrix has its rows and columns permuted and their signs flipped. What isn't drawn (constants, identities, kernels of few values)
-    and what isn't trained stays.
+    change places, and signs where as many are positive as negative. Padding rows, units of several sizes and packed
+    tensors keep theirs. An orthogonal matrix has its rows and columns permuted and their signs flipped. What isn't
+    drawn (constants, identities, kernels of few values) and what isn't trained stays.
     """
-    for parameter in model.parameters():
-        if parameter.requires_grad and parameter.is_floating_point() and parameter.numel() > 1:
-            _redraw(parameter.data, generator)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad and parameter.is_floating_point() and parameter.numel() > 1:
+                _redraw(parameter.data, generator)
 
 
 def _redraw(tensor: torch.Tensor, generator: torch.Generator) -> None:
@@ -45,7 +45,7 @@ def _redraw(tensor: torch.Tensor, generator: torch.Generator) -> None:
 
 
 def _orthogonal(matrix: torch.Tensor) -> bool:
-    """Whether the shorter side's vectors are orthogonal and of one length; draws of one law are that to 1/sqrt(size)."""
+    """Whether the vectors of the shorter side are orthogonal and of one length."""
     short = (matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T).double()
     probe = torch.ones(len(short), dtype=short.dtype, device=short.device)
     probe[::2] = -1

@@ -29,7 +29,8 @@ class Sample:
             return model(*self.args, **self.kwargs)
         except (TypeError, RuntimeError, ValueError, IndexError, KeyError) as error:
             shapes = ", ".join(
-                [_shape(value) for value in self.args] + [f"{key}={_shape(value)}" for key, value in self.kwargs.items()]
+                [_shape(value) for value in self.args]
+                + [f"{key}={_shape(value)}" for key, value in self.kwargs.items()]
             )
             raise ValueError(
                 f"the model must take the sample; {type(model).__name__} got {shapes} and raised "

@@ -23,9 +23,19 @@ from weightinit.torch.operators import (
     name_of,
     written,
 )
-from weightinit.torch.trace_report import TensorTrace, TraceReport, Write
+from weightinit.torch.tracing_report import TensorTrace, TraceReport, Write
 
 _KEPT = 4096  # memories that are gone are forgotten when so many more have been met
+
+
+def trace() -> Trace:
+    """Return a context that sees every write to a model's parameters, with its law, its line and its order.
+
+    ``with trace() as seen: model = Net()``, then ``print(seen.report(model))``. Memory that is taken inside the context
+    is filled with NaN before it is used, so that what is never written shows. Random numbers, modules and
+    ``torch.nn.init`` are as ever. Writes past PyTorch (through ``numpy()`` or a pointer) are noted without a line.
+    """
+    return Trace()
 
 
 @dataclass(frozen=True)
@@ -57,13 +67,8 @@ class _Memory:
     events: list[_Event] = field(default_factory=list)
 
 
-class trace(TorchDispatchMode):  # noqa: N801 - used as a function: ``with trace() as seen``
-    """A context that sees every write to memory by PyTorch's operators; :meth:`report` reads it for one model.
-
-    ``with trace() as seen: model = Net()``, then ``print(seen.report(model))``. Memory that is taken inside the context
-    is filled with NaN before it is used, so that what is never written shows. Random numbers, modules and
-    ``torch.nn.init`` are as ever. Writes past PyTorch (through ``numpy()`` or a pointer) are noted without a line.
-    """
+class Trace(TorchDispatchMode):
+    """A context that sees every write to memory by PyTorch's operators; :meth:`report` reads it for one model."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,7 +77,7 @@ class trace(TorchDispatchMode):  # noqa: N801 - used as a function: ``with trace
         self._order = 0
         self._profile: Any = None
 
-    def __enter__(self) -> trace:
+    def __enter__(self) -> Trace:
         self._profile = sys.getprofile()
         super().__enter__()
         sys.setprofile(self._sites.notice)
@@ -178,8 +183,10 @@ class trace(TorchDispatchMode):  # noqa: N801 - used as a function: ``with trace
         writes = []
         for found in acts.values():
             share = min(1.0, max(event.elements for event in found) / max(tensor.numel(), 1))
-            sets = next((event.effect for event in found if event.effect != "changes"), "changes")
-            effect: Effect = "sets some" if sets == "sets" and share < 1 else sets
+            effects: list[Effect] = [event.effect for event in found if event.effect != "changes"]
+            effect: Effect = next(iter(effects), "changes")
+            if effect == "sets" and share < 1:
+                effect = "sets some"
             writes.append(Write(found[-1].order, found[-1].call, found[-1].law, found[-1].line, effect, share))
         unwritten = 0
         if memory is not None and memory.new:
@@ -207,6 +214,7 @@ def _text(name: str, arguments: Mapping[str, Any]) -> str:
     shown = [
         f"{key}={value:.4g}"
         for key, value in arguments.items()
-        if isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and key in ("other", "value"))
+        if isinstance(value, float)
+        or (isinstance(value, int) and not isinstance(value, bool) and key in ("other", "value"))
     ]
     return f"{name}({', '.join(shown)})"

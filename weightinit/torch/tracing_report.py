@@ -35,9 +35,14 @@ class Write:
     effect: Effect
     share: float
 
+    @property
+    def whole(self) -> bool:
+        """Whether it wrote to every element."""
+        return self.share == 1 and self.effect != "sets some"
+
     def __str__(self) -> str:
         law = f" ({notation(self.law)})" if self.law.known else ""
-        part = "" if self.share == 1 and self.effect != "sets some" else f" on {self.share:.3g} of it"
+        part = "" if self.whole else f" on {self.share:.3g} of it"
         return f"{self.call}{law}{part} at {self.line}"
 
 
@@ -126,7 +131,9 @@ class TraceReport:
             count = f" ({len(group)})" if len(group) > 1 else ""
             last = group[0].last
             if last is not None:
-                yield TraceFinding("not_finite", names, f"{pattern}{count}: {unwritten} of {size} are NaN since {last}.")
+                yield TraceFinding(
+                    "not_finite", names, f"{pattern}{count}: {unwritten} of {size} are NaN since {last}."
+                )
             elif unwritten == size:
                 said = "never written: it holds what was in its memory before. Initialize it"
                 partly = [write for write in group[0].writes if write.effect != "sets"]
@@ -151,14 +158,17 @@ class TraceReport:
         return plain
 
     def __str__(self) -> str:
-        lines = [f"{'tensor':36} {'shape':>14} {'set':>4}  last write"]
+        table = [("tensor", "shape", "set", "law left", "by the last write")]
         for pattern, group in _alike(self.tensors):
-            name = f"{pattern} ({len(group)})" if len(group) > 1 else group[0].name
-            shape = "x".join(map(str, group[0].shape))
-            last = group[0].writes[-1] if group[0].writes else None
-            said = str(last) if last else "past PyTorch's operators" if group[0].new else "none in this trace"
-            head = f"{name:36} {shape:>14} {group[0].times:4}  "
-            lines.append(fill(head + said, WIDTH, subsequent_indent=" " * 58, break_long_words=False))
+            name, first = f"{pattern} ({len(group)})" if len(group) > 1 else group[0].name, group[0]
+            law = notation(first.law) if first.law is not None and first.law.known else "-"
+            said = "past PyTorch's operators" if first.new else "none in this trace"
+            if first.writes:
+                last = first.writes[-1]
+                said = f"{last.call} at {last.line}" + ("" if last.whole else f", on {last.share:.3g} of it")
+            table.append((name, "x".join(map(str, first.shape)), str(first.times), law, said))
+        widths = [max(len(row[column]) for row in table) for column in range(4)] + [0]
+        lines = ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)) for row in table]
         for finding in self.findings:
             lines += ["", fill(finding.sentence, WIDTH, subsequent_indent="  ", break_long_words=False)]
         rest = [unused for unused in self.unused if not unused.names]

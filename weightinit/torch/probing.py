@@ -178,7 +178,7 @@ class _Pass(TorchFunctionMode):
 
     def _leave(self, name: str, chain: str | None, module: nn.Module, args: Any, output: Any) -> None:
         self._under_way.pop()
-        own = [p for p in module.parameters(recurse=False)]
+        own = list(module.parameters(recurse=False))
         if own:
             self._channels_first = isinstance(module, CHANNELS_FIRST)
         y = main_output(output)
@@ -274,10 +274,10 @@ def _rms(x: torch.Tensor) -> float:
 @contextmanager
 def _random_states() -> Iterator[None]:
     """Give back the states of all global generators as they were."""
-    python, numpy = random.getstate(), np.random.get_state()
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - models may draw from it
     try:
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             yield
     finally:
         random.setstate(python)
-        np.random.set_state(numpy)
+        np.random.set_state(numpy)  # noqa: NPY002
