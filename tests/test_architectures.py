@@ -12,12 +12,13 @@ import pandas as pd
 import pytest
 
 from runner.config.composition import Composer
+from runner.optimizers import Updater
 from runner.records import Outcome
 from runner.report.figures.tables import by_block
 from runner.tracking.models import predictor
 from runner.training import loop
 from tests.networks import IMAGE, inputs, small
-from tests.test_layers import alike_inputs, assert_theory_holds, loss_and_gradients
+from tests.test_layers import alike_inputs, assert_theory_holds, loss_and_gradients, trained_direction
 from weightinit.nn import CrossEntropy, Moments, Network, trunk
 from weightinit.nn.architectures import cnn, layers, residual_mlp, resnet, transformer
 from weightinit.schemes import LSUV, AutoInit, VarianceScaling
@@ -33,7 +34,7 @@ def test_gradients_equal_finite_differences(name: str) -> None:
     weight = rng.standard_normal((2, 5, *net.out_shape))
     _, gradient, _ = loss_and_gradients(net, flat, x, weight)
     for _ in range(3):
-        direction = rng.standard_normal(flat.shape)
+        direction = trained_direction(net, rng, 2)
         sides = [loss_and_gradients(net, flat + s * direction, x, weight)[0] for s in (1e-6, -1e-6)]
         scale = np.linalg.norm(gradient, axis=1) * np.linalg.norm(direction, axis=1)
         error = np.abs((sides[0] - sides[1]) / 2e-6 - (gradient * direction).sum(1))
@@ -169,6 +170,28 @@ def test_a_transformer_learns_to_copy(composer: Composer) -> None:
     shared = ["tracking=none", *data, *network, "optimizer=adam", "optimizer.learning_rate=0.005"]
     (outcome,) = loop.train(composer.trials([[*shared, "training.steps=120", "training.probe.size=16"]]))
     assert outcome.summary["test_accuracy"] > 0.95
+
+
+def test_frozen_weights_stay_and_count_for_nothing(composer: Composer) -> None:
+    """Weights that are frozen change neither by decay nor by steps, and the norm that clips is that of the others."""
+    tree = "[flatten, {layer_norm: {trained: false}}, {dense: 8}, {residual: [activation, dense]}]"
+    options = ["architecture=layers", f"architecture.tree={tree}", "optimizer.weight_decay=0.1"]
+    shared = ["tracking=none", *options, "training.steps=3", "training.probe.size=16", "training.save=both"]
+    (trial,) = composer.trials([[*shared, "optimizer.clip_norm=0.1"]])
+    (outcome,) = loop.train([trial])
+    frozen = [spec.name for spec in trial.network.weights if not spec.trained]
+    assert frozen == ["layer_norm/1/gain", "layer_norm/1/bias", "block/1/scale"]
+    for spec in trial.network.weights:
+        before, after = (outcome.arrays[f"{when}/{spec.name}"] for when in ("initial", "final"))
+        assert np.array_equal(before, after) == (not spec.trained), spec.name
+    net = trial.network
+    flat, gradient = np.zeros((1, net.parameters)), np.ones((1, net.parameters))
+    updater = Updater([trial.optimizer], 1, net.trained(flat), net.trained(gradient), net.kernel_parameters)
+    updater.step(0)
+    moved = net.trained(flat)
+    assert np.count_nonzero(flat) == moved.size == net.parameters - 64 - 64 - 1
+    rate = trial.optimizer.learning_rate * trial.optimizer.rate.factors(1)[0]
+    assert np.linalg.norm(moved) == pytest.approx(0.1 * rate)
 
 
 def test_constants_differ_within_a_stack() -> None:

@@ -97,6 +97,9 @@ CASES: dict[str, Case] = {
     "layer norm": Case(
         lambda n: (Dense("input", n, n, "input"), LayerNorm("norm", n), Dense("output", n, 3, "output"))
     ),
+    "frozen norm": Case(
+        lambda n: (Dense("input", n, n, "input"), LayerNorm("norm", n, trained=False), Dense("output", n, 3, "output"))
+    ),
     "rms norm": Case(
         lambda n: (
             Dense("input", n, n, "input"),
@@ -253,6 +256,13 @@ def loss_and_gradients(
     return loss, tape.flat_gradient.copy(), d_input
 
 
+def trained_direction(net: Network, rng: np.random.Generator, runs: int) -> Array:
+    """A random direction in which all weights change but for the frozen ones."""
+    direction = np.zeros((runs, net.parameters))
+    net.trained(direction)[...] = rng.standard_normal(net.trained(direction).shape)
+    return direction
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_gradients_equal_finite_differences(name: str) -> None:
     """By the weights and by the input, along random directions, in float64."""
@@ -263,7 +273,7 @@ def test_gradients_equal_finite_differences(name: str) -> None:
     _, gradient, d_input = loss_and_gradients(net, flat, x, weight)
     step = 1e-6
     for _ in range(4):
-        direction, moved = rng.standard_normal(flat.shape), rng.standard_normal(x.shape)
+        direction, moved = trained_direction(net, rng, 3), rng.standard_normal(x.shape)
         sides = [loss_and_gradients(net, flat + s * direction, x + s * moved, weight)[0] for s in (step, -step)]
         expected = (gradient * direction).sum(1) + (d_input * moved).sum(tuple(range(1, x.ndim)))
         scale = np.linalg.norm(gradient, axis=1) * np.linalg.norm(direction, axis=1)
@@ -276,7 +286,7 @@ def test_each_weight_has_a_gradient_of_its_own(name: str) -> None:
     flat, x = drawn(net, 1), samples(net, 1, 5)
     weight = rng.standard_normal((1, 5, *net.out_shape))
     _, gradient, _ = loss_and_gradients(net, flat, x, weight)
-    for index in rng.permutation(net.parameters)[:40]:
+    for index in rng.permutation(net.trained(flat).shape[1])[:40]:
         change = np.zeros_like(flat)
         change[0, index] = 1e-6
         sides = [loss_and_gradients(net, flat + sign * change, x, weight)[0][0] for sign in (1, -1)]

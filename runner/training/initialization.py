@@ -60,11 +60,11 @@ def _apply(network: Network, trials: Sequence[Trial]) -> Initialized:
 
 
 def learning_rate_scale(network: Network, initialized: Initialized) -> Array | None:
-    """Return the factor of each parameter's learning rate (runs, parameters), or None where no weight has one."""
+    """Return the factor of each trained parameter's learning rate (runs, parameters); None where no weight has one."""
     if not initialized.learning_rate_scale:
         return None
     scale = np.ones_like(network.flatten(initialized.params))
     views = network.views(scale)
     for name, factor in initialized.learning_rate_scale.items():
         views[name][...] = np.asarray(factor).reshape(-1, *[1] * (views[name].ndim - 1))
-    return scale
+    return network.trained(scale)

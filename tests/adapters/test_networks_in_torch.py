@@ -143,9 +143,7 @@ def assert_equal_to_torch(net: Network, flat: Array, x: Array) -> None:
     d_input = np.zeros((runs, *x.shape[1:]), x.dtype)
     gradients = net.backward(net.views(flat), tape.d_output, tape, d_input=d_input)
     for run in range(runs):
-        weights = {
-            name: torch.tensor(array[run], requires_grad=True) for name, array in net.views(flat.copy()).items()
-        }
+        weights = {name: torch.tensor(array[run], requires_grad=True) for name, array in net.views(flat.copy()).items()}
         masks = {path: torch.tensor(array[run]) for (path, what), array in tape.arrays.items() if what == "mask"}
         entering = torch.tensor(x[run], requires_grad=True)
         expected = Reference(weights, masks).serial(net.layers, entering)
