@@ -26,8 +26,8 @@ NONE = Law("constant", 0.0, 0.0)
 class LayerNorm(Layer):
     """``gain (x - mean) / sqrt(variance + 1e-5) + bias`` over the features of a sample and position (Ba et al. 2016).
 
-    ``centred``: False is RMS norm, which subtracts no mean and has no bias (Zhang & Sennrich 2019). ``trained``: whether
-    gain and bias are.
+    ``centred``: False is RMS norm, which subtracts no mean and has no bias (Zhang & Sennrich 2019). ``trained``:
+    whether gain and bias are.
     """
 
     name: str

@@ -1,0 +1,12 @@
+"""Models of PyTorch: their parameters as named tensors that audits and initializers read."""
+
+try:
+    import torch as _torch  # noqa: F401
+except ImportError:
+    raise ImportError(
+        "weightinit.torch needs PyTorch, which is not installed: pip install 'weightinit[torch]'."
+    ) from None
+
+from weightinit.torch.translation import translate
+
+__all__ = ["translate"]
