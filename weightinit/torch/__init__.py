@@ -1,4 +1,4 @@
-"""Models of PyTorch: the audit of their parameters."""
+"""Models of PyTorch: audit of their parameters, trace of their initialization, probe of their signal."""
 
 try:
     import torch as _torch  # noqa: F401
@@ -9,8 +9,10 @@ except ImportError:
 
 from weightinit.auditing.model_report import ModelFinding, ModelReport
 from weightinit.torch.auditing import audit
+from weightinit.torch.probing import probe
+from weightinit.torch.tracing import trace
 from weightinit.torch.translation import translate
 
 Report = ModelReport
 
-__all__ = ["ModelFinding", "Report", "audit", "translate"]
+__all__ = ["ModelFinding", "Report", "audit", "probe", "trace", "translate"]
