@@ -7,8 +7,10 @@ except ImportError:
         "weightinit.torch needs PyTorch, which is not installed: pip install 'weightinit[torch]'."
     ) from None
 
+from weightinit.drawing import rule
+from weightinit.torch.initialization import initialize_
 from weightinit.torch.probing import probe
 from weightinit.torch.tracing import trace
 from weightinit.torch.translation import translate
 
-__all__ = ["probe", "trace", "translate"]
+__all__ = ["initialize_", "probe", "rule", "trace", "translate"]
