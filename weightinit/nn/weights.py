@@ -31,7 +31,8 @@ class WeightSpec:
     ``name`` follows the structure (``hidden/3/weight``), so it means the same weight in a deeper network. ``shape`` has
     no runs axis: ``(*kernel, fan_in, fan_out)``, for a dense bias ``(1, fan_out)``. ``fans``: a bias has those of the
     weight beside it. ``position``: ``output`` for the layer of the network's output, ``input`` for the first other
-    layer with weights, else ``hidden``. ``branch``: its place in a residual branch, None on the trunk.
+    layer with weights, else ``hidden``. ``branch``: its place in a residual branch, None on the trunk. ``trained``: a
+    frozen weight stays as it was initialized, and has no part in decay, in the clipping of gradients and in norms.
     """
 
     name: str
@@ -40,6 +41,7 @@ class WeightSpec:
     role: Role
     position: Position
     branch: Branch | None = None
+    trained: bool = True
 
     @property
     def layer(self) -> str:

@@ -20,9 +20,9 @@ from weightinit.nn.weights import ConstantSpec, WeightSpec
 class Sum(Layer):
     """``skip_scale * skip + branch_scale * scale * branch``.
 
-    ``branch_scale``, ``skip_scale``: constants of each run, by default these numbers. ``scale`` is there where
-    ``trained``: one trained weight of role scale, 1 unless a scheme says otherwise (0 in ReZero, Bachlechner et al.
-    2021). ``units``: features that leave it.
+    ``branch_scale``, ``skip_scale``: constants of each run, by default these numbers. ``scale``: one weight of role
+    scale, ``trained`` or frozen, 1 unless a scheme says otherwise (0 in ReZero, Bachlechner et al. 2021). ``units``:
+    features that leave it.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Sum(Layer):
 
     @property
     def weights(self) -> tuple[WeightSpec, ...]:
-        return (WeightSpec(f"{self.name}/scale", (1, 1), Fans(1, 1), "scale", "hidden"),) if self.trained else ()
+        return (WeightSpec(f"{self.name}/scale", (1, 1), Fans(1, 1), "scale", "hidden", trained=self.trained),)
 
     @property
     def constants(self) -> tuple[ConstantSpec, ...]:
@@ -84,9 +84,7 @@ class Sum(Layer):
 
     def _scale(self, params: Params, tape: Tape, array: Array) -> Array:
         factor = tape.constant(f"{self.name}/branch_scale", self.branch_scale, array)
-        if self.trained:
-            factor = params[f"{self.name}/scale"].reshape(-1, *[1] * (array.ndim - 1)) * factor
-        scale: Array = factor
+        scale: Array = params[f"{self.name}/scale"].reshape(-1, *[1] * (array.ndim - 1)) * factor
         return scale
 
     def expect_sum(self, branch: Moments, skip: Moments, laws: Mapping[str, Law]) -> Moments:
@@ -111,5 +109,4 @@ class Sum(Layer):
             laws[f"{self.name}/{name}"].second_moment if f"{self.name}/{name}" in laws else default**2
             for name, default in (("branch_scale", self.branch_scale), ("skip_scale", self.skip_scale))
         ]
-        trained = laws[f"{self.name}/scale"].second_moment if self.trained else 1.0
-        return square[0] * trained, square[1]
+        return square[0] * laws[f"{self.name}/scale"].second_moment, square[1]
