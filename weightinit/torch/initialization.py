@@ -83,7 +83,7 @@ def _bound(model: nn.Module, rules: Sequence[TensorRule]) -> list[TensorRule]:
 
     modules: list[tuple[str, Any]] = list(model.named_modules(remove_duplicate=False))
 
-    def names(kind: type) -> frozenset[str]:
+    def names(kind: Any) -> frozenset[str]:
         found = []
         for path, module in modules:
             if isinstance(module, kind):
