@@ -8,7 +8,7 @@ from torch import nn  # noqa: E402
 
 import weightinit.torch as wt  # noqa: E402
 from weightinit.arrays import stream  # noqa: E402
-from weightinit.drawing import specs  # noqa: E402
+from weightinit.branches import branches_of  # noqa: E402
 from weightinit.laws import Law  # noqa: E402
 from weightinit.nn import Branch  # noqa: E402
 from weightinit.schemes import Orthogonal, VarianceScaling  # noqa: E402
@@ -179,12 +179,12 @@ def test_a_class_means_its_subclasses_and_a_text_its_role_kind_or_name():
 
 def test_branches_of_blocks_are_told_by_their_names():
     model = Model(depth=2)
-    ends = [n for n, s in specs(wt.translate(model)).items() if s.branch and s.branch.place == s.branch.length]
+    ends = [n for n, b in branches_of(wt.translate(model)).items() if b.place == b.length]
     assert ends == [f"h.{i}.{name}.weight" for i in (0, 1) for name in ("attn.out_proj", "c_proj")]
     encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 3)
-    found = specs(wt.translate(encoder))
-    assert found["layers.2.linear2.weight"].branch == Branch(6, 6, 2, 2)
-    assert found["layers.0.self_attn.in_proj_weight"].branch == Branch(1, 6, 1, 2)
+    found = branches_of(wt.translate(encoder))
+    assert found["layers.2.linear2.weight"] == Branch(6, 6, 2, 2)
+    assert found["layers.0.self_attn.in_proj_weight"] == Branch(1, 6, 1, 2)
 
 
 @pytest.mark.parametrize(
@@ -223,3 +223,19 @@ def test_what_can_not_be_done_is_refused_and_nothing_is_changed(rules, error, wo
 def test_arguments_of_the_wrong_kind_are_refused_in_a_sentence(call, words):
     with pytest.raises((TypeError, ValueError), match=words):
         call()
+
+
+@pytest.mark.parametrize("scheme", ["he", "glorot_uniform", "orthogonal", "pytorch", "normal(std=0.05)"])
+def test_the_audit_passes_what_was_drawn(scheme):
+    model = nn.ModuleDict({"a": nn.Linear(40, 60), "b": nn.Conv2d(8, 24, 3, groups=2), "c": nn.LayerNorm(60)})
+    wt.initialize_(model, scheme, seed=0)
+    report = wt.audit(model, scheme)
+    assert report.ok, str(report)
+
+
+def test_rules_draw_what_the_audit_expects_of_them():
+    model = Model()
+    wt.initialize_(model, RULES, seed=0)
+    assert wt.audit(model, RULES).ok, str(wt.audit(model, RULES))
+    wt.initialize_(model, "he", seed=0)
+    assert not wt.audit(model, RULES).ok

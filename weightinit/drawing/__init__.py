@@ -1,6 +1,5 @@
 """Drawing a model's tensors by rules: matching, places on residual branches, draws by name."""
 
-from weightinit.drawing.places import specs
 from weightinit.drawing.plan import Plan, plan
 from weightinit.drawing.report import Initialization, InitializationReport
 from weightinit.drawing.rules import BY_FANS, LawLike, TensorRule, rule
@@ -14,5 +13,4 @@ __all__ = [
     "TensorRule",
     "plan",
     "rule",
-    "specs",
 ]

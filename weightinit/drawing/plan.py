@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from weightinit.arrays import Array
-from weightinit.drawing.places import specs
+from weightinit.branches import branches_of
 from weightinit.drawing.rules import BY_FANS, TensorRule, drawn
 from weightinit.laws import Law
 from weightinit.model import Model, ModelTensor
@@ -46,7 +46,8 @@ def plan(model: Model, rules: Sequence[TensorRule], *, strict: bool = True) -> P
     """
     if not rules:
         raise ValueError("rules must hold at least one rule; got none. Pass [rule('*.weight', 'he')].")
-    places = specs(model)
+    branches = branches_of(model)
+    places = {spec.name: replace(spec, branch=branches.get(spec.name)) for spec in model.specs()}
     chosen: dict[str, TensorRule] = {}
     hits: list[tuple[TensorRule, int]] = []
     for each in rules:

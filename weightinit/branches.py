@@ -1,15 +1,14 @@
-"""Places of a model's tensors: which of them lie on residual branches, and which end one."""
+"""Residual branches of a model, as the names of its layers tell them."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Final
 
 from weightinit.model import Model, ModelTensor
-from weightinit.nn.weights import Branch, WeightSpec
+from weightinit.nn.weights import Branch
 
 ATTENTION: Final = re.compile(r"att(n|ention)|mixer|ssm|rnn", re.IGNORECASE)
 """Part of a path that names a branch which mixes positions; what else lies in a block is its other branch."""
@@ -26,15 +25,13 @@ LAST: Final = re.compile(
 WEIGHTS: Final = ("dense", "convolution", "recurrent")
 
 
-def specs(model: Model) -> dict[str, WeightSpec]:
-    """Return the library's record of each tensor by name, with its place on the residual branches of its blocks.
+def branches_of(model: Model) -> dict[str, Branch]:
+    """Return the place of weights on the residual branches of a model's blocks, by the tensor's name.
 
     A block of a list (``h.0``) is taken for residual branches, one of attention and one of the rest where both are
     there. Their order is that of the parameters. Branches of lists that differ in a number (``layer1``, ``layer2``)
     count together.
     """
-    positions = model.positions()
-    found = {tensor.name: tensor.spec(positions[tensor.layer]) for tensor in model}
     branches: dict[tuple[str, int, str], list[ModelTensor]] = {}
     for tensor in model:
         if tensor.block is not None and tensor.role in WEIGHTS:
@@ -44,18 +41,13 @@ def specs(model: Model) -> dict[str, WeightSpec]:
                 branches.setdefault(key, []).append(tensor)
     totals = Counter(_stage(path) for path, _, _ in branches)
     seen: Counter[str] = Counter()
+    found = {}
     for (path, _, _), tensors in branches.items():
         seen[_stage(path)] += 1
         ordered = _ordered(tensors)
         for place, tensor in enumerate(ordered, 1):
-            branch = Branch(seen[_stage(path)], totals[_stage(path)], place, len(ordered))
-            found[tensor.name] = replace(found[tensor.name], branch=branch)
+            found[tensor.name] = Branch(seen[_stage(path)], totals[_stage(path)], place, len(ordered))
     return found
-
-
-def ends_branch(spec: WeightSpec) -> bool:
-    """Whether a weight is the last one of a residual branch."""
-    return spec.branch is not None and spec.branch.place == spec.branch.length
 
 
 def _stage(path: str) -> str:
