@@ -33,11 +33,14 @@ NEEDS = {
     "data": ["data._target_=tests.parts_for_tests.blobs"],
     "optimizer": ["optimizer._target_=tests.parts_for_tests.SignSGD"],
 }
+# A network for schemes that don't suit every one.
+RESIDUAL = ["architecture=residual_mlp", "architecture.width=6", "architecture.depth=2"]
+SUITED = {"depth_mup": RESIDUAL, "completep": RESIDUAL}
 
 
 def needed(group: str, name: str) -> list[str]:
     """The overrides that a choice can't do without."""
-    return NEEDS[group] if name == "custom" else []
+    return NEEDS[group] if name == "custom" else SUITED.get(name, []) if group == "scheme" else []
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +82,10 @@ def test_every_choice_becomes_a_trial(composer: Composer, group: str, name: str,
 @pytest.mark.parametrize("group", ["scheme", "activation", "optimizer"])
 def test_every_choice_trains(composer: Composer, group: str) -> None:
     names = [choice.name for choice in choices(group)]
-    runs = [["data=iris", *SMALL, f"{group}={name}", *needed(group, name)] for name in names]
+    runs = [
+        ["data=iris", *(SMALL[1:] if name in SUITED else SMALL), f"{group}={name}", *needed(group, name)]
+        for name in names
+    ]
     for trial, outcome in executed(composer, runs):
         assert outcome.fate != "failed", (trial.name, outcome.error)
         assert outcome.rows.select("train_loss"), trial.name

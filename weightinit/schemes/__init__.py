@@ -4,6 +4,7 @@ from weightinit.schemes.adaptive import AutoInit, Critical
 from weightinit.schemes.base import Rule, Ruled, Scheme
 from weightinit.schemes.initialized import Initialized, merge
 from weightinit.schemes.lsuv import LSUV
+from weightinit.schemes.parametrizations import CompleteP, DepthMuP, MuP, Spectral
 from weightinit.schemes.rules import (
     Constant,
     FlaxDense,
@@ -24,12 +25,15 @@ from weightinit.schemes.rules import (
 __all__ = [
     "LSUV",
     "AutoInit",
+    "CompleteP",
     "Constant",
     "Critical",
+    "DepthMuP",
     "FlaxDense",
     "Identity",
     "Initialized",
     "KerasDense",
+    "MuP",
     "Normal",
     "Orthogonal",
     "PyTorchLinear",
@@ -40,6 +44,7 @@ __all__ = [
     "Siren",
     "SklearnMLP",
     "Sparse",
+    "Spectral",
     "TruncatedNormal",
     "Uniform",
     "VarianceScaling",
