@@ -272,7 +272,7 @@ PLANTED: Mapping[str, tuple[type[nn.Module], Callable[[nn.Module], None], str, s
     "bias drawn": (Transformer, _bias, "blocks.3.fc.bias", "scale", "it was drawn"),
     "gain 0": (Transformer, _gain, "blocks.0.ln2.weight", "zeros", "the norm passes nothing on"),
     "units equal": (Transformer, _units, "head.weight", "units", "1 of 200 units equal an earlier one"),
-    "bounds of bfloat16": (Transformer, _half, "blocks.0.fc.weight", "coarse", "random numbers of 8 bits"),
+    "bounds of bfloat16": (Transformer, _half, "blocks.0.fc.weight", "coarse", "random numbers of 11 bits"),
     "absolute bounds": (Transformer, _absolute, "head.weight", "scale", "times what it should be"),
     "resnet: std x 1.2": (ResNet, _r_scaled, "layer2.1.conv2.weight", "scale", r"1\.[12]\d?\d? times"),
     "resnet: fans swapped": (ResNet, _r_swapped, "layer3.0.conv1.weight", "law", "its fans are swapped"),

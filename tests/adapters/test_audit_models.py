@@ -71,7 +71,9 @@ def test_an_audit_changes_nothing() -> None:
 
 
 def gpt2(**options: object) -> transformers.GPT2LMHeadModel:
-    return transformers.GPT2LMHeadModel(transformers.GPT2Config(n_layer=3, n_embd=64, n_head=4, vocab_size=300, **options))
+    return transformers.GPT2LMHeadModel(
+        transformers.GPT2Config(n_layer=3, n_embd=64, n_head=4, vocab_size=300, **options)
+    )
 
 
 def test_residual_scaling_that_was_not_applied_is_said_in_one_line() -> None:

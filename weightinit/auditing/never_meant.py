@@ -21,6 +21,9 @@ TINY: Final = 1e-12
 DEAD: Final = 1e-4
 """Share of its input's size that a layer of drawn weights passes on, below which it is dead."""
 
+UNREADABLE: Final = ("unwritten", "not_finite")
+"""Kinds of findings after which nothing else is said of a tensor's values."""
+
 LOUD: Final = 2.0
 """Nats that the first loss lies above that of equal chances, from which on a head is too loud."""
 
@@ -53,7 +56,7 @@ def look_at_heads(model: Model, pieces: list[Piece], family: str) -> None:
     places = model.positions()
     for piece in pieces:
         tensor, exam = piece.tensor, piece.exam
-        if exam is None or not math.isfinite(exam.std):
+        if exam is None or not math.isfinite(exam.std) or any(kind in UNREADABLE for kind, _, _ in piece.found):
             continue
         if tensor.role in ("dense", "convolution") and tensor.fans and exam.std > 0:
             passed = math.hypot(exam.std, exam.mean) * math.sqrt(piece.spec.fans.fan_in)
