@@ -103,8 +103,9 @@ class LayerNorm(Layer):
 
 def affine(name: str, units: int, *, bias: bool) -> tuple[WeightSpec, ...]:
     """Return gain and bias of a norm."""
-    gain = WeightSpec(f"{name}/gain", (1, units), Fans(units, units), "gain", "hidden")
-    return (gain, WeightSpec(f"{name}/bias", (1, units), Fans(units, units), "bias", "hidden")) if bias else (gain,)
+    shape, fans = (1, units), Fans(units, units)
+    gain = WeightSpec(f"{name}/gain", shape, fans, "gain", "hidden", part="norm")
+    return (gain, WeightSpec(f"{name}/bias", shape, fans, "bias", "hidden", part="norm")) if bias else (gain,)
 
 
 def affine_gradients(name: str, d: Array, normalized: Array, tape: Tape, product: Array, *, bias: bool) -> None:
