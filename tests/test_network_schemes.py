@@ -21,7 +21,7 @@ IMAGE, TOKENS = Form((8, 8, 1)), Form((6,), 5, True)
 NAMES = sorted(set(FILES) - {"custom"})
 
 
-def small(dtype: str = "float32") -> dict[str, Network]:
+def varied(dtype: str = "float32") -> dict[str, Network]:
     """Every architecture, with what schemes ask for."""
     return {
         "mlp": mlp(10, 3, "relu", depth=3, width=8, dtype=dtype),
@@ -43,7 +43,7 @@ def small(dtype: str = "float32") -> dict[str, Network]:
     }
 
 
-SMALL = small()
+SMALL = varied()
 
 
 UNLIKELY = (mlp(10, 3, "relu", depth=2, width=7), cnn(64, 3, "relu", widths=[6, 4], form=IMAGE))

@@ -112,6 +112,7 @@ def factor(ratio: float, error: float) -> str:
 
 
 def _known(tensor: Expected) -> Iterator[Explanation]:
+    yield from (Explanation(*mistake) for mistake in tensor.mistakes)
     if tensor.spec.role != "weight":
         yield from _known_of_biases(tensor)
         return

@@ -66,7 +66,8 @@ class Network:
 
     ``entering``: shape of one sample, a number for plain features; ``layers``: the tree, one node after the other;
     ``dtype``: the type of every array. A parameter vector ``(runs, parameters)`` holds all weights of a run end to end.
-    Those of role ``weight`` come first, so that decay takes a slice. Layers that name one weight share it.
+    Those of role ``weight`` come first, so that decay takes a slice, and frozen ones last. Layers that name one weight
+    share it.
     """
 
     entering: int | Shape
@@ -170,8 +171,8 @@ class Network:
 
     @cached_property
     def kernel_parameters(self) -> int:
-        """Number of elements at the start of a parameter vector that belong to weights of role ``weight``."""
-        return sum(prod(spec.shape) for spec in self.weights if spec.role == "weight")
+        """Number of elements at the start of a parameter vector that belong to trained weights of role ``weight``."""
+        return sum(prod(spec.shape) for spec in self.weights if spec.role == "weight" and spec.trained)
 
     @cached_property
     def multiplications(self) -> int:
@@ -187,7 +188,7 @@ class Network:
     def slices(self) -> Mapping[str, slice]:
         """Slice of each weight in a parameter vector."""
         start, slices = 0, {}
-        for spec in sorted(self.weights, key=lambda spec: spec.role != "weight"):
+        for spec in sorted(self.weights, key=lambda spec: (not spec.trained, spec.role != "weight")):
             slices[spec.name] = slice(start, start := start + prod(spec.shape))
         return slices
 
@@ -200,6 +201,10 @@ class Network:
         """Return the named weights as views (runs, *shape) of parameter vectors ``flat`` (runs, parameters)."""
         runs = flat.shape[0]
         return {spec.name: flat[:, self.slices[spec.name]].reshape(runs, *spec.shape) for spec in self.weights}
+
+    def trained(self, flat: Array) -> Array:
+        """Return the part of parameter vectors ``flat`` (runs, parameters) that is trained, as a view."""
+        return flat[:, : sum(prod(spec.shape) for spec in self.weights if spec.trained)]
 
     def flatten(self, params: Params) -> Array:
         """Parameter vectors (runs, parameters) that hold a copy of ``params``."""

@@ -36,7 +36,8 @@ class WeightSpec:
     no runs axis: ``(*kernel, fan_in, fan_out)``, for a dense bias ``(1, fan_out)``. ``fans``: a bias has those of the
     weight beside it. ``position``: ``output`` for the layer of the network's output, ``input`` for the first other
     layer with weights, else ``hidden``. ``branch``: its place in a residual branch, None on the trunk and on the way
-    past a branch. ``part``: the kind of its layer, or its place in it.
+    past a branch. ``part``: the kind of its layer, or its place in it. ``trained``: a frozen weight stays as it was
+    initialized, and has no part in decay, in the clipping of gradients and in norms.
     """
 
     name: str
@@ -46,6 +47,7 @@ class WeightSpec:
     position: Position
     branch: Branch | None = None
     part: Part = "dense"
+    trained: bool = True
 
     @property
     def ends_branch(self) -> bool:

@@ -79,7 +79,8 @@ def _has_part(network: Network, part: str) -> bool:
 
 
 def _norms_end_branches(network: Network) -> bool:
-    ended = {spec.branch.index for spec in network.weights if spec.role == "gain" and spec.branch and spec.ends_branch}
+    gains = [spec for spec in network.weights if spec.role == "gain" and spec.trained and spec.ends_branch]
+    ended = {spec.branch.index for spec in gains if spec.branch is not None}
     return bool(_sums(network)) and len(ended) == len(_sums(network))
 
 

@@ -26,14 +26,16 @@ class BatchNorm(Layer):
     """``gain (x - mean) / sqrt(variance + 1e-5) + bias`` of a unit over samples and positions (Ioffe & Szegedy 2015).
 
     In training the statistics are those of the batch, and a running mean of them (momentum .9) is kept for evaluation.
+    ``trained``: whether gain and bias are.
     """
 
     name: str
     units: int
+    trained: bool = True
 
     @property
     def weights(self) -> tuple[WeightSpec, ...]:
-        return affine(self.name, self.units, bias=True)
+        return affine(self.name, self.units, bias=True, trained=self.trained)
 
     @property
     def statistics(self) -> tuple[StatisticSpec, ...]:
@@ -212,11 +214,15 @@ def _left(gradient: Gradient, course: Array, samples: int) -> float:
 
 @dataclass(frozen=True)
 class GroupNorm(Layer):
-    """``gain (x - mean) / sqrt(variance + 1e-5) + bias`` over positions and channels of a group (Wu & He 2018)."""
+    """``gain (x - mean) / sqrt(variance + 1e-5) + bias`` over positions and channels of a group (Wu & He 2018).
+
+    ``trained``: whether gain and bias are.
+    """
 
     name: str
     units: int
     groups: int
+    trained: bool = True
 
     def __post_init__(self) -> None:
         if self.units % self.groups:
@@ -224,7 +230,7 @@ class GroupNorm(Layer):
 
     @property
     def weights(self) -> tuple[WeightSpec, ...]:
-        return affine(self.name, self.units, bias=True)
+        return affine(self.name, self.units, bias=True, trained=self.trained)
 
     def slots(self, entering: Shape) -> tuple[Slot, ...]:
         return (

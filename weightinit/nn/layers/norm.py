@@ -15,7 +15,7 @@ from weightinit.nn.layers.base import UNKNOWN_VALUES, Layer
 from weightinit.nn.layers.dense import folded
 from weightinit.nn.moments import Gradient, Moments, of_few, outer, times, unknown_gradient
 from weightinit.nn.tape import Params, Shape, Slot, Tape, ones_for
-from weightinit.nn.weights import WeightSpec
+from weightinit.nn.weights import Role, WeightSpec
 
 EPSILON = 1e-5
 FIXED = Law("constant", 1.0, 0.0)
@@ -26,16 +26,18 @@ NONE = Law("constant", 0.0, 0.0)
 class LayerNorm(Layer):
     """``gain (x - mean) / sqrt(variance + 1e-5) + bias`` over the features of a sample and position (Ba et al. 2016).
 
-    ``centred``: False is RMS norm, which subtracts no mean and has no bias (Zhang & Sennrich 2019).
+    ``centred``: False is RMS norm, which subtracts no mean and has no bias (Zhang & Sennrich 2019). ``trained``:
+    whether gain and bias are.
     """
 
     name: str
     units: int
     centred: bool = True
+    trained: bool = True
 
     @property
     def weights(self) -> tuple[WeightSpec, ...]:
-        return affine(self.name, self.units, bias=self.centred)
+        return affine(self.name, self.units, bias=self.centred, trained=self.trained)
 
     def slots(self, entering: Shape) -> tuple[Slot, ...]:
         return (
@@ -101,11 +103,13 @@ class LayerNorm(Layer):
         return UNKNOWN_VALUES
 
 
-def affine(name: str, units: int, *, bias: bool) -> tuple[WeightSpec, ...]:
+def affine(name: str, units: int, *, bias: bool, trained: bool) -> tuple[WeightSpec, ...]:
     """Return gain and bias of a norm."""
-    shape, fans = (1, units), Fans(units, units)
-    gain = WeightSpec(f"{name}/gain", shape, fans, "gain", "hidden", part="norm")
-    return (gain, WeightSpec(f"{name}/bias", shape, fans, "bias", "hidden", part="norm")) if bias else (gain,)
+    roles: tuple[Role, ...] = ("gain", "bias") if bias else ("gain",)
+    fans = Fans(units, units)
+    return tuple(
+        WeightSpec(f"{name}/{role}", (1, units), fans, role, "hidden", part="norm", trained=trained) for role in roles
+    )
 
 
 def affine_gradients(name: str, d: Array, normalized: Array, tape: Tape, product: Array, *, bias: bool) -> None:

@@ -24,9 +24,9 @@ Trained: TypeAlias = bool | Literal["unit"]
 class Sum(Layer):
     """``skip_scale * skip + branch_scale * scale * branch``.
 
-    ``branch_scale``, ``skip_scale``: constants of each run, by default these numbers. ``scale`` is there where
-    ``trained``: a weight of role scale, 1 unless a scheme says otherwise; one number for True (ReZero, Bachlechner et
-    al. 2021), one of each unit for "unit" (LayerScale, Touvron et al. 2021). ``units``: features that leave it.
+    ``branch_scale``, ``skip_scale``: constants of each run, by default these numbers. ``scale``: a weight of role
+    scale, ``trained`` or frozen, 1 unless a scheme says otherwise; one number for True (ReZero, Bachlechner et al.
+    2021), one of each unit for "unit" (LayerScale, Touvron et al. 2021). ``units``: features that leave it.
     """
 
     name: str
@@ -37,10 +37,9 @@ class Sum(Layer):
 
     @property
     def weights(self) -> tuple[WeightSpec, ...]:
-        if not self.trained:
-            return ()
         shape = (1, self.units if self.trained == "unit" else 1)
-        return (WeightSpec(f"{self.name}/scale", shape, Fans(1, 1), "scale", "hidden", part="sum"),)
+        name, trained = f"{self.name}/scale", bool(self.trained)
+        return (WeightSpec(name, shape, Fans(1, 1), "scale", "hidden", part="sum", trained=trained),)
 
     @property
     def constants(self) -> tuple[ConstantSpec, ...]:
@@ -95,10 +94,8 @@ class Sum(Layer):
 
     def _scale(self, params: Params, tape: Tape, array: Array) -> Array:
         factor = tape.constant(f"{self.name}/branch_scale", self.branch_scale, array)
-        if self.trained:
-            scales = params[f"{self.name}/scale"]
-            factor = scales.reshape(len(scales), *[1] * (array.ndim - 2), scales.shape[-1]) * factor
-        scale: Array = factor
+        scales = params[f"{self.name}/scale"]
+        scale: Array = scales.reshape(len(scales), *[1] * (array.ndim - 2), scales.shape[-1]) * factor
         return scale
 
     def expect_sum(self, branch: Moments, skip: Moments, laws: Mapping[str, Law]) -> Moments:
@@ -123,5 +120,4 @@ class Sum(Layer):
             laws[f"{self.name}/{name}"].second_moment if f"{self.name}/{name}" in laws else default**2
             for name, default in (("branch_scale", self.branch_scale), ("skip_scale", self.skip_scale))
         ]
-        trained = laws[f"{self.name}/scale"].second_moment if self.trained else 1.0
-        return square[0] * trained, square[1]
+        return square[0] * laws[f"{self.name}/scale"].second_moment, square[1]
