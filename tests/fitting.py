@@ -25,6 +25,8 @@ FITTING: dict[str, list[str]] = {
     "deepnorm": [*TRANSFORMER, "architecture.placement=post"],
     "t_fixup": [*TRANSFORMER, "architecture.norm=none"],
     "delta_orthogonal": CNN,
+    "depth_mup": RESIDUAL,
+    "completep": RESIDUAL,
 }
 
 

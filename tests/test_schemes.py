@@ -20,7 +20,7 @@ from weightinit.nn.weights import WeightSpec
 from weightinit.schemes import Initialized, Rule, merge
 
 FILES = {path.stem: path for path in sorted((Path(__file__).parents[1] / "conf" / "scheme").glob("*.yaml"))}
-GROUPS = ("basic", "library default", "research", "residual network", "transformer", "custom")
+GROUPS = ("basic", "library default", "research", "residual network", "transformer", "parametrization", "custom")
 CUT = 0.8796256610342398  # std of N(0, 1) between -2 and 2
 
 # By hand: mean, std and largest value of the weights of a layer after the first.
@@ -346,7 +346,7 @@ def test_merge_fills_each_place_once(places):
         ({"learning_rate_scale": {"output/bias": np.ones(2)}}, None),
         (
             {"constants": {"output_multiplier": np.ones(2)}},
-            "constant .output_multiplier., and this network",
+            "constants must name constants of the network; got 'output_multiplier'. .* is 'output/multiplier'",
         ),
         ({"learning_rate_scale": {"output": np.ones(2)}}, "learning_rate_scale must name weights"),
         ({"learning_rate_scale": {"output/bias": np.ones(1)}}, r"output/bias must have the shape \(2,\)"),

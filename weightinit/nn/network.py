@@ -67,12 +67,15 @@ class Network:
     ``entering``: shape of one sample, a number for plain features; ``layers``: the tree, one node after the other;
     ``dtype``: the type of every array. A parameter vector ``(runs, parameters)`` holds all weights of a run end to end.
     Those of role ``weight`` come first, so that decay takes a slice, and frozen ones last. Layers that name one weight
-    share it.
+    share it. ``width``: units that all hidden sizes are proportional to, and ``depth``: hidden layers or residual
+    blocks. By both parametrizations compare networks; each is None where the architecture has no such number.
     """
 
     entering: int | Shape
     layers: tuple[Node, ...]
     dtype: np.dtype[Any]
+    width: int | None = None
+    depth: int | None = None
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:

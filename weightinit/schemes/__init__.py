@@ -6,6 +6,7 @@ from weightinit.schemes.initialized import Initialized, merge
 from weightinit.schemes.isometries import DeltaOrthogonal, Mirrored, ZerO
 from weightinit.schemes.lsuv import LSUV
 from weightinit.schemes.needs import NEEDS, require, suits
+from weightinit.schemes.parametrizations import CompleteP, DepthMuP, MuP, Spectral
 from weightinit.schemes.residual import Fixup, LayerScale, ReZero, SkipInit, ZeroGamma
 from weightinit.schemes.rules import (
     Constant,
@@ -31,10 +32,12 @@ __all__ = [
     "NEEDS",
     "AutoInit",
     "ByWeight",
+    "CompleteP",
     "Constant",
     "Critical",
     "DeepNorm",
     "DeltaOrthogonal",
+    "DepthMuP",
     "Fixup",
     "FlaxDense",
     "Identity",
@@ -44,6 +47,7 @@ __all__ = [
     "Megatron",
     "Mimetic",
     "Mirrored",
+    "MuP",
     "Normal",
     "Orthogonal",
     "PyTorchLinear",
@@ -57,6 +61,7 @@ __all__ = [
     "SklearnMLP",
     "SmallInit",
     "Sparse",
+    "Spectral",
     "TFixup",
     "TruncatedNormal",
     "Uniform",

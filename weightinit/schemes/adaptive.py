@@ -69,7 +69,7 @@ class Critical:
     def rule_for(self, network: Network, second_moment: float = 1.0) -> Rule:
         """Return the rule that draws weights and biases with the variances of the critical point."""
         point = self.point(network)
-        return _scaled(point.sigma_w2, self.distribution, math.sqrt(point.sigma_b2))
+        return scaled(point.sigma_w2, self.distribution, math.sqrt(point.sigma_b2))
 
     def __call__(self, network: Network, seeds: Sequence[int], batch: Array | None = None) -> Initialized:
         """Return the initial state of one run for each of ``seeds``; ``batch`` has no effect."""
@@ -117,12 +117,12 @@ class AutoInit:
             # Of several weights the first ones see the input, and the last one decides what leaves the layer.
             known = registers[step.source].second_moment
             rules |= dict.fromkeys(
-                names, _scaled(self.q / known if len(names) > 1 and known else 1.0, self.distribution)
+                names, scaled(self.q / known if len(names) > 1 and known else 1.0, self.distribution)
             )
             for name in names[-1:]:
-                rules[name] = _scaled(1.0, self.distribution)
+                rules[name] = scaled(1.0, self.distribution)
                 scale = self.q / _expected(step, registers, rules).second_moment
-                rules[name] = _scaled(scale, self.distribution)
+                rules[name] = scaled(scale, self.distribution)
             registers.append(_expected(step, registers, rules))
         return _Each(rules)
 
@@ -172,7 +172,7 @@ def _check(distribution: str, **numbers: float | None) -> None:
             raise TypeError(f"{name} must be a number; got {value!r}.")
 
 
-def _scaled(scale: float, distribution: Drawn, bias_std: float = 0.0) -> Rule:
+def scaled(scale: float, distribution: Drawn, bias_std: float = 0.0) -> Rule:
     """Weights of variance ``scale`` / fan_in."""
     if distribution == "orthogonal":
         return Orthogonal(gain=math.sqrt(scale), preserve="rms", bias_std=bias_std)

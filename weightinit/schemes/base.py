@@ -103,7 +103,7 @@ class Rule(ABC):
     def laws(self, network: Network) -> dict[str, Law]:
         """Return the law of each of the network's weights, by name, and its constants as laws without spread."""
         rule = self.rule_for(network)
-        fixed = {name: _constant_law(value) for name, value in rule.constants(network).items()}
+        fixed = {name: Law("constant", float(value), 0.0) for name, value in rule.constants(network).items()}
         return {spec.name: rule.law_of(spec) for spec in network.weights} | fixed
 
     def law_of(self, spec: WeightSpec) -> Law:

@@ -126,6 +126,11 @@ NEEDS: Final[Mapping[str, Need]] = {
         "a norm at the end of each residual branch",
         "this network has none. Use architecture=resnet architecture.placement=post.",
     ),
+    "one_width": Need(
+        lambda network: network.width is not None,
+        "one width",
+        "this network has sizes of its own. Use architecture.width in place of a list, or scheme=spectral.",
+    ),
     "no_norms": Need(
         lambda network: not _has_part(network, "norm"),
         "a network without norms",

@@ -62,3 +62,8 @@ def check_number(name: str, value: Any) -> None:
         raise TypeError(f"architecture.{name} must be a number; got {value!r}")
     if not np.isfinite(value):
         raise ValueError(f"architecture.{name} must be a finite number; got {value}. Pass architecture.{name}=1.")
+
+
+def common(sizes: Sequence[int]) -> int | None:
+    """Return the size that all of these are; None where they differ, or there are none."""
+    return sizes[0] if len(set(sizes)) == 1 else None

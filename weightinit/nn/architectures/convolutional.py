@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from weightinit.activations import Activation, get
 from weightinit.nn.architectures.checks import (
@@ -12,6 +13,7 @@ from weightinit.nn.architectures.checks import (
     check_size,
     check_sizes,
     check_trained,
+    common,
     dtype_of,
 )
 from weightinit.nn.architectures.form import Form, Given, image
@@ -86,7 +88,8 @@ def cnn(
             layers.append(POOLINGS[pooling](f"pool/{number}", (2, 2)))
         channels = units
     layers.append(GlobalPooling("pool") if head == "global" else Flatten("flatten"))
-    return _with_output(shape, layers, outputs, bias=bias, dtype=dtype)
+    trunk = Network(shape, tuple(layers), dtype_of(dtype), common(filters), len(filters))
+    return _with_output(trunk, outputs, bias=bias)
 
 
 def resnet(
@@ -171,9 +174,8 @@ def resnet(
     if placement == "pre":
         layers += active("norm" if norm != "none" else "exit", filters)
     layers.append(GlobalPooling("pool"))
-    return _with_output(shape, layers, outputs, bias=bias, dtype=dtype)
+    return _with_output(Network(shape, tuple(layers), dtype_of(dtype), width, depth), outputs, bias=bias)
 
 
-def _with_output(shape: tuple[int, ...], layers: list[Node], outputs: int, *, bias: bool, dtype: str) -> Network:
-    trunk = Network(shape, tuple(layers), dtype_of(dtype))
-    return Network(shape, (*layers, Dense("output", trunk.outputs, outputs, "output", bias)), trunk.dtype)
+def _with_output(trunk: Network, outputs: int, *, bias: bool) -> Network:
+    return replace(trunk, layers=(*trunk.layers, Dense("output", trunk.outputs, outputs, "output", bias)))

@@ -63,4 +63,4 @@ def residual_mlp(
     layers += [block(f"block/{number}") for number in range(1, depth + 1)]
     layers += normed(norm, "norm", width)
     layers.append(Dense("output", width, outputs, "output", bias))
-    return Network(inputs, tuple(layers), dtype_of(dtype))
+    return Network(inputs, tuple(layers), dtype_of(dtype), width, depth)

@@ -106,7 +106,7 @@ def transformer(
     if not data.per_token:
         layers.append(GlobalPooling("pool"))
     layers.append(Dense("output", width, outputs, "output", bias, "embedding" if tied else "", tied))
-    return Network(data.shape, tuple(layers), dtype_of(dtype))
+    return Network(data.shape, tuple(layers), dtype_of(dtype), width, depth)
 
 
 def _mlp(name: str, width: int, hidden: int, phi: Activation, *, gated: bool, bias: bool) -> list[Node]:
