@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from weightinit.arrays import Array
 from weightinit.auditing.examination import Examination
 from weightinit.auditing.families import Expectation, Expectations
+from weightinit.branches import branches_of
 from weightinit.model import Model, ModelTensor, Part
 from weightinit.nn.weights import Position, WeightSpec
 
@@ -72,13 +73,15 @@ class Piece:
 
 def pieces_of(model: Model, laws_of: Callable[[ModelTensor, WeightSpec], tuple[Expectations, bool]]) -> list[Piece]:
     """Return the pieces of all tensors, in order, each with the laws that ``laws_of`` has for it."""
-    places = model.positions()
+    places, branches = model.positions(), branches_of(model)
     result = []
     for tensor in model:
         position: Position = places[tensor.layer]
         specs: list[tuple[Part | None, WeightSpec]] = [(part, tensor.part(part)) for part in tensor.parts] or [
             (None, tensor.spec(position))
         ]
+        branch = branches.get(tensor.name)
+        specs = [(part, replace(spec, branch=branch)) for part, spec in specs]
         result += [Piece(tensor, part, spec, *laws_of(tensor, spec)) for part, spec in specs]
     return result
 
