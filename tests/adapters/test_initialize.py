@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -11,7 +12,7 @@ from weightinit.arrays import stream  # noqa: E402
 from weightinit.branches import branches_of  # noqa: E402
 from weightinit.laws import Law  # noqa: E402
 from weightinit.nn import Branch  # noqa: E402
-from weightinit.schemes import Orthogonal, VarianceScaling  # noqa: E402
+from weightinit.schemes import Critical, Orthogonal, VarianceScaling  # noqa: E402
 
 
 class Block(nn.Module):
@@ -239,3 +240,124 @@ def test_rules_draw_what_the_audit_expects_of_them():
     assert wt.audit(model, RULES).ok, str(wt.audit(model, RULES))
     wt.initialize_(model, "he", seed=0)
     assert not wt.audit(model, RULES).ok
+
+
+class Perceptron(nn.Module):
+    """An MLP whose activation is called as a function."""
+
+    def __init__(self, width=64, activation=torch.relu, depth=3):
+        super().__init__()
+        sizes = [20, *[width] * depth, 5]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
+        self.activation = activation
+
+    def forward(self, x):
+        for layer in self.layers[:-1]:
+            x = self.activation(layer(x))
+        return self.layers[-1](x)
+
+
+X = torch.randn(256, 20, generator=torch.Generator().manual_seed(0)) * 3
+
+
+def test_lsuv_gives_each_layer_unit_variance_on_the_sample():
+    model = Perceptron()
+    model.norm = nn.BatchNorm1d(3)
+    state = torch.get_rng_state()
+    report = wt.initialize_(model, "lsuv", sample=X, seed=0)
+    assert torch.equal(torch.get_rng_state(), state)
+    x = X
+    for number, layer in enumerate(model.layers):
+        z = layer(x)
+        assert z.var().item() == pytest.approx(1, abs=0.1)
+        x = torch.relu(z)
+        gram = layer.weight @ layer.weight.T if layer.weight.shape[0] <= layer.weight.shape[1] else None
+        if gram is not None:
+            assert torch.allclose(gram / gram[0, 0], torch.eye(len(gram)), atol=1e-5)
+        assert not report[f"layers.{number}.weight"].law.known
+    assert report.notes == ()
+    assert "by its data" in str(report)
+    attention = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+    notes = wt.initialize_(attention, "lsuv", sample=torch.randn(8, 5, 16), seed=0).notes
+    assert [note.split(":")[0] for note in notes] == [
+        "self_attn",
+        "Not scaled, since the sample doesn't call their modules by themselves",
+    ]
+    assert "self_attn.out_proj.weight" in notes[1]
+
+
+def test_critical_takes_the_point_of_the_activation_that_the_model_calls():
+    for activation, scale in ((torch.relu, 2.0), (torch.tanh, 1.0), (nn.ReLU(), 2.0)):
+        model = Perceptron(activation=activation)
+        sample = None if isinstance(activation, nn.Module) else X
+        report = wt.initialize_(model, "critical", sample=sample, seed=0)
+        assert report["layers.1.weight"].law.std == pytest.approx(math.sqrt(scale / 64))
+        assert report["layers.1.bias"].law.std == 0
+    biased = wt.initialize_(Perceptron(activation=torch.tanh), Critical(sigma_b2=0.05), sample=X, seed=0)
+    assert biased["layers.1.weight"].law.std == pytest.approx(math.sqrt(1.760955 / 64), rel=1e-5)
+    assert biased["layers.1.bias"].law.std == pytest.approx(math.sqrt(0.05))
+    slope = nn.Sequential(nn.Linear(4, 4), nn.LeakyReLU(0.2), nn.Linear(4, 4))
+    assert wt.initialize_(slope, "critical")["0.weight"].law.std == pytest.approx(math.sqrt(2 / (1.04 * 4)))
+
+
+@pytest.mark.parametrize(
+    ("model", "rules", "words"),
+    [
+        (nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.Tanh()), "critical", "got relu, tanh"),
+        (Perceptron(), "critical", "got none. Pass sample="),
+        (nn.Sequential(nn.Linear(4, 4), nn.Hardswish()), "critical", "calls hardswish, which the lab has no theory"),
+        (Perceptron(), "lsuv", "got no sample"),
+    ],
+)
+def test_schemes_that_look_at_the_model_say_what_they_lack(model, rules, words):
+    with pytest.raises(ValueError, match=words):
+        wt.initialize_(model, rules)
+
+
+def test_mup_follows_the_growth_from_the_base():
+    """Yang et al. 2022, table 3: variances and rates of Adam and SGD by the place of a weight."""
+    with torch.device("meta"):
+        base = Perceptron(16)
+    model = Perceptron(64)
+    report = wt.initialize_(model, wt.mup(base, scale=2.0), seed=0)
+    std = {name: report[f"layers.{name}.weight"].law.std for name in (0, 1, 3)}
+    assert std == pytest.approx({0: math.sqrt(2 / 20), 1: math.sqrt(2 / 64), 3: math.sqrt(2 / 64 / 4)})
+    adam = {name: pair[0] for name, pair in report.rates.items()}
+    sgd = {name: pair[1] for name, pair in report.rates.items()}
+    names = [f"layers.{n}.{kind}" for kind in ("weight", "bias") for n in (0, 1, 3)]
+    assert [adam[name] for name in names] == [1, 1 / 4, 1 / 4, 1, 1, 1]
+    assert [sgd[name] for name in names] == [4, 1, 1 / 4, 4, 4, 1]
+    groups = report.param_groups(model.named_parameters(), lr=0.1, weight_decay=0.0)
+    assert sorted((group["lr"], len(group["params"])) for group in groups) == [(0.025, 3), (0.1, 5)]
+    assert isinstance(torch.optim.Adam(groups), torch.optim.Adam)
+    same = wt.initialize_(Perceptron(16), wt.mup(Perceptron(16), scale=2.0), seed=0)
+    assert set(same.rates.values()) == {(1.0, 1.0)}
+    zero = Perceptron(32)
+    wt.initialize_(zero, [wt.rule("layers.0.weight", "ones"), wt.mup(base, zero_output=True)], seed=0)
+    assert (zero.layers[3].weight == 0).all()
+    assert (zero.layers[0].weight == 1).all()
+    with pytest.raises(ValueError, match=r"base must be the same model at another width; 2 tensors"):
+        wt.initialize_(Perceptron(64, depth=4), wt.mup(base))
+    with pytest.raises(ValueError, match=r"Pass mup\(base=...\)"):
+        wt.initialize_(Perceptron(), "he").param_groups([], lr=1)
+
+
+def test_steps_of_mup_change_the_features_alike_at_every_width():
+    """Where the standard parametrization's change of the outputs grows with the width."""
+
+    def change(width, parametrized):
+        torch.manual_seed(0)
+        model = Perceptron(width)
+        report = wt.initialize_(model, wt.mup(Perceptron(32), scale=2.0) if parametrized else "he", seed=0)
+        lr = 0.0003
+        groups = report.param_groups(model.named_parameters(), lr) if parametrized else model.parameters()
+        optimizer, before = torch.optim.Adam(groups, lr), model(X)
+        for _ in range(3):
+            optimizer.zero_grad()
+            nn.functional.mse_loss(model(X), X[:, :5]).backward()
+            optimizer.step()
+        return (model(X) - before).square().mean().sqrt().item()
+
+    narrow, wide = (change(width, True) for width in (32, 1024))
+    assert wide / narrow == pytest.approx(1, abs=0.6)
+    assert change(1024, False) / change(32, False) > 4

@@ -12,9 +12,10 @@ from weightinit.arrays import Array, stream
 from weightinit.auditing.named_laws import name_of, notation
 from weightinit.auditing.named_laws import rule as named
 from weightinit.fans import Fans
-from weightinit.laws import Law
+from weightinit.laws import UNKNOWN, Law
 from weightinit.model import ModelTensor, Part
 from weightinit.nn.weights import WeightSpec
+from weightinit.schemes import LSUV
 from weightinit.schemes.base import ONE, ZERO, Rule
 
 Selector: TypeAlias = type | str
@@ -100,6 +101,16 @@ class TensorRule:
         assert isinstance(self.source, Rule)
         specs = [WeightSpec("w", (4, 4), fans, "weight", "hidden") for fans in (Fans(4, 4), Fans(16, 8), Fans(8, 16))]
         return len({self.source.law(spec) for spec in specs}) > 1
+
+
+@dataclass(frozen=True)
+class SequentialRule(TensorRule):
+    """Weights that an adapter scales to data layer by layer, once they are drawn: their law is unknown."""
+
+    scheme: LSUV = field(default_factory=LSUV)
+
+    def law_for(self, tensor: ModelTensor, spec: WeightSpec) -> Law:
+        return super().law_for(tensor, spec) if spec.role != "weight" else UNKNOWN
 
 
 def rule(selector: Selector, law: LawLike, *, depth_scale: bool = False) -> TensorRule:
