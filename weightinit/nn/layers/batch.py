@@ -206,6 +206,8 @@ def _left(gradient: Gradient, course: Array, samples: int) -> float:
     pairs = pairs_of(gradient, min(few, len(known)) if known.ndim else few, positions)
     both = range(min(few, len(pairs)))
     size = float(np.mean([np.diagonal(pairs[t, :, t]).mean() for t in both]))
+    if size == 0.0:
+        return 1.0
     level = float(np.mean([pairs[t, :, t].mean() for t in both])) / size
     along = float(np.mean([(pairs[t, :, t] * courses[t, :, t]).mean() for t in both])) / size
     return max(1.0 - (level + along) / samples, 0.0)

@@ -59,8 +59,8 @@ class Convolution(Layer):
     def weights(self) -> tuple[WeightSpec, ...]:
         shape = (*self.kernel, self.channels // self.groups, self.filters)
         fans = compute_fans(shape, groups=self.groups)
-        weight = WeightSpec(f"{self.name}/weight", shape, fans, "weight", self.position)
-        bias = WeightSpec(f"{self.name}/bias", (1, self.filters), fans, "bias", self.position)
+        weight = WeightSpec(f"{self.name}/weight", shape, fans, "weight", self.position, part="convolution")
+        bias = WeightSpec(f"{self.name}/bias", (1, self.filters), fans, "bias", self.position, part="convolution")
         return (weight, bias) if self.bias else (weight,)
 
     def out_shape(self, entering: Shape) -> Shape:

@@ -106,7 +106,9 @@ def affine(name: str, units: int, *, bias: bool, trained: bool) -> tuple[WeightS
     """Return gain and bias of a norm."""
     roles: tuple[Role, ...] = ("gain", "bias") if bias else ("gain",)
     fans = Fans(units, units)
-    return tuple(WeightSpec(f"{name}/{role}", (1, units), fans, role, "hidden", trained=trained) for role in roles)
+    return tuple(
+        WeightSpec(f"{name}/{role}", (1, units), fans, role, "hidden", part="norm", trained=trained) for role in roles
+    )
 
 
 def apply_affine(name: str, params: Params, tape: Tape, *, bias: bool) -> None:

@@ -1,0 +1,16 @@
+"""Drawing a model's tensors by rules: matching, places on residual branches, draws by name."""
+
+from weightinit.drawing.plan import Plan, plan
+from weightinit.drawing.report import Initialization, InitializationReport
+from weightinit.drawing.rules import BY_FANS, LawLike, TensorRule, rule
+
+__all__ = [
+    "BY_FANS",
+    "Initialization",
+    "InitializationReport",
+    "LawLike",
+    "Plan",
+    "TensorRule",
+    "plan",
+    "rule",
+]
