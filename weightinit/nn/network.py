@@ -304,12 +304,18 @@ class Network:
         double.backward(params, tape.d_output, tape, d_input=jacobian)
         return jacobian.reshape(runs, samples, self.outputs, self.inputs)
 
+    def entering_moments(self, moments: Moments) -> Moments:
+        """Return the moments of the input, by position where it has some; a token is a vector of size 1."""
+        if self.takes_tokens and moments.squares is None:
+            return spread(Moments(1.0, correlation=moments.correlation), (*self.in_shape, 1))
+        return spread(moments, self.in_shape)
+
     def expect(self, moments: Moments, laws: Mapping[str, Law]) -> tuple[Prediction, ...]:
         """Return the theory of every step for inputs of ``moments`` and weights of ``laws``, by weight's name.
 
         Constants that differ from their defaults are among the ``laws``, as laws without spread.
         """
-        registers = [spread(moments, self.in_shape)]
+        registers = [self.entering_moments(moments)]
         for step in self.steps:
             registers.append(step.expect(registers, laws))
         gradients: dict[int, Gradient] = {len(self.steps): Gradient()}

@@ -14,13 +14,12 @@ import numpy as np
 from weightinit import activations
 from weightinit.activations import Activation
 from weightinit.arrays import Array
-from weightinit.laws import Law
 from weightinit.meanfield import CriticalPoint, critical_point
-from weightinit.nn.moments import Moments, spread
+from weightinit.nn.moments import Moments
 from weightinit.nn.network import Network
 from weightinit.nn.tree import Step
 from weightinit.nn.weights import WeightSpec
-from weightinit.schemes.base import ONE, ZERO, Rule
+from weightinit.schemes.base import ONE, ZERO, ByWeight, Rule
 from weightinit.schemes.initialized import Initialized, merge
 from weightinit.schemes.rules import Orthogonal, VarianceScaling
 
@@ -121,7 +120,7 @@ class AutoInit:
 
     def rule_for(self, network: Network, second_moment: float = 1.0) -> Rule:
         """Return a rule for each weight; raise ValueError at a layer without theory or with a zero signal."""
-        registers = [spread(Moments(second_moment), network.in_shape)]
+        registers = [network.entering_moments(Moments(second_moment))]
         rules: dict[str, Rule] = {}
         for step in network.walk():
             names = [spec.name for spec in step.weights if spec.role == "weight" and spec.name not in rules]
@@ -140,7 +139,7 @@ class AutoInit:
     def __call__(self, network: Network, seeds: Sequence[int], batch: Array | None = None) -> Initialized:
         """Return the initial state of one run for each of ``seeds``, for inputs of the size of its ``batch``."""
         places: dict[float, list[int]] = {}
-        for run, second_moment in enumerate(_second_moments(batch, len(seeds))):
+        for run, second_moment in enumerate(_second_moments(None if network.takes_tokens else batch, len(seeds))):
             places.setdefault(second_moment, []).append(run)
         parts = [
             (runs, self.rule_for(network, second_moment)(network, [seeds[run] for run in runs]))
@@ -150,16 +149,13 @@ class AutoInit:
 
 
 @dataclass(frozen=True)
-class _Each(Rule):
+class _Each(ByWeight):
     """A rule for every weight, by its name."""
 
     rules: Mapping[str, Rule] = field(default_factory=dict)
 
-    def draw(self, spec: WeightSpec, rng: np.random.Generator) -> Array:
-        return self.rules[spec.name].draw(spec, rng)
-
-    def law(self, spec: WeightSpec) -> Law:
-        return self.rules[spec.name].law(spec)
+    def rule(self, spec: WeightSpec) -> Rule:
+        return self.rules[spec.name]
 
 
 @lru_cache(maxsize=256)
