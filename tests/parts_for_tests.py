@@ -52,13 +52,12 @@ class SignSGD(Optimizer):
     """w -= rate sign(g) (Bernstein et al. 2018); decays nothing."""
 
     slots: ClassVar[int] = 0  # arrays of the size of the weights that an update keeps
+    normalizes: ClassVar[bool] = True  # a larger gradient makes no larger step
 
     @classmethod
     def update(cls, block: Block, hyper: Mapping[str, Array], signature: Signature) -> None:
         change = np.sign(block.gradient, out=block.gradient)
         change *= hyper["rate"]
-        if block.scale is not None:  # of the scheme, by parameter
-            change *= block.scale
         block.weight -= change
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runner.optimizers import SGD, Adam, AdamW, Optimizer, Updater
+from runner.optimizers import SGD, Adam, AdamW, Optimizer, Scale, Updater
 from runner.optimizers.schedules import Schedule
 from runner.optimizers.updater import BLOCK
 from weightinit.arrays import Array
@@ -94,11 +94,81 @@ def test_runs_that_stay_when_others_leave_go_on_unchanged(optimizers: list[Optim
     assert weights.tobytes() == undisturbed[[0, 2]].tobytes()
 
 
-def test_learning_rate_scale_multiplies_the_step() -> None:
-    w, g = np.zeros((2, 3)), np.ones((2, 3))
-    scale = np.array([[1.0, 2.0, 0.0], [0.5, 1.0, 3.0]])
-    Updater([SGD(learning_rate=0.1), SGD(learning_rate=1.0)], 1, w, g, 3, scale).step(0)
-    np.testing.assert_allclose(w, [[-0.1, -0.2, 0.0], [-0.5, -1.0, -3.0]])
+MULTIPLIED = {
+    "sgd": SGD(learning_rate=0.05, weight_decay=0.3),
+    "momentum": SGD(learning_rate=0.05, momentum=0.9, weight_decay=0.3),
+    "nesterov": SGD(learning_rate=0.05, momentum=0.9, nesterov=True, weight_decay=0.3),
+    "adam, coupled decay": Adam(learning_rate=0.05, weight_decay=0.3, epsilon=1e-2),
+    "adamw, decoupled decay": AdamW(learning_rate=0.05, weight_decay=0.3, epsilon=1e-2),
+}
+
+
+@pytest.mark.parametrize("optimizer", MULTIPLIED.values(), ids=MULTIPLIED)
+def test_a_multiplier_leaves_training_as_it_is_where_its_scales_are_declared(optimizer: Optimizer) -> None:
+    """``multiplier * w`` trains as ``w`` does: the gradient is that many times as large, updates are to be so many
+    times smaller. With powers of two not a bit differs, whatever the rule does about momentum, epsilon and decay."""
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal((8, 5)).astype(np.float32)
+    start = rng.standard_normal((1, 5)).astype(np.float32)
+    multiplier = np.float32([4, 1, 0.25, 0.25, 32])[None]
+    plain, w = start.copy(), start / multiplier
+    gradients = np.empty_like(w), np.empty_like(w)
+    scales = [
+        Scale(slice(start, stop), 1 / by, by)
+        for start, stop in ((0, 1), (1, 2), (2, 4), (4, 5))
+        for by in [multiplier[:, start : start + 1].astype(np.float64)]
+    ]
+    updaters = (
+        Updater([optimizer], STEPS, plain, gradients[0], 3),
+        Updater([optimizer], STEPS, w, gradients[1], 3, scales),
+    )
+    for step in range(STEPS):
+        gradients[0][...] = plain @ a.T @ a
+        gradients[1][...] = ((w * multiplier) @ a.T @ a) * multiplier
+        for updater in updaters:
+            updater.step(step)
+    assert (w * multiplier).tobytes() == plain.tobytes()
+    assert not np.allclose(plain, start)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "factors"),
+    [
+        (SGD(learning_rate=1.0, weight_decay=1.0), {"rate": 2 / 5, "weight_decay": 5 / 2}),
+        (Adam(learning_rate=1.0, weight_decay=1.0), {"rate": 2.0, "weight_decay": 5 / 2, "epsilon": 5e-8}),
+        (AdamW(learning_rate=1.0, weight_decay=1.0), {"rate": 2.0, "weight_decay": 1 / 2, "epsilon": 5e-8}),
+    ],
+)
+def test_scales_become_rate_decay_and_epsilon(optimizer: Optimizer, factors: dict[str, float]) -> None:
+    columns = {name: np.full((1, 1), getattr(optimizer, name)) for name in type(optimizer).numbers}
+    numbers, rate = type(optimizer).scaled(columns, np.full((1, 1), 2.0), np.full((1, 1), 5.0))
+    assert {name: float((numbers | {"rate": rate})[name].item()) for name in factors} == pytest.approx(factors)
+
+
+@pytest.mark.parametrize("size", [300, BLOCK + 100])
+def test_a_run_has_the_same_bits_beside_a_run_with_scales(size: int) -> None:
+    """Also where the gradient is clipped: its norm is summed tile by tile, whatever the scales of the other run."""
+    rng = np.random.default_rng(1)
+    start, gradients = rng.standard_normal((2, size)).astype(np.float32), rng.standard_normal((STEPS, 2, size))
+    kind = AdamW(learning_rate=0.1, weight_decay=0.1, clip_norm=1.0)
+    halves = (slice(0, 101), slice(101, size))
+    scales = [
+        Scale(part, np.array([[1.0], [0.3]]), np.array([[1.0], [by]]))
+        for part, by in zip(halves, (2.0, 0.7), strict=True)
+    ]
+    alone_scales = [Scale(part, update[1:], gradient[1:]) for part, update, gradient in scales]
+
+    def trained(runs: list[int], given: list[Scale]) -> Array:
+        w, g = start[runs].copy(), np.empty((len(runs), size), np.float32)
+        updater = Updater([kind] * len(runs), STEPS, w, g, 200, given)
+        for step in range(STEPS):
+            g[...] = gradients[step][runs]
+            updater.step(step)
+        return w
+
+    together = trained([0, 1], scales)
+    assert together[:1].tobytes() == trained([0], []).tobytes()
+    assert together[1:].tobytes() == trained([1], alone_scales).tobytes()
 
 
 def test_schedules() -> None:

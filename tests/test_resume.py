@@ -103,6 +103,32 @@ def test_the_latest_session_of_a_command_is_found(tmp_path: Path) -> None:
     assert sessions.latest(tmp_path, "z", multirun=True) is None
 
 
+def test_a_command_removes_what_killed_ones_left_before_their_first_run(tmp_path: Path) -> None:
+    root, alive = tmp_path / "outputs" / "sweeps", json.dumps(state())
+    dead = json.dumps(state(born="1"))
+    contents: dict[str, dict[str, str]] = {
+        "dead": {sessions.FILE: dead, ".lock": "", "multirun.yaml": "", ".session.json.x.tmp": ""},
+        "old and empty": {},
+        "old and locked": {".lock": ""},
+        "new and empty": {},
+        "alive": {sessions.FILE: alive},
+        "dead with runs": {sessions.FILE: dead, "runs.parquet": ""},
+        "dead with a file of somebody": {sessions.FILE: dead, "mine.txt": ""},
+        "resumed": {sessions.FILE: dead},
+    }
+    for name, files_in in contents.items():
+        (root / name).mkdir(parents=True)
+        for file, text in files_in.items():
+            (root / name / file).write_text(text)
+        if name.startswith("old"):
+            os.utime(root / name, (0, 0))
+    sessions.sweep_up(root, keep=root / "resumed", made_here=False)  # a folder of somebody's, such as a home
+    assert set(contents) - {path.name for path in root.iterdir()} == {"dead"}
+    assert typed(*QUICK, "seed=0,1", f"outputs={tmp_path}/outputs", "-m") == 0
+    left = {path.name for path in root.iterdir()}
+    assert set(contents) - left == {"dead", "old and empty", "old and locked", "resumed"}
+
+
 # What an earlier process left
 
 

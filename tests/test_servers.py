@@ -16,6 +16,7 @@ import pytest
 
 from runner.config.secrets import Secrets, without_password
 from runner.tracking import read
+from runner.tracking.line import ANSWER, Line
 from tests.commands import ROOT, directories, started, typed
 from tests.servers import WAYS, Tracker, tracker
 
@@ -28,12 +29,13 @@ TOLD = 10  # seconds until a person knows
 ENDED = 5  # seconds until a command ends that was asked to
 
 
-def fail_after_first(server: Tracker, way: str) -> threading.Thread:
-    """Has the server fail once it has a whole run."""
+def fail_after_first(server: Tracker, way: str, before: Callable[[], None] = lambda: None) -> threading.Thread:
+    """Has the server fail once it has a whole run; calls ``before`` just before that."""
 
     def watch() -> None:
         while not server.keys():
             time.sleep(0.002)
+        before()
         server.way = way
         if way == "gone":
             server.shutdown()
@@ -44,14 +46,19 @@ def fail_after_first(server: Tracker, way: str) -> threading.Thread:
     return thread
 
 
-# One that says nothing and one that answers stand for all.
-EACH = [way if way in ("silent", "500") else pytest.param(way, marks=pytest.mark.slow) for way in WAYS]
+# One that says nothing, with a short deadline, and one that answers stand for all.
+EACH = [
+    pytest.param("silent", 1.0, id="silent, short deadline"),
+    pytest.param("500", ANSWER, id="500"),
+    *(pytest.param(way, ANSWER, id=way, marks=pytest.mark.slow) for way in WAYS if way != "500"),
+]
 
 
-@pytest.mark.parametrize("way", EACH)
+@pytest.mark.parametrize(("way", "deadline"), EACH)
 def test_a_server_that_fails_from_the_start_is_told_before_training(
-    way: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    way: str, deadline: float, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("runner.tracking.store.ANSWER", deadline)
     with tracker() as server:
         server.way = way
         start = time.monotonic()
@@ -65,13 +72,13 @@ def test_a_server_that_fails_from_the_start_is_told_before_training(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("way", EACH)
+@pytest.mark.parametrize(("way", "deadline"), EACH)
 def test_a_server_that_fails_on_the_way_stops_nothing_and_gets_the_rest_later(
-    way: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    way: str, deadline: float, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with tracker() as server:
         words = (*SWEEP, f"outputs={tmp_path}", f"tracking.uri={server.uri}")
-        fail_after_first(server, way)
+        fail_after_first(server, way, lambda: monkeypatch.setattr("runner.tracking.store.ANSWER", deadline))
         start = time.monotonic()
         assert typed(*words) == 0
         assert time.monotonic() - start < TOLD + 20  # the time to train, to fail once, and once more at the end
@@ -84,6 +91,7 @@ def test_a_server_that_fails_on_the_way_stops_nothing_and_gets_the_rest_later(
         assert "Work goes on" in first
         assert "resume=true sends the rest" in last
         server.way = ""
+        monkeypatch.setattr("runner.tracking.store.ANSWER", ANSWER)
         assert typed(*words, "resume=true") == 0
         assert server.keys() == sorted(runs["key"])  # each once
         assert directories(tmp_path) == [directory]
@@ -92,6 +100,16 @@ def test_a_server_that_fails_on_the_way_stops_nothing_and_gets_the_rest_later(
         assert typed(*words, "resume=true") == 0
         assert "nothing is left to do" in capsys.readouterr().err
         assert server.asked == asked
+
+
+def test_silence_is_told_while_an_answer_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runner.tracking.line.TOLD", 0.05)
+    line, told = Line(), list[str]()
+    assert line.call(lambda: 1, 5, lambda: told.append("at once")) == 1
+    assert line.call(lambda: time.sleep(0.2) or 2, 5, lambda: told.append("late")) == 2  # type: ignore[func-returns-value]
+    with pytest.raises(TimeoutError, match=r"no answer within 0\.[12]\d* seconds"):
+        line.call(lambda: time.sleep(1), 0.15, lambda: told.append("never"))
+    assert told == ["late", "never"]
 
 
 @pytest.mark.slow
@@ -114,15 +132,9 @@ def test_a_server_that_is_back_in_time_gets_all(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("number", "asked"),
     [
-        pytest.param(signal.SIGTERM, 2, id="SIGTERM-twice"),
-        *(
-            pytest.param(number, asked, id=f"{number.name}-{times}", marks=pytest.mark.slow)
-            for number, asked, times in (
-                (signal.SIGTERM, 1, "once"),
-                (signal.SIGINT, 1, "once"),
-                (signal.SIGINT, 2, "twice"),
-            )
-        ),
+        pytest.param(number, asked, id=f"{number.name}-{times}", marks=pytest.mark.slow)
+        for number in (signal.SIGTERM, signal.SIGINT)
+        for asked, times in ((1, "once"), (2, "twice"))
     ],
 )
 def test_a_command_before_a_silent_server_ends_when_it_is_asked(
@@ -217,8 +229,21 @@ GIVEN: dict[str, Callable[[str, pytest.MonkeyPatch, Path], tuple[str, ...]]] = {
 }
 
 
-@pytest.mark.parametrize("kind", [("-m",), ("-m", "hydra.launcher.job_files=true"), ()], ids=["sweep", "jobs", "run"])
-@pytest.mark.parametrize("given", GIVEN)
+KINDS = {"sweep": ("-m",), "jobs": ("-m", "hydra.launcher.job_files=true"), "run": ()}
+# Each way to give it and each kind of command, once; the other pairs are slow.
+PAIRS = {("typed", "run"), ("in a file", "jobs"), ("in a sweep of a file", "sweep"), ("in a variable", "run")}
+PAIRS |= {("of MLflow's", "jobs")}
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        pytest.param(given, KINDS[kind], id=f"{given}-{kind}", marks=[] if (given, kind) in PAIRS else pytest.mark.slow)
+        for given in GIVEN
+        for kind in KINDS
+        if (given, kind) != ("in a sweep of a file", "run")  # a single run reads no sweep
+    ],
+)
 def test_a_password_works_and_is_nowhere(
     given: str,
     kind: tuple[str, ...],
@@ -226,8 +251,6 @@ def test_a_password_works_and_is_nowhere(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    if given == "in a sweep of a file" and not kind:
-        return  # a single run reads no sweep
     outputs, elsewhere = tmp_path_factory.mktemp("outputs"), tmp_path_factory.mktemp("elsewhere")
     with tracker(f"{LOGIN}:{PASSWORD}") as server:
         words = (*GIVEN[given](server.uri, monkeypatch, elsewhere), *QUICK, f"outputs={outputs}", *kind)

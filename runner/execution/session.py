@@ -19,7 +19,8 @@ def session(command: Command, trials: Sequence[Trial]) -> Iterator[Session]:
 
     The same overrides in the same order are the same command: its ``sweep_id`` says so. Where the configuration files
     have changed since, so that runs are there that it no longer asks for, it resumes nothing. A command that ends
-    without a recorded run leaves no directory. Raises ValueError where none can be made.
+    without a recorded run leaves no directory; the next command removes that of a killed one. Raises ValueError where
+    none can be made.
     """
     beside = ("tracking", "outputs", "resume", "hydra")
     relevant = [text for text in command.overrides if not text.lstrip("+~").startswith(beside)]
@@ -33,6 +34,8 @@ def session(command: Command, trials: Sequence[Trial]) -> Iterator[Session]:
     if command.config.resume and (found := sessions.latest(directory.parent, sweep_id, multirun=command.multirun)):
         keys = {trial.key for trial in trials}
         earlier = found if not trials or files.keys(found) <= keys else None
+    made_here = directory.is_relative_to(Path(command.config.outputs).absolute())
+    sessions.sweep_up(directory.parent, keep=earlier, made_here=made_here)
     new = [folder for folder in directory.parents if not folder.exists()]
     directory = earlier or _claim(directory)
     try:

@@ -37,8 +37,9 @@ class Optimizer(ABC):
     ``weight``, not on biases. ``clip_norm``: a larger norm of the whole network's gradient is scaled down to this one
     (Pascanu et al. 2013); None never clips.
 
-    A class sets ``slots``, its arrays of the size of the weights, and ``numbers``, the hyperparameters that may differ
-    between the runs of a stack. Raises ValueError for a hyperparameter out of range.
+    A class sets ``slots``, its arrays of the size of the weights; ``numbers``, the hyperparameters that may differ
+    between the runs of a stack; ``normalizes``, whether the size of its step does not depend on that of the gradient.
+    Raises ValueError for a hyperparameter out of range.
     """
 
     learning_rate: float
@@ -51,6 +52,7 @@ class Optimizer(ABC):
 
     slots: ClassVar[int]
     numbers: ClassVar[tuple[str, ...]] = ("weight_decay",)
+    normalizes: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         _check("learning_rate", self.learning_rate, above=0.0)
@@ -72,6 +74,18 @@ class Optimizer(ABC):
         return Signature(rule=rule, decays=self.weight_decay > 0, clips=self.clip_norm is not None)
 
     @classmethod
+    def scaled(cls, columns: Mapping[str, Array], update: Array, gradient: Array) -> tuple[dict[str, Array], Array]:
+        """Return the numbers of a weight with these scales, and the factor of its learning rate.
+
+        ``update``, ``gradient``: how many times as large the weight's updates shall be, and its gradients are, as at
+        the base sizes of the network. A step proportional to the gradient so takes the rate ``update / gradient``, a
+        normalized one ``update``. Decay shrinks the weight by the share per step that it has without scales. All are
+        float64 (runs, 1). Source: Yang et al. 2022, table 8 and appendix B.3.
+        """
+        decay = columns["weight_decay"] * (gradient / update)
+        return {**columns, "weight_decay": decay}, update if cls.normalizes else update / gradient
+
+    @classmethod
     def hyper(cls, columns: Mapping[str, Array], rate: Array, step: int) -> dict[str, Array]:
         """Return the arguments of ``update`` at ``step``, by name.
 
@@ -91,10 +105,10 @@ class Optimizer(ABC):
 
 @dataclass(eq=False)
 class Block:
-    """Views of the arrays (runs, parameters) of a stack: whole runs, or some columns of one run.
+    """Views of the arrays (runs, parameters) of a stack: weights of one scale, of whole runs or of a part of one run.
 
     ``runs``: its rows; ``kernel``: its columns that decay; ``state``: the optimizer's arrays; ``scratch``: memory of
-    the same shape; ``scale``: factors of the learning rate, None for 1.
+    the same shape.
     """
 
     runs: slice
@@ -103,7 +117,6 @@ class Block:
     kernel: slice
     state: tuple[Array, ...]
     scratch: Array
-    scale: Array | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +165,7 @@ class SGD(Optimizer):
                 change += xp.multiply(velocity, hyper["momentum"], out=block.scratch)
             else:
                 change = velocity
-        _descend(block, xp.multiply(change, hyper["rate"], out=block.scratch))
+        block.weight -= xp.multiply(change, hyper["rate"], out=block.scratch)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +178,7 @@ class Adam(Optimizer):
 
     slots: ClassVar[int] = 2
     numbers: ClassVar[tuple[str, ...]] = ("weight_decay", "beta1", "beta2", "epsilon")
+    normalizes: ClassVar[bool] = True
     decoupled: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -172,6 +186,14 @@ class Adam(Optimizer):
         _check("beta1", self.beta1, least=0.0, below=1.0)
         _check("beta2", self.beta2, least=0.0, below=1.0)
         _check("epsilon", self.epsilon, above=0.0)
+
+    @classmethod
+    def scaled(cls, columns: Mapping[str, Array], update: Array, gradient: Array) -> tuple[dict[str, Array], Array]:
+        numbers, factor = super().scaled(columns, update, gradient)
+        numbers["epsilon"] = columns["epsilon"] * gradient
+        if cls.decoupled:
+            numbers["weight_decay"] = columns["weight_decay"] / update
+        return numbers, factor
 
     @classmethod
     def hyper(cls, columns: Mapping[str, Array], rate: Array, step: int) -> dict[str, Array]:
@@ -202,7 +224,7 @@ class Adam(Optimizer):
         scratch += hyper["epsilon"]
         xp.divide(mean, scratch, out=scratch)
         scratch *= hyper["rate"]
-        _descend(block, scratch)
+        block.weight -= scratch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,12 +238,6 @@ def _decay(block: Block, factor: Array, *, into: Array, sign: int = 1) -> None:
     xp, into = array_module(into), into[:, block.kernel]
     decay = xp.multiply(block.weight[:, block.kernel], factor, out=block.scratch[:, block.kernel])
     (xp.add if sign > 0 else xp.subtract)(into, decay, out=into)
-
-
-def _descend(block: Block, change: Array) -> None:
-    if block.scale is not None:
-        change *= block.scale
-    block.weight -= change
 
 
 def _check(

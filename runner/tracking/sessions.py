@@ -171,6 +171,27 @@ def discard(directory: Path, parents: Sequence[Path]) -> None:
             folder.rmdir()
 
 
+def sweep_up(root: Path, *, keep: Path | None, made_here: bool) -> None:
+    """Remove the directories below ``root``, all but ``keep``, of commands that were killed before their first run.
+
+    Each holds nothing but what a command writes before it trains, and the session of a dead process. Without a session,
+    ``made_here`` says that only commands make directories there, and the directory must be old.
+    """
+    for path in root.glob("*"):
+        if path == keep or not path.is_dir():
+            continue
+        names = {entry.name for entry in path.iterdir() if not entry.name.endswith(".tmp")}
+        if names <= _BEFORE_TRAINING:
+            state = read(path)
+            dead = at_work(state) is None if state else made_here and time.time() - _started(path) > STALE
+            if dead:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+# Names that a command makes in its directory before its first run.
+_BEFORE_TRAINING = {FILE, ".lock", ".hydra", "multirun.yaml", "runner.log"}
+
+
 def at_work(state: State) -> str | None:
     """Return the process that owns a directory, in words; None where it has ended or died.
 

@@ -27,13 +27,14 @@ from runner.tracking.address import locate, login, server_port, silence
 from runner.tracking.entries import CONTEXT, Entry, entry_of, milliseconds
 from runner.tracking.facts import facts
 from runner.tracking.files import CURVES, RUNS, check_writable, locked, replaced
-from runner.tracking.line import ANSWER, UPLOAD, Line
+from runner.tracking.line import ANSWER, TOLD, UPLOAD, Line
 from runner.tracking.notes import ABOUT, LONGEST_TAG, NOTE, load_line, session_note
 from weightinit.predictor import Predictor
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 MODEL = "model"
+_log = logging.getLogger(__name__)
 # Runs per transaction: one page of an index takes rows of many runs. A transaction lasts about a fifth of a second.
 BATCH = 32
 # Seconds of attempts while another process holds the database.
@@ -363,14 +364,14 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
 
-    def _call(self, function: Callable[..., Any], *args: Any, seconds: float = ANSWER) -> Any:
+    def _call(self, function: Callable[..., Any], *args: Any, seconds: float | None = None) -> Any:
         """Call the function, again while another process holds an SQLite database; return its result.
 
-        A call to a server has so many seconds. Raises TimeoutError after them.
+        A call to a server has so many seconds, ``ANSWER`` by default. Raises TimeoutError after them.
         """
         if self._line is not None:
             try:
-                return self._line.call(partial(self._asked, function, *args), seconds)
+                return self._line.call(partial(self._asked, function, *args), seconds or ANSWER, self._late)
             except BaseException:
                 self._unsure = True
                 raise
@@ -382,6 +383,14 @@ class Store:
                 if "database is locked" not in str(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(self._random.uniform(0.02, 0.2))
+
+    def _late(self) -> None:
+        _log.warning(
+            "MLflow at %s, or where it keeps artifacts, has not answered for %.0f seconds; %.0f more for one answer.",
+            self.uri,
+            TOLD,
+            UPLOAD - TOLD,
+        )
 
     def _asked(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call a function that asks a server once, with its user and password."""

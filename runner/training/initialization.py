@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from runner.config.trial import Trial
+from runner.optimizers import Scale
 from runner.training.blas import single_blas_thread
 from runner.training.samples import epoch_orders, part_arrays
-from weightinit.arrays import Array
 from weightinit.nn import Network
 from weightinit.schemes import Initialized, merge
 
@@ -59,12 +59,20 @@ def _apply(network: Network, trials: Sequence[Trial]) -> Initialized:
     return initialized
 
 
-def learning_rate_scale(network: Network, initialized: Initialized) -> Array | None:
-    """Return the factor of each parameter's learning rate (runs, parameters), or None where no weight has one."""
-    if not initialized.learning_rate_scale:
-        return None
-    scale = np.ones_like(network.flatten(initialized.params))
-    views = network.views(scale)
-    for name, factor in initialized.learning_rate_scale.items():
-        views[name][...] = np.asarray(factor).reshape(-1, *[1] * (views[name].ndim - 1))
-    return scale
+def scales(network: Network, initialized: Initialized) -> list[Scale]:
+    """Return the scales of all trained weights, in the order of a parameter vector; none where no weight has one."""
+    if not initialized.learning_rate_scale and not initialized.gradient_scale:
+        return []
+    found: list[Scale] = []
+    frozen = {spec.name for spec in network.weights if not spec.trained}
+    for name, columns in network.slices.items():
+        if name in frozen:
+            continue
+        update, gradient = (
+            np.asarray(factors[name])[:, None] if name in factors else np.ones((len(initialized.notes), 1))
+            for factors in (initialized.learning_rate_scale, initialized.gradient_scale)
+        )
+        if found and np.array_equal(update, found[-1].update) and np.array_equal(gradient, found[-1].gradient):
+            columns = slice(found.pop().columns.start, columns.stop)
+        found.append(Scale(columns, update, gradient))
+    return found

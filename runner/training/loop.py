@@ -16,7 +16,7 @@ from runner.records import Outcome, Rows
 from runner.training import initial_state, judging
 from runner.training.blas import single_blas_thread
 from runner.training.evaluation import evaluate
-from runner.training.initialization import initialize, learning_rate_scale
+from runner.training.initialization import initialize, scales
 from runner.training.measurement import Log, layer_statistics, probe
 from runner.training.prediction import predict
 from runner.training.samples import epoch_orders, part_arrays, probe_samples
@@ -69,17 +69,16 @@ class _Run:
         self.final: list[dict[str, float]] = [{} for _ in trials]
         self.initial: list[tuple[dict[str, float], dict[str, str]]] = []
         self.orders = [epoch_orders(trial.plan, len(self.x)) for trial in trials]
-        scale = learning_rate_scale(self.network, initialized)
         self.state = self.network.state(len(trials), initialized.constants)
         self.state[NOISE] = np.array([stream(trial.plan.seed, NOISE).integers(2**63) for trial in trials], np.uint64)
         self.tape = self.network.tape(len(trials), self.plan.batch_size)
         self.updater = Updater(
             [trial.optimizer for trial in trials],
             self.plan.steps,
-            self.flat,
-            self.tape.flat_gradient,
+            self.network.trained(self.flat),
+            self.network.trained(self.tape.flat_gradient),
             self.network.kernel_parameters,
-            scale,
+            scales(self.network, initialized),
         )
 
     def outcomes(self, start: float) -> list[Outcome]:
@@ -155,7 +154,7 @@ class _Run:
         self.state = {name: values[keep] for name, values in self.state.items()}
         self.tape = self.network.tape(len(keep), self.plan.batch_size)
         old.keep(self.tape, keep)
-        self.updater.keep(keep, self.flat, self.tape.flat_gradient)
+        self.updater.keep(keep, self.network.trained(self.flat), self.network.trained(self.tape.flat_gradient))
 
     def _measured_step(self, step: int) -> None:
         """Update once, and log statistics of the state before and of the update."""

@@ -121,7 +121,7 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as plain values for JSON; NaN and infinity become None."""
-        plain: dict[str, Any] = _plain(asdict(self))
+        plain: dict[str, Any] = as_plain(asdict(self))
         for row, tensor in zip(plain["tensors"], self.tensors, strict=True):
             row["sentence"] = tensor.sentence
         return plain
@@ -195,12 +195,13 @@ def _score(value: float) -> str:
     return f"{value:+.1f}" if abs(value) < 999 else f"{value:+.0e}".replace("e+0", "e").replace("e+", "e")
 
 
-def _plain(value: Any) -> Any:
+def as_plain(value: Any) -> Any:
+    """Return a value as JSON has it: sequences as lists, NaN and infinity as None."""
     match value:
         case float():
             return value if math.isfinite(value) else None
         case dict():
-            return {key: _plain(each) for key, each in value.items()}
+            return {key: as_plain(each) for key, each in value.items()}
         case list() | tuple():
-            return [_plain(each) for each in value]
+            return [as_plain(each) for each in value]
     return value

@@ -68,12 +68,16 @@ class Network:
 
     ``entering``: shape of one sample, a number for plain features; ``layers``: the tree, one node after the other;
     ``dtype``: the type of every array. A parameter vector ``(runs, parameters)`` holds all weights of a run end to end.
-    Those of role ``weight`` come first, so that decay takes a slice. Layers that name one weight share it.
+    Those of role ``weight`` come first, so that decay takes a slice, and frozen ones last. Layers that name one weight
+    share it. ``width``: units that all hidden sizes are proportional to, and ``depth``: hidden layers or residual
+    blocks. By both parametrizations compare networks; each is None where the architecture has no such number.
     """
 
     entering: int | Shape
     layers: tuple[Node, ...]
     dtype: np.dtype[Any]
+    width: int | None = None
+    depth: int | None = None
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
@@ -172,8 +176,8 @@ class Network:
 
     @cached_property
     def kernel_parameters(self) -> int:
-        """Number of elements at the start of a parameter vector that belong to weights of role ``weight``."""
-        return sum(prod(spec.shape) for spec in self.weights if spec.role == "weight")
+        """Number of elements at the start of a parameter vector that belong to trained weights of role ``weight``."""
+        return sum(prod(spec.shape) for spec in self.weights if spec.role == "weight" and spec.trained)
 
     @cached_property
     def multiplications(self) -> int:
@@ -189,7 +193,7 @@ class Network:
     def slices(self) -> Mapping[str, slice]:
         """Slice of each weight in a parameter vector."""
         start, slices = 0, {}
-        for spec in sorted(self.weights, key=lambda spec: spec.role != "weight"):
+        for spec in sorted(self.weights, key=lambda spec: (not spec.trained, spec.role != "weight")):
             slices[spec.name] = slice(start, start := start + prod(spec.shape))
         return slices
 
@@ -202,6 +206,10 @@ class Network:
         """Return the named weights as views (runs, *shape) of parameter vectors ``flat`` (runs, parameters)."""
         runs = flat.shape[0]
         return {spec.name: flat[:, self.slices[spec.name]].reshape(runs, *spec.shape) for spec in self.weights}
+
+    def trained(self, flat: Array) -> Array:
+        """Return the part of parameter vectors ``flat`` (runs, parameters) that is trained, as a view."""
+        return flat[:, : sum(prod(spec.shape) for spec in self.weights if spec.trained)]
 
     def flatten(self, params: Params) -> Array:
         """Parameter vectors (runs, parameters) that hold a copy of ``params``."""
@@ -305,12 +313,18 @@ class Network:
         network.backward(params, tape.d_output, tape, d_input=jacobian)
         return jacobian.reshape(runs, samples, self.outputs, self.inputs)
 
+    def entering_moments(self, moments: Moments) -> Moments:
+        """Return the moments of the input, by position where it has some; a token is a vector of size 1."""
+        if self.takes_tokens and moments.squares is None:
+            return spread(Moments(1.0, correlation=moments.correlation), (*self.in_shape, 1))
+        return spread(moments, self.in_shape)
+
     def expect(self, moments: Moments, laws: Mapping[str, Law]) -> tuple[Prediction, ...]:
         """Return the theory of every step for inputs of ``moments`` and weights of ``laws``, by weight's name.
 
         Constants that differ from their defaults are among the ``laws``, as laws without spread.
         """
-        registers = [spread(moments, self.in_shape)]
+        registers = [self.entering_moments(moments)]
         for step in self.steps:
             registers.append(step.expect(registers, laws))
         gradients: dict[int, Gradient] = {len(self.steps): Gradient()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 import numpy as np
@@ -19,8 +19,12 @@ class Initialized:
 
     ``params``: by weight, arrays ``(runs, *shape)`` in the network's dtype. ``laws``: by weight, the law of each run's
     array. ``constants``: by name, multipliers ``(runs,)`` that are not trained, of those that the network declares; an
-    absent one is at its default. ``learning_rate_scale``: by weight, factors of the learning rate ``(runs,)``; an
-    absent weight has factor 1. Both are float64. ``notes``: for each run, sentences for a person to read.
+    absent one is at its default. ``notes``: for each run, sentences for a person to read.
+
+    How the sizes of the network enter, by weight, factors ``(runs,)`` of which an absent one is 1:
+    ``learning_rate_scale`` of the size that an update shall have, ``gradient_scale`` of the size that its gradient has,
+    both against the base sizes. The optimizer makes rate, epsilon and decay of the two: a step proportional to the
+    gradient takes the rate ``learning_rate_scale / gradient_scale``. Constants and factors are float64.
     """
 
     params: Mapping[str, Array]
@@ -28,6 +32,7 @@ class Initialized:
     constants: Mapping[str, Array]
     learning_rate_scale: Mapping[str, Array]
     notes: tuple[tuple[str, ...], ...]
+    gradient_scale: Mapping[str, Array] = field(default_factory=dict)
 
     def laws_of(self, run: int) -> dict[str, Law]:
         """Return the laws of one run's weights by name, and its constants as laws without spread."""
@@ -52,8 +57,9 @@ class Initialized:
                     f"the scheme must give {spec.name} a law for each of {runs} runs; got {count}. "
                     "Pass weightinit.laws.UNKNOWN for each where the law is not known."
                 )
-        for field in ("params", "laws", "learning_rate_scale"):
-            _check_names(field, getattr(self, field), names, "weights")
+        scales = ("learning_rate_scale", "gradient_scale")
+        for which in ("params", "laws", *scales):
+            _check_names(which, getattr(self, which), names, "weights")
         declared = [spec.name for spec in network.constants]
         if self.constants and not declared:
             raise ValueError(
@@ -61,13 +67,15 @@ class Initialized:
                 "Return constants={} and multiply the weights instead."
             )
         _check_names("constants", self.constants, declared, "constants")
-        for field in ("constants", "learning_rate_scale"):
-            for name, factor in getattr(self, field).items():
+        for which in ("constants", *scales):
+            for name, factor in getattr(self, which).items():
                 if np.shape(factor) != (runs,):
                     raise ValueError(
-                        f"{field} of {name} must have the shape ({runs},), a factor for each run; "
+                        f"{which} of {name} must have the shape ({runs},), a factor for each run; "
                         f"got {np.shape(factor)}"
                     )
+                if which in scales and not np.all(np.isfinite(factor) & (np.asarray(factor) > 0)):
+                    raise ValueError(f"{which} of {name} must be finite numbers above 0; got {np.asarray(factor)}")
         if len(self.notes) != runs:
             raise ValueError(f"the scheme must give notes for each of {runs} runs; got {len(self.notes)}. Pass ((),).")
 
@@ -89,6 +97,7 @@ def merge(
     given = dict.fromkeys(name for _, part in parts for name in part.constants)
     constants = {name: np.full(runs, (defaults or {}).get(name, 1.0)) for name in given}
     learning_rate_scale = {name: np.ones(runs) for _, part in parts for name in part.learning_rate_scale}
+    gradient_scale = {name: np.ones(runs) for _, part in parts for name in part.gradient_scale}
     notes: list[tuple[str, ...]] = [()] * runs
     for places, part in parts:
         index = list(places)
@@ -96,6 +105,7 @@ def merge(
             (params, part.params),
             (constants, part.constants),
             (learning_rate_scale, part.learning_rate_scale),
+            (gradient_scale, part.gradient_scale),
         ):
             for name, array in arrays.items():
                 merged[name][index] = array
@@ -103,9 +113,8 @@ def merge(
             notes[place] = part.notes[run]
             for name, by_run in part.laws.items():
                 laws[name][place] = by_run[run]
-    return Initialized(
-        params, {name: tuple(by_run) for name, by_run in laws.items()}, constants, learning_rate_scale, tuple(notes)
-    )
+    by_weight = {name: tuple(by_run) for name, by_run in laws.items()}
+    return Initialized(params, by_weight, constants, learning_rate_scale, tuple(notes), gradient_scale)
 
 
 def _check_names(field: str, given: Iterable[str], known: Sequence[str], kind: str) -> None:

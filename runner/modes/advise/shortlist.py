@@ -79,7 +79,8 @@ def plan(composer: Composer, command: Command) -> tuple[Command, Shortlist]:
     """
     given = _given(command)
     kept = tuple(text for text in own(command.runs[0]) if _key(text) not in _CHOSEN)
-    (base,) = composer.trials([kept])  # raises what is wrong with the data and the network
+    # Raises what is wrong with the data, the network, and the values that are taken as they are.
+    base, *_ = composer.trials([kept, *((*kept, f"{RATE}={rate}") for rate in given.get(RATE, ()))])
     if not base.network.activations:
         raise ValueError(
             "mode=advise advises on hidden layers; this network has none. Pass architecture.depth=6 or another depth."

@@ -1,0 +1,20 @@
+"""Models of PyTorch: audit of their parameters, draws and trace of their initialization, probe of their signal."""
+
+try:
+    import torch as _torch  # noqa: F401
+except ImportError:
+    raise ImportError(
+        "weightinit.torch needs PyTorch, which is not installed: pip install 'weightinit[torch]'."
+    ) from None
+
+from weightinit.auditing.model_report import ModelFinding, ModelReport
+from weightinit.drawing import rule
+from weightinit.torch.auditing import audit
+from weightinit.torch.initialization import initialize_, mup
+from weightinit.torch.probing import probe
+from weightinit.torch.tracing import trace
+from weightinit.torch.translation import translate
+
+Report = ModelReport
+
+__all__ = ["ModelFinding", "Report", "audit", "initialize_", "mup", "probe", "rule", "trace", "translate"]
