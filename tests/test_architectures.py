@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -11,56 +12,19 @@ import pandas as pd
 import pytest
 
 from runner.config.composition import Composer
+from runner.optimizers import Updater
 from runner.records import Outcome
 from runner.report.figures.tables import by_block
 from runner.tracking.models import predictor
 from runner.training import loop
-from tests.test_layers import alike_inputs, assert_theory_holds, loss_and_gradients
-from weightinit.arrays import Array
+from tests.networks import IMAGE, inputs, small
+from tests.test_layers import alike_inputs, assert_theory_holds, loss_and_gradients, trained_direction
 from weightinit.nn import CrossEntropy, Moments, Network, trunk
-from weightinit.nn.architectures import Form, cnn, layers, residual_mlp, resnet, transformer
+from weightinit.nn.architectures import cnn, layers, residual_mlp, resnet, transformer
 from weightinit.schemes import LSUV, AutoInit, VarianceScaling
 from weightinit.schemes.initialized import merge
 
-IMAGE = Form((8, 8, 1))
-TOKENS = Form((6,), 5, True)
-# Every architecture, small, and where its theory ends.
-SMALL: dict[str, Network] = {
-    "residual_mlp": residual_mlp(10, 3, "relu", depth=2, width=8, dtype="float64"),
-    "residual_mlp, normed": residual_mlp(
-        10, 3, "gelu", depth=2, width=8, norm="rms", trained_scale=True, dtype="float64"
-    ),
-    "cnn": cnn(64, 3, "tanh", width=4, norm="batch", form=IMAGE, dtype="float64"),
-    "cnn, group norm": cnn(
-        64, 3, "tanh", width=4, norm="group", pooling="max", head="global", form=IMAGE, dtype="float64"
-    ),
-    "resnet": resnet(64, 3, "gelu", depth=2, width=4, form=IMAGE, dtype="float64"),
-    "resnet, layer norm": resnet(64, 3, "tanh", depth=2, width=4, norm="layer", form=IMAGE, dtype="float64"),
-    "transformer of rows": transformer(64, 3, "gelu", depth=1, width=8, heads=2, form=IMAGE, dtype="float64"),
-    "transformer of patches": transformer(
-        64,
-        3,
-        "silu",
-        depth=1,
-        width=8,
-        heads=2,
-        gated=True,
-        placement="post",
-        patch=[4, 4],
-        form=IMAGE,
-        dtype="float64",
-    ),
-    "transformer of tokens": transformer(
-        6, 5, "gelu", depth=1, width=8, heads=2, causal=True, tied=True, dropout=0.2, form=TOKENS, dtype="float64"
-    ),
-}
-
-
-def inputs(net: Network, runs: int, batch: int) -> Array:
-    rng = np.random.default_rng(0)
-    if net.takes_tokens:
-        return rng.integers(0, 5, (runs, batch, *net.in_shape)).astype(net.dtype)
-    return rng.standard_normal((runs, batch, *net.in_shape)).astype(net.dtype)
+SMALL = small()
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -70,11 +34,27 @@ def test_gradients_equal_finite_differences(name: str) -> None:
     weight = rng.standard_normal((2, 5, *net.out_shape))
     _, gradient, _ = loss_and_gradients(net, flat, x, weight)
     for _ in range(3):
-        direction = rng.standard_normal(flat.shape)
+        direction = trained_direction(net, rng, 2)
         sides = [loss_and_gradients(net, flat + s * direction, x, weight)[0] for s in (1e-6, -1e-6)]
         scale = np.linalg.norm(gradient, axis=1) * np.linalg.norm(direction, axis=1)
         error = np.abs((sides[0] - sides[1]) / 2e-6 - (gradient * direction).sum(1))
         np.testing.assert_array_less(error, 1e-6 * scale)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", SMALL)
+def test_a_run_has_the_same_bits_in_stacks_of_1_7_and_64(name: str, threads: int) -> None:
+    net, rng = small("float32")[name], np.random.default_rng(1)
+    flat, x = (0.5 * rng.standard_normal((64, net.parameters))).astype(np.float32), inputs(net, 64, 9)
+    weight = rng.standard_normal((64, 9, *net.out_shape)).astype(np.float32)
+    parts = [slice(0, 64), slice(0, 7), slice(57, 64), slice(0, 1), slice(5, 6), slice(63, 64)]
+    with ThreadPoolExecutor(threads) as pool:
+        whole, *others = pool.map(
+            lambda part: loss_and_gradients(net, flat[part], x[part], weight[part], first=part.start), parts
+        )
+    for part, found in zip(parts[1:], others, strict=True):
+        for one, together in zip(found, whole, strict=True):
+            assert one.tobytes() == together[part].tobytes(), part
 
 
 @pytest.mark.parametrize("name", [name for name in SMALL if "tokens" not in name])
@@ -132,14 +112,33 @@ def test_every_architecture_trains_with_the_same_bits_alone_and_in_a_stack(compo
         assert outcome.fate == "finished", outcome.error
         losses = [value for _, _, value in outcome.rows.select("train_loss")]
         assert np.isfinite(losses).all()
-    rows, together = alone.rows, stack[1].rows
+    assert_same(alone, stack[1])
+
+
+def assert_same(one: Outcome, other: Outcome) -> None:
+    """All that was measured and saved, to the last bit."""
+    rows, together = one.rows, other.rows
     columns = zip(rows.step, rows.quantity, rows.layer, rows.value, strict=True)
     kept = {row[:3]: row[3] for row in columns}
     assert len(together) == len(rows)
     for row in zip(together.step, together.quantity, together.layer, together.value, strict=True):
         assert kept[row[:3]] == row[3], row
-    for key, array in alone.arrays.items():
-        assert array.tobytes() == stack[1].arrays[key].tobytes(), key
+    for key, array in one.arrays.items():
+        assert array.tobytes() == other.arrays[key].tobytes(), key
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", TRAINED)
+def test_every_architecture_trains_with_the_same_bits_in_stacks_of_1_7_and_64(
+    composer: Composer, name: str, threads: int
+) -> None:
+    stacks = [range(64), range(7), range(57, 64), range(5, 6), range(63, 64)]
+    with ThreadPoolExecutor(threads) as pool:
+        whole, *others = pool.map(lambda seeds: train(composer, name, seeds=seeds), stacks)
+    for seeds, outcomes in zip(stacks[1:], others, strict=True):
+        for seed, outcome in zip(seeds, outcomes, strict=True):
+            assert_same(outcome, whole[seed])
 
 
 def test_running_statistics_go_into_the_model(composer: Composer) -> None:
@@ -171,6 +170,28 @@ def test_a_transformer_learns_to_copy(composer: Composer) -> None:
     shared = ["tracking=none", *data, *network, "optimizer=adam", "optimizer.learning_rate=0.005"]
     (outcome,) = loop.train(composer.trials([[*shared, "training.steps=120", "training.probe.size=16"]]))
     assert outcome.summary["test_accuracy"] > 0.95
+
+
+def test_frozen_weights_stay_and_count_for_nothing(composer: Composer) -> None:
+    """Weights that are frozen change neither by decay nor by steps, and the norm that clips is that of the others."""
+    tree = "[flatten, {layer_norm: {trained: false}}, {dense: 8}, {residual: [activation, dense]}]"
+    options = ["architecture=layers", f"architecture.tree={tree}", "optimizer.weight_decay=0.1"]
+    shared = ["tracking=none", *options, "training.steps=3", "training.probe.size=16", "training.save=both"]
+    (trial,) = composer.trials([[*shared, "optimizer.clip_norm=0.1"]])
+    (outcome,) = loop.train([trial])
+    frozen = [spec.name for spec in trial.network.weights if not spec.trained]
+    assert frozen == ["layer_norm/1/gain", "layer_norm/1/bias", "block/1/scale"]
+    for spec in trial.network.weights:
+        before, after = (outcome.arrays[f"{when}/{spec.name}"] for when in ("initial", "final"))
+        assert np.array_equal(before, after) == (not spec.trained), spec.name
+    net = trial.network
+    flat, gradient = np.zeros((1, net.parameters)), np.ones((1, net.parameters))
+    updater = Updater([trial.optimizer], 1, net.trained(flat), net.trained(gradient), net.kernel_parameters)
+    updater.step(0)
+    moved = net.trained(flat)
+    assert np.count_nonzero(flat) == moved.size == net.parameters - 64 - 64 - 1
+    rate = trial.optimizer.learning_rate * trial.optimizer.rate.factors(1)[0]
+    assert np.linalg.norm(moved) == pytest.approx(0.1 * rate)
 
 
 def test_constants_differ_within_a_stack() -> None:

@@ -97,6 +97,9 @@ CASES: dict[str, Case] = {
     "layer norm": Case(
         lambda n: (Dense("input", n, n, "input"), LayerNorm("norm", n), Dense("output", n, 3, "output"))
     ),
+    "frozen norm": Case(
+        lambda n: (Dense("input", n, n, "input"), LayerNorm("norm", n, trained=False), Dense("output", n, 3, "output"))
+    ),
     "rms norm": Case(
         lambda n: (
             Dense("input", n, n, "input"),
@@ -234,20 +237,30 @@ def samples(net: Network, runs: int, batch: int, seed: int = 1) -> Array:
 
 
 def loss_and_gradients(
-    net: Network, flat: Array, x: Array, weight: Array, phase: str = "train"
+    net: Network, flat: Array, x: Array, weight: Array, phase: str = "train", first: int = 0
 ) -> tuple[Array, Array, Array]:
-    """A loss that is linear in the output, and its gradients by the weights and by the input."""
+    """A loss that is linear in the output, and its gradients by the weights and by the input.
+
+    ``first``: number of the first run, from which its noise follows.
+    """
     runs = len(flat)
     tape = net.tape(runs, x.shape[1])
     tape.step = 3
     state = net.state(runs) | {spec.name: np.full(runs, spec.default, net.dtype) for spec in net.constants}
-    state["noise"] = np.arange(runs, dtype=np.uint64) + np.uint64(7)
+    state["noise"] = np.arange(runs, dtype=np.uint64) + np.uint64(first + 7)
     output = net.forward(net.views(flat), state, x, tape, phase=phase)  # type: ignore[arg-type]
     loss = (output * weight).sum(tuple(range(1, output.ndim)))
     tape.d_output[...] = weight
     d_input = np.zeros((runs, *x.shape[1:]), x.dtype)
     net.backward(net.views(flat), tape.d_output, tape, d_input=d_input)
     return loss, tape.flat_gradient.copy(), d_input
+
+
+def trained_direction(net: Network, rng: np.random.Generator, runs: int) -> Array:
+    """A random direction in which all weights change but for the frozen ones."""
+    direction = np.zeros((runs, net.parameters))
+    net.trained(direction)[...] = rng.standard_normal(net.trained(direction).shape)
+    return direction
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -260,7 +273,7 @@ def test_gradients_equal_finite_differences(name: str) -> None:
     _, gradient, d_input = loss_and_gradients(net, flat, x, weight)
     step = 1e-6
     for _ in range(4):
-        direction, moved = rng.standard_normal(flat.shape), rng.standard_normal(x.shape)
+        direction, moved = trained_direction(net, rng, 3), rng.standard_normal(x.shape)
         sides = [loss_and_gradients(net, flat + s * direction, x + s * moved, weight)[0] for s in (step, -step)]
         expected = (gradient * direction).sum(1) + (d_input * moved).sum(tuple(range(1, x.ndim)))
         scale = np.linalg.norm(gradient, axis=1) * np.linalg.norm(direction, axis=1)
@@ -273,7 +286,7 @@ def test_each_weight_has_a_gradient_of_its_own(name: str) -> None:
     flat, x = drawn(net, 1), samples(net, 1, 5)
     weight = rng.standard_normal((1, 5, *net.out_shape))
     _, gradient, _ = loss_and_gradients(net, flat, x, weight)
-    for index in rng.permutation(net.parameters)[:40]:
+    for index in rng.permutation(net.trained(flat).shape[1])[:40]:
         change = np.zeros_like(flat)
         change[0, index] = 1e-6
         sides = [loss_and_gradients(net, flat + sign * change, x, weight)[0][0] for sign in (1, -1)]
@@ -289,16 +302,9 @@ def test_a_run_has_the_same_bits_alone_and_in_a_stack(name: str) -> None:
     stack = loss_and_gradients(net, flat, x, weight)
     for run in range(7):
         part = slice(run, run + 1)
-        tape = net.tape(1, 9)
-        tape.step = 3
-        state = net.state(1) | {"noise": np.array([run + 7], np.uint64)}
-        output = net.forward(net.views(flat[part]), state, x[part], tape)
-        tape.d_output[...] = weight[part]
-        d_input = np.zeros_like(x[part])
-        net.backward(net.views(flat[part]), tape.d_output, tape, d_input=d_input)
-        assert (output * weight[part]).sum(tuple(range(1, output.ndim))).tobytes() == stack[0][part].tobytes()
-        assert tape.flat_gradient.tobytes() == stack[1][part].tobytes()
-        assert d_input.tobytes() == stack[2][part].tobytes()
+        alone = loss_and_gradients(net, flat[part], x[part], weight[part], first=run)
+        for one, together in zip(alone, stack, strict=True):
+            assert one.tobytes() == together[part].tobytes()
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -17,7 +17,8 @@ from weightinit.schemes import VarianceScaling
 
 SAMPLES, SIZE = 6, 1.7  # inputs per network, and their second moment
 SILENT = ("constant", "identity", "lsuv")  # their weights have a mean or depend on data: no theory
-SCHEMES = sorted(set(FILES) - {"custom", "zeros", *SILENT})
+ONE_WIDTH = ("mup", "depth_mup", "completep")  # theirs is in test_parametrizations.py
+SCHEMES = sorted(set(FILES) - {"custom", "zeros", *SILENT, *ONE_WIDTH})
 # Sums of few or very large weights: what they feed is Gaussian too late, or saturates all units.
 SMOOTH = sorted(set(SCHEMES) - {"sparse", "normal", "uniform", "truncated_normal", "siren", "random"})
 GENERAL = VarianceScaling(scale=1.5, bias_std=0.2)

@@ -52,9 +52,10 @@ class Block:
 class ModelTensor:
     """One parameter of a model.
 
-    ``name``: its path, ``also``: other paths to the same memory (tied). ``shape``: as the framework has it, ``in_axes``
-    and ``out_axes`` its axes of inputs and outputs; all others belong to the kernel, ``stacked`` ones (experts) to
-    none. ``kind``: class of the module, empty where a parameter stands alone; ``layer``: the module's path. ``fans``:
+    ``name``: its path, ``also``: other paths to the same memory (tied), ``used_as`` its roles there. ``shape``: as the
+    framework has it, ``in_axes`` and ``out_axes`` its axes of inputs and outputs; all others belong to the kernel,
+    ``stacked`` ones (experts) to none. ``kind``: class of the module, empty where a parameter stands alone; ``layer``:
+    the module's path. ``fans``:
     true fans, of one group; a bias has those of the weight beside it, None where it shows none; an embedding's fan_in
     is 1. ``default``: the law that the module draws it from by itself. ``parts``: tensors that are packed into it.
     ``padding``: the row of an embedding that stands for no token. ``trained``: whether an optimizer may change it.
@@ -76,6 +77,7 @@ class ModelTensor:
     stacked: tuple[int, ...] = ()
     parts: tuple[Part, ...] = ()
     also: tuple[str, ...] = ()
+    used_as: tuple[TensorRole, ...] = ()
     padding: int | None = None
     trained: bool = True
     parametrized: str = ""

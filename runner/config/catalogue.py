@@ -15,7 +15,7 @@ ROOT = _PACKAGE.parent
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else ROOT / "conf"
 GROUPS = ("architecture", "activation", "scheme", "data", "optimizer", "training", "tracking", "mode", "experiment")
 # Kinds of scheme, in the order of a first reading.
-KINDS = ("basic", "library default", "research")
+KINDS = ("basic", "library default", "research", "residual network", "transformer", "parametrization")
 LIBRARIES = ("pytorch", "keras", "jax")
 _OWN = "your own"
 WIDTH = 100

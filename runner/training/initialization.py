@@ -60,11 +60,14 @@ def _apply(network: Network, trials: Sequence[Trial]) -> Initialized:
 
 
 def scales(network: Network, initialized: Initialized) -> list[Scale]:
-    """Return the scales of all weights, in the order of a parameter vector; none where no weight has one."""
+    """Return the scales of all trained weights, in the order of a parameter vector; none where no weight has one."""
     if not initialized.learning_rate_scale and not initialized.gradient_scale:
         return []
     found: list[Scale] = []
+    frozen = {spec.name for spec in network.weights if not spec.trained}
     for name, columns in network.slices.items():
+        if name in frozen:
+            continue
         update, gradient = (
             np.asarray(factors[name])[:, None] if name in factors else np.ones((len(initialized.notes), 1))
             for factors in (initialized.learning_rate_scale, initialized.gradient_scale)

@@ -75,8 +75,8 @@ class _Run:
         self.updater = Updater(
             [trial.optimizer for trial in trials],
             self.plan.steps,
-            self.flat,
-            self.tape.flat_gradient,
+            self.network.trained(self.flat),
+            self.network.trained(self.tape.flat_gradient),
             self.network.kernel_parameters,
             scales(self.network, initialized),
         )
@@ -154,7 +154,7 @@ class _Run:
         self.state = {name: values[keep] for name, values in self.state.items()}
         self.tape = self.network.tape(len(keep), self.plan.batch_size)
         old.keep(self.tape, keep)
-        self.updater.keep(keep, self.flat, self.tape.flat_gradient)
+        self.updater.keep(keep, self.network.trained(self.flat), self.network.trained(self.tape.flat_gradient))
 
     def _measured_step(self, step: int) -> None:
         """Update once, and log statistics of the state before and of the update."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
-from typing import Any, Final, Literal, Protocol, TypeAlias, get_args, runtime_checkable
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias, get_args, runtime_checkable
 
 import numpy as np
 
@@ -39,12 +39,21 @@ LawLike: TypeAlias = str | Law | LawStating
 Laws: TypeAlias = LawLike | Mapping[str, LawLike]
 
 
+class Mistake(NamedTuple):
+    """A law that is often met in place of the right one: its name, the law, and how that comes about."""
+
+    name: str
+    law: Law
+    remark: str
+
+
 @dataclass(frozen=True, eq=False)
 class Expected:
     """One array, laid out ``(*kernel, fan_in, fan_out)`` (``shape`` is as it was given), and the law it should follow.
 
     ``law`` is None where none was given. ``fans`` are None where the array doesn't show them: those of a bias without
-    a weight beside it. ``source`` is the rule behind the law, ``label`` the words for it.
+    a weight beside it. ``source`` is the rule behind the law, ``label`` the words for it; ``mistakes`` are the first to
+    think of where the array doesn't follow it.
     """
 
     values: Array
@@ -54,6 +63,7 @@ class Expected:
     law: Law | None
     label: str
     source: LawStating | None
+    mistakes: tuple[Mistake, ...] = ()
 
     @property
     def is_weight(self) -> bool:

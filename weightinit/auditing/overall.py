@@ -97,7 +97,7 @@ def _judged(exam: Examination, votes: Counter[str]) -> TensorReport:
     verdict: Verdict = "follows" if exam.tensor.law is not None else "unjudged"
     if findings:
         verdict = "trained" if any(finding.kind == "trained" for finding in findings) else "differs"
-    return _record(exam, tuple(explanation.name for explanation in explained), verdict, findings, exam.remark)
+    return record(exam, tuple(explanation.name for explanation in explained), verdict, findings, exam.remark)
 
 
 def _described(exam: Examination, votes: Counter[str]) -> TensorReport:
@@ -111,12 +111,13 @@ def _described(exam: Examination, votes: Counter[str]) -> TensorReport:
     said += f"; or {len(explained) - SHOWN} others." if len(explained) > SHOWN else "." if words else ""
     remark = " ".join(part for part in (said, exam.remark) if part)
     names = tuple(explanation.name for explanation in explained)
-    return _record(exam, names, "unjudged", exam.findings, remark)
+    return record(exam, names, "unjudged", exam.findings, remark)
 
 
-def _record(
+def record(
     exam: Examination, looks_like: tuple[str, ...], verdict: Verdict, findings: Sequence[Finding], remark: str
 ) -> TensorReport:
+    """Return the record of an examination, with the verdict that follows from it."""
     tensor = exam.tensor
     return TensorReport(
         name=tensor.spec.name,

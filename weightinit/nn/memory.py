@@ -16,7 +16,7 @@ from weightinit.nn.tree import Step
 class Source(NamedTuple):
     """Register that a step reads: on the way back its gradient is written, or added where another step wrote it.
 
-    ``wanted``: whether weights lie before it.
+    ``wanted``: whether trained weights lie before it.
     """
 
     register: int
@@ -59,7 +59,7 @@ class Memory:
         wanted = [False]
         for step in steps:
             before = wanted[step.source] or (step.skip is not None and wanted[step.skip])
-            wanted.append(before or bool(step.weights))
+            wanted.append(before or any(spec.trained for spec in step.weights))
         size = [0, *(prod(step.leaving) for step in steps)]
         pool: list[int | None] = [None] * len(size)
         pieces: list[int] = []
@@ -101,7 +101,7 @@ class Memory:
         for slot in self.slots:
             kind = dtype if slot.dtype is None else np.dtype(slot.dtype)
             if slot.scope == "scratch":
-                scratch[slot.quantity] = max(scratch.get(slot.quantity, 0), batch * prod(slot.shape))
+                scratch[slot.quantity] = max(scratch.get(slot.quantity, 0), prod(slot.shape))
             else:
                 leading = (runs, batch) if slot.scope == "sample" else (runs,)
                 tape.arrays[slot.path, slot.quantity] = xp.empty((*leading, *slot.shape), kind)

@@ -24,6 +24,8 @@ from weightinit.nn.tree import Node, Step, steps
 from weightinit.nn.weights import ConstantSpec, StatisticSpec, WeightSpec
 
 MEASURED = ("preactivation", "activation")  # quantities that make a site of their slot
+# Jacobian: largest number of samples, of rows (unless a single sample has more), and of elements per sample.
+JACOBIANS, JACOBIAN_ROWS, JACOBIAN_SIZE = 4, 64, 1 << 18
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,16 @@ class Network:
 
     ``entering``: shape of one sample, a number for plain features; ``layers``: the tree, one node after the other;
     ``dtype``: the type of every array. A parameter vector ``(runs, parameters)`` holds all weights of a run end to end.
-    Those of role ``weight`` come first, so that decay takes a slice. Layers that name one weight share it.
+    Those of role ``weight`` come first, so that decay takes a slice, and frozen ones last. Layers that name one weight
+    share it. ``width``: units that all hidden sizes are proportional to, and ``depth``: hidden layers or residual
+    blocks. By both parametrizations compare networks; each is None where the architecture has no such number.
     """
 
     entering: int | Shape
     layers: tuple[Node, ...]
     dtype: np.dtype[Any]
+    width: int | None = None
+    depth: int | None = None
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
@@ -170,8 +176,8 @@ class Network:
 
     @cached_property
     def kernel_parameters(self) -> int:
-        """Number of elements at the start of a parameter vector that belong to weights of role ``weight``."""
-        return sum(prod(spec.shape) for spec in self.weights if spec.role == "weight")
+        """Number of elements at the start of a parameter vector that belong to trained weights of role ``weight``."""
+        return sum(prod(spec.shape) for spec in self.weights if spec.role == "weight" and spec.trained)
 
     @cached_property
     def multiplications(self) -> int:
@@ -187,7 +193,7 @@ class Network:
     def slices(self) -> Mapping[str, slice]:
         """Slice of each weight in a parameter vector."""
         start, slices = 0, {}
-        for spec in sorted(self.weights, key=lambda spec: spec.role != "weight"):
+        for spec in sorted(self.weights, key=lambda spec: (not spec.trained, spec.role != "weight")):
             slices[spec.name] = slice(start, start := start + prod(spec.shape))
         return slices
 
@@ -200,6 +206,10 @@ class Network:
         """Return the named weights as views (runs, *shape) of parameter vectors ``flat`` (runs, parameters)."""
         runs = flat.shape[0]
         return {spec.name: flat[:, self.slices[spec.name]].reshape(runs, *spec.shape) for spec in self.weights}
+
+    def trained(self, flat: Array) -> Array:
+        """Return the part of parameter vectors ``flat`` (runs, parameters) that is trained, as a view."""
+        return flat[:, : sum(prod(spec.shape) for spec in self.weights if spec.trained)]
 
     def flatten(self, params: Params) -> Array:
         """Parameter vectors (runs, parameters) that hold a copy of ``params``."""
@@ -277,31 +287,44 @@ class Network:
                 found |= step.layer.statistics_of(tape)
         return found
 
-    def jacobian(self, params: Params, state: State, x: Array) -> Array:
-        """Return the derivatives (runs, samples, outputs, inputs) of each output by each input, float64.
+    @property
+    def jacobian_samples(self) -> int:
+        """Number of samples that a Jacobian is affordable at; 0 where it is too large, or where inputs are tokens."""
+        if self.takes_tokens or self.outputs * self.inputs > JACOBIAN_SIZE:
+            return 0
+        return max(1, min(JACOBIANS, JACOBIAN_ROWS // self.outputs))
+
+    def jacobian(self, params: Params, state: State, x: Array, *, dtype: np.dtype | type = np.float64) -> Array:
+        """Return the derivatives (runs, samples, outputs, inputs) of each output by each input, computed in ``dtype``.
 
         ``x``: samples (runs or 1, samples, inputs). The backward pass takes each output as a separate sample, in phase
         ``evaluate``, in which samples do not act on each other.
         """
-        xp = array_module(x)
-        double = replace(self, dtype=np.dtype(np.float64))
-        params = {name: weight.astype(xp.float64) for name, weight in params.items()}
-        state = {name: values.astype(xp.float64) for name, values in state.items()}
+        xp, dtype = array_module(x), np.dtype(dtype)
+        network = self if dtype == self.dtype else replace(self, dtype=dtype)
+        params = {name: weight.astype(dtype, copy=False) for name, weight in params.items()}
+        state = {name: values.astype(dtype, copy=False) for name, values in state.items()}
         runs, samples = len(next(iter(params.values()))), x.shape[1]
-        tape = double.tape(runs, samples * self.outputs, xp=xp)
-        double.forward(params, state, x.astype(xp.float64).repeat(self.outputs, axis=1), tape, phase="evaluate")
+        tape = network.tape(runs, samples * self.outputs, xp=xp)
+        network.forward(params, state, x.astype(dtype).repeat(self.outputs, axis=1), tape, phase="evaluate")
         d_output = tape.d_output.reshape(runs, samples * self.outputs, self.outputs)
         d_output[...] = xp.tile(xp.eye(self.outputs), (samples, 1))
-        jacobian: Array = xp.empty((runs, samples * self.outputs, self.inputs))
-        double.backward(params, tape.d_output, tape, d_input=jacobian)
+        jacobian: Array = xp.empty((runs, samples * self.outputs, self.inputs), dtype)
+        network.backward(params, tape.d_output, tape, d_input=jacobian)
         return jacobian.reshape(runs, samples, self.outputs, self.inputs)
+
+    def entering_moments(self, moments: Moments) -> Moments:
+        """Return the moments of the input, by position where it has some; a token is a vector of size 1."""
+        if self.takes_tokens and moments.squares is None:
+            return spread(Moments(1.0, correlation=moments.correlation), (*self.in_shape, 1))
+        return spread(moments, self.in_shape)
 
     def expect(self, moments: Moments, laws: Mapping[str, Law]) -> tuple[Prediction, ...]:
         """Return the theory of every step for inputs of ``moments`` and weights of ``laws``, by weight's name.
 
         Constants that differ from their defaults are among the ``laws``, as laws without spread.
         """
-        registers = [spread(moments, self.in_shape)]
+        registers = [self.entering_moments(moments)]
         for step in self.steps:
             registers.append(step.expect(registers, laws))
         gradients: dict[int, Gradient] = {len(self.steps): Gradient()}

@@ -1,4 +1,4 @@
-"""Models of PyTorch: their parameters as named tensors that audits and initializers read."""
+"""Models of PyTorch: audit of their parameters, draws and trace of their initialization, probe of their signal."""
 
 try:
     import torch as _torch  # noqa: F401
@@ -7,6 +7,15 @@ except ImportError:
         "weightinit.torch needs PyTorch, which is not installed: pip install 'weightinit[torch]'."
     ) from None
 
+from weightinit.auditing.model_report import ModelFinding, ModelReport
+from weightinit.drawing import rule
+from weightinit.torch.auditing import audit
+from weightinit.torch.initialization import initialize_, mup
+from weightinit.torch.probing import probe
+from weightinit.torch.same_law import same_law
+from weightinit.torch.tracing import trace
 from weightinit.torch.translation import translate
 
-__all__ = ["translate"]
+Report = ModelReport
+
+__all__ = ["ModelFinding", "Report", "audit", "initialize_", "mup", "probe", "rule", "same_law", "trace", "translate"]

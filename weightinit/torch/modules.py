@@ -22,6 +22,9 @@ TOKENS: Final = re.compile(
 )
 """Names of learned positions and tokens that stand alone in a module."""
 
+PACKED: Final = re.compile(r"(c_attn|\bqkv(_proj)?|in_proj_qkv)$")
+"""Paths of dense layers that hold queries, keys and values one after another."""
+
 NORMS: Final = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 GAINS: Final = ("weight", "gamma", "scale", "gain", "g")
@@ -51,6 +54,8 @@ class Use:
 def uses(module: nn.Module, parameters: dict[str, torch.Tensor], path: str) -> dict[str, Use]:
     """Return the use of each of a module's own parameters, by its name in the module; ``path`` is the module's."""
     found = _known(module, parameters)
+    if PACKED.search(path) and "weight" in found:
+        found |= {name: _packed(use) for name, use in found.items()}
     lora = re.search(r"lora_(?:embedding_)?([ab])\b", path.lower())
     if lora and "weight" in found:
         found["weight"] = _low_rank(found["weight"], lora[1])
@@ -100,6 +105,13 @@ def dense(shapes: dict[str, tuple[int, ...]]) -> dict[str, Use]:
 def default_law(fans: Fans) -> Law:
     """Return PyTorch's law of dense layers and convolutions, U(±1/sqrt(fan_in)); zeros without inputs."""
     return _law(DEFAULT, fans) if fans.fan_in else ZERO
+
+
+def _packed(use: Use) -> Use:
+    """Queries, keys and values of one size, one after another along the outputs."""
+    if use.fans and use.fans.fan_out == 3 * use.fans.fan_in:
+        return replace(use, parts=parts("qkv", use.fans.fan_in))
+    return use
 
 
 def _low_rank(use: Use, side: str) -> Use:

@@ -50,10 +50,11 @@ def translate(model: nn.Module) -> Model:
 
 def _tied(first: ModelTensor, other: ModelTensor) -> ModelTensor:
     """One memory under two names; where one of them is an embedding, it is that."""
-    also = (*first.also, other.name)
+    also, used_as = (*first.also, other.name), (*first.used_as, other.role)
     if other.role == "embedding" and first.role != "embedding" and other.shape == first.shape:
-        return replace(other, name=first.name, layer=first.layer, also=also, trained=first.trained)
-    return replace(first, also=also)
+        used_as = (*first.used_as, first.role)
+        first = replace(other, name=first.name, layer=first.layer, trained=first.trained)
+    return replace(first, also=also, used_as=used_as)
 
 
 def _tensors(model: nn.Module) -> Iterator[tuple[ModelTensor, Any]]:
@@ -79,7 +80,7 @@ def _tensors(model: nn.Module) -> Iterator[tuple[ModelTensor, Any]]:
             yield replace(_tensor(full, path, kind, tensor, use, read), parametrized=by), _memory(tensor)
             for inner, parameter in module.parametrizations[name].named_parameters():
                 if inner != held:
-                    use = Use("gain" if by == "_WeightNorm" else "parameter", out_axes=tuple(range(parameter.ndim)))
+                    use = Use("parameter", out_axes=tuple(range(parameter.ndim)))
                     full = _join(path, f"parametrizations.{name}.{inner}")
                     made = _tensor(full, path, kind, parameter, use, _reader(parameter))
                     yield replace(made, parametrized=by), _memory(parameter)

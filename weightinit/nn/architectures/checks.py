@@ -47,9 +47,23 @@ def check_choice(name: str, value: Any, allowed: Sequence[str]) -> None:
         )
 
 
+def check_trained(value: Any) -> None:
+    """Raise ValueError unless an option says which factors of residual branches are trained."""
+    if not isinstance(value, bool) and value != "unit":
+        raise ValueError(
+            f"architecture.trained_scale must be true, false or unit; got {value!r}. "
+            "Pass architecture.trained_scale=true."
+        )
+
+
 def check_number(name: str, value: Any) -> None:
     """Raise TypeError or ValueError unless an option is a finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"architecture.{name} must be a number; got {value!r}")
     if not np.isfinite(value):
         raise ValueError(f"architecture.{name} must be a finite number; got {value}. Pass architecture.{name}=1.")
+
+
+def common(sizes: Sequence[int]) -> int | None:
+    """Return the size that all of these are; None where they differ, or there are none."""
+    return sizes[0] if len(set(sizes)) == 1 else None

@@ -196,6 +196,10 @@ def _attention(builder: _Builder, name: str, shape: Shape, options: dict[str, An
     return Attention(name, shape[-1], int(options.pop("heads", 1)), **rest)
 
 
+def _trained(options: dict[str, Any]) -> dict[str, bool]:
+    return {"trained": bool(options.pop("trained", True))}
+
+
 def _dense(builder: _Builder, name: str, shape: Shape, options: dict[str, Any]) -> Node:
     units = int(options.pop("units", shape[-1]))
     return Dense(name, shape[-1], units, builder.position(), bool(options.pop("bias", True)))
@@ -204,7 +208,7 @@ def _dense(builder: _Builder, name: str, shape: Shape, options: dict[str, Any]) 
 KINDS: Mapping[str, Callable[[_Builder, str, Shape, dict[str, Any]], Node]] = {
     "attention": _attention,
     "average_pooling": _pooling(AveragePooling),
-    "batch_norm": lambda builder, name, shape, options: BatchNorm(name, shape[-1]),
+    "batch_norm": lambda builder, name, shape, options: BatchNorm(name, shape[-1], **_trained(options)),
     "convolution": _convolution,
     "dense": _dense,
     "dropout": lambda builder, name, shape, options: Dropout(name, float(_taken(options, "dropout", "rate"))),
@@ -212,10 +216,12 @@ KINDS: Mapping[str, Callable[[_Builder, str, Shape, dict[str, Any]], Node]] = {
     "flatten": lambda builder, name, shape, options: Flatten(name),
     "gated": _gated,
     "global_pooling": lambda builder, name, shape, options: GlobalPooling(name),
-    "group_norm": lambda builder, name, shape, options: GroupNorm(name, shape[-1], int(options.pop("groups", 1))),
-    "layer_norm": lambda builder, name, shape, options: LayerNorm(name, shape[-1]),
+    "group_norm": lambda builder, name, shape, options: GroupNorm(
+        name, shape[-1], int(options.pop("groups", 1)), **_trained(options)
+    ),
+    "layer_norm": lambda builder, name, shape, options: LayerNorm(name, shape[-1], **_trained(options)),
     "max_pooling": _pooling(MaxPooling),
     "patches": lambda builder, name, shape, options: Patches(name, _by_axis(options.pop("size", 2), 2)),  # type: ignore[arg-type]
     "positions": lambda builder, name, shape, options: Positions(name, shape[0], shape[-1]),
-    "rms_norm": lambda builder, name, shape, options: LayerNorm(name, shape[-1], centred=False),
+    "rms_norm": lambda builder, name, shape, options: LayerNorm(name, shape[-1], centred=False, **_trained(options)),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from weightinit.activations import Activation, get
-from weightinit.nn.architectures.checks import check_depth, check_size, check_sizes, dtype_of
+from weightinit.nn.architectures.checks import check_depth, check_size, check_sizes, common, dtype_of
 from weightinit.nn.layers import Dense, Layer, Nonlinearity
 from weightinit.nn.network import Network
 from weightinit.nn.weights import Position
@@ -58,7 +58,7 @@ def mlp(
         ]
         fan_in = units
     layers.append(Dense("output", fan_in, outputs, "output", bias))
-    return Network(inputs, tuple(layers), dtype_of(dtype))
+    return Network(inputs, tuple(layers), dtype_of(dtype), common(widths), len(widths))
 
 
 def deep_linear(

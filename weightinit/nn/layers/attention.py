@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 import numpy as np
 
@@ -14,14 +14,14 @@ from weightinit.arrays import Array, stream
 from weightinit.fans import Fans
 from weightinit.laws import Law
 from weightinit.nn.layers.base import Layer
-from weightinit.nn.layers.dense import folded, silent, through_weights
+from weightinit.nn.layers.dense import add_bias, folded, silent, through_weights
 from weightinit.nn.layers.positions import extended, pairs_of
 from weightinit.nn.moments import Gradient, Moments, unknown_gradient, unknown_moments
 from weightinit.nn.tape import Params, Shape, Slot, Tape, ones_for
-from weightinit.nn.weights import WeightSpec
+from weightinit.nn.weights import ConstantSpec, Part, WeightSpec
 
 Scale = Literal["sqrt", "width"]
-PARTS = ("query", "key", "value", "out")
+PARTS: Final[tuple[Part, ...]] = ("query", "key", "value", "out")
 DRAWS, FEW = 1000, 6  # of attention patterns in the Monte Carlo estimate, and the samples that it follows
 ZERO = Law("constant", 0.0, 0.0)
 
@@ -32,7 +32,8 @@ class Attention(Layer):
 
     Shapes: x is (runs, batch, tokens, units); each weight (runs, units, units). ``causal``: a token attends to itself
     and to those before it. ``scale``: sqrt divides the logits by the root of a head's units (Vaswani et al. 2017),
-    width by their number (Yang et al. 2022), so that attention is uniform at the start in wide networks.
+    width by their number (Yang et al. 2022), so that attention is uniform at the start in wide networks. What the
+    logits are multiplied by is a constant, ``logit_scale``, that a scheme may set.
 
     Theory is a Monte Carlo estimate over 1,000 patterns of attention, drawn at this number of units a head.
     """
@@ -52,18 +53,34 @@ class Attention(Layer):
 
     @property
     def weights(self) -> tuple[WeightSpec, ...]:
-        fans = Fans(self.units, self.units)
+        fans, shape = Fans(self.units, self.units), (self.units, self.units)
         specs = []
         for part in PARTS:
-            specs.append(WeightSpec(f"{self.name}/{part}/weight", (self.units, self.units), fans, "weight", "hidden"))
+            specs.append(WeightSpec(f"{self.name}/{part}/weight", shape, fans, "weight", "hidden", part=part))
             if self.bias:
-                specs.append(WeightSpec(f"{self.name}/{part}/bias", (1, self.units), fans, "bias", "hidden"))
+                specs.append(WeightSpec(f"{self.name}/{part}/bias", (1, self.units), fans, "bias", "hidden", part=part))
         return tuple(specs)
+
+    @property
+    def constants(self) -> tuple[ConstantSpec, ...]:
+        return (ConstantSpec(f"{self.name}/logit_scale", self._factor, "factor of the logits of attention"),)
 
     @property
     def _factor(self) -> float:
         size = self.units // self.heads
         return 1.0 / size if self.scale == "width" else size**-0.5
+
+    def _logit_scale(self, laws: Mapping[str, Law]) -> float:
+        """Return the factor of the logits among the constants, which count as laws."""
+        law = laws.get(f"{self.name}/logit_scale")
+        return self._factor if law is None else law.mean
+
+    def logits(self, tape: Tape) -> Array:
+        """Return the logits of the last forward pass, before any mask: (runs, batch, heads, tokens, tokens)."""
+        query, key = (self._by_head(tape[f"{self.name}/{part}", "preactivation"]) for part in PARTS[:2])
+        products: Array = tape.xp.matmul(query, key.swapaxes(3, 4))
+        products *= tape.constant(f"{self.name}/logit_scale", self._factor, products)
+        return products
 
     def out_shape(self, entering: Shape) -> Shape:
         if len(entering) != 2 or entering[1] != self.units:
@@ -99,7 +116,7 @@ class Attention(Layer):
         query, key, value = (self._by_head(tape[f"{self.name}/{part}", "preactivation"]) for part in PARTS[:3])
         weights = tape[self.name, "attention"]
         xp.matmul(query, key.swapaxes(3, 4), out=weights)
-        weights *= weights.dtype.type(self._factor)
+        weights *= tape.constant(f"{self.name}/logit_scale", self._factor, weights)
         if self.causal:
             tokens = weights.shape[-1]
             xp.add(weights, xp.triu(xp.full((tokens, tokens), -xp.inf, weights.dtype), 1), out=weights)
@@ -114,10 +131,9 @@ class Attention(Layer):
         return out
 
     def _project(self, part: str, params: Params, x: Array, out: Array, tape: Tape) -> None:
-        z = folded(out)
-        tape.xp.matmul(folded(x), params[f"{self.name}/{part}/weight"], out=z)
+        tape.xp.matmul(folded(x), params[f"{self.name}/{part}/weight"], out=folded(out))
         if self.bias:
-            z += params[f"{self.name}/{part}/bias"]
+            add_bias(out, params[f"{self.name}/{part}/bias"])
 
     def _project_back(
         self, part: str, params: Params, x: Array, d: Array, tape: Tape, into: Array | None
@@ -144,7 +160,7 @@ class Attention(Layer):
         column = xp.ones((weights.shape[-1], 1), weights.dtype)
         d_weights -= xp.matmul(d_weights * weights, column)
         d_weights *= weights
-        d_weights *= weights.dtype.type(self._factor)
+        d_weights *= tape.constant(f"{self.name}/logit_scale", self._factor, weights)
         xp.matmul(d_weights, key, out=d_query)
         xp.matmul(d_weights.swapaxes(3, 4), query, out=d_key)
         for number, part in enumerate(PARTS[:3]):
@@ -163,8 +179,8 @@ class Attention(Layer):
         for part in PARTS:
             if reason := silent(laws[f"{self.name}/{part}/weight"]):
                 return unknown_moments(reason)
-        projected = {part: self._projected(part, moments, laws) for part in PARTS[:3]}
-        patterns = self._patterns(projected)
+        projected: dict[str, Array] = {part: self._projected(part, moments, laws) for part in PARTS[:3]}
+        patterns = self._patterns(projected, self._logit_scale(laws))
         value = projected["value"]
         few, tokens = value.shape[:2]
         context = np.empty((few, tokens, few, tokens))
@@ -182,14 +198,16 @@ class Attention(Layer):
         """Return the gradient that comes through values, queries and keys, as if the way back had its own weights."""
         if reason := gradient.reason or moments.reason:
             return unknown_gradient(reason)
-        projected = {part: self._projected(part, moments, laws) for part in PARTS[:3]}
-        patterns = self._patterns(projected)
+        projected: dict[str, Array] = {part: self._projected(part, moments, laws) for part in PARTS[:3]}
+        patterns = self._patterns(projected, self._logit_scale(laws))
         sigma = {part: self.units * laws[f"{self.name}/{part}/weight"].second_moment for part in PARTS}
         value, key, query = (projected[part] for part in ("value", "key", "query"))
         few, tokens = value.shape[:2]
         after = sigma["out"] * pairs_of(gradient, few, tokens)
         before = np.zeros((few, tokens, few, tokens))
-        logits = self._factor**2 * (self.units // self.heads)  # square of the scale times the terms of a product
+        logits = self._logit_scale(laws) ** 2 * (
+            self.units // self.heads
+        )  # square of the scale times the terms of a product
         for s in range(few):
             for t in range(few):
                 a, b, g, v = patterns[s], patterns[t], after[s, :, t], value[s, :, t]
@@ -209,7 +227,7 @@ class Attention(Layer):
         bias = laws[f"{self.name}/{part}/bias"].second_moment if self.bias else 0.0
         return self.units * laws[f"{self.name}/{part}/weight"].second_moment * pairs + bias
 
-    def _patterns(self, projected: Mapping[str, Array]) -> Array:
+    def _patterns(self, projected: Mapping[str, Array], factor: float) -> Array:
         """Return patterns of attention (samples, draws, tokens, tokens), for queries and keys that are Gaussian."""
         few, tokens = projected["value"].shape[:2]
         mask = np.triu(np.full((tokens, tokens), -np.inf), 1) if self.causal else np.zeros((tokens, tokens))
@@ -219,7 +237,7 @@ class Attention(Layer):
             for number, part in enumerate(("query", "key"))
         )
         query, key = (x.reshape(DRAWS, size, few, tokens).transpose(2, 0, 3, 1) for x in (query, key))
-        return _softmax(np.matmul(query, key.swapaxes(2, 3)) * self._factor + mask)
+        return _softmax(np.matmul(query, key.swapaxes(2, 3)) * factor + mask)
 
 
 @lru_cache(maxsize=4)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from weightinit.arrays import Array
+from weightinit.arrays import Array, array_module
 from weightinit.fans import Fans
 from weightinit.laws import Law
 from weightinit.meanfield import SingularValues
@@ -16,7 +16,7 @@ from weightinit.meanfield.jacobian import Weights
 from weightinit.nn.layers.base import UNKNOWN_VALUES, Layer
 from weightinit.nn.moments import Gradient, Moments, unknown_gradient, unknown_moments
 from weightinit.nn.tape import Params, Shape, Slot, Tape, ones_for
-from weightinit.nn.weights import Position, WeightSpec
+from weightinit.nn.weights import ConstantSpec, Position, WeightSpec
 
 # Families of laws whose elements are drawn independently.
 INDEPENDENT = ("normal", "uniform", "truncated_normal")
@@ -27,7 +27,8 @@ class Dense(Layer):
     """``z = x @ W + b`` at each position: W is ``(runs, fan_in, fan_out)``, b ``(runs, 1, fan_out)``.
 
     Positions are folded into the batch, so that each run is one product. ``tied``: name of another layer whose weight
-    this one uses, ``transposed`` or not; the bias is its own.
+    this one uses, ``transposed`` or not; the bias is its own. The layer of the output has a constant ``multiplier`` of
+    ``x @ W``, by which its weight may differ from others in size (Yang et al. 2022).
     """
 
     name: str
@@ -47,6 +48,17 @@ class Dense(Layer):
         return (weight, bias) if self.bias else (weight,)
 
     @property
+    def constants(self) -> tuple[ConstantSpec, ...]:
+        if self.position != "output":
+            return ()
+        return (ConstantSpec(f"{self.name}/multiplier", 1.0, "factor of the output before its bias"),)
+
+    def _multiply(self, array: Array, tape: Tape) -> None:
+        """Multiply by the output's multiplier, where a scheme gives one."""
+        if f"{self.name}/multiplier" in tape.state:
+            array *= tape.constant(f"{self.name}/multiplier", 1.0, array)
+
+    @property
     def _weight(self) -> str:
         return f"{self.tied or self.name}/weight"
 
@@ -63,8 +75,9 @@ class Dense(Layer):
         z = tape[self.name, "preactivation"]
         out, weight = folded(z), params[self._weight]
         tape.xp.matmul(folded(x), weight.swapaxes(1, 2) if self.transposed else weight, out=out)
+        self._multiply(out, tape)
         if self.bias:
-            out += params[f"{self.name}/bias"]
+            add_bias(z, params[f"{self.name}/bias"])
         return z
 
     def backward(self, params: Params, d_output: Array, tape: Tape, *, into: Array | None) -> Array | None:
@@ -74,11 +87,13 @@ class Dense(Layer):
             xp.matmul(d_z.swapaxes(1, 2), x, out=gradient)
         else:
             xp.matmul(x.swapaxes(1, 2), d_z, out=gradient)
+        self._multiply(gradient, tape)
         if self.bias:
             # A product with ones: a sum over the middle axis is several times slower.
             xp.matmul(ones_for(tape, d_z.shape[1]), d_z, out=tape.gradient[f"{self.name}/bias"])
         if into is not None:
             xp.matmul(d_z, weight if self.transposed else weight.swapaxes(1, 2), out=folded(into))
+            self._multiply(into, tape)
         return into
 
     def expect(self, moments: Moments, laws: Mapping[str, Law]) -> Moments:
@@ -91,14 +106,19 @@ class Dense(Layer):
             return unknown_moments(f"{self.name}: its weights are those of {self.tied}, on which its input depends")
         if reason := silent(weight, bias):
             return unknown_moments(reason)
-        return through_weights(moments, self.fan_in * weight.second_moment, bias)
+        return through_weights(moments, self.fan_in * weight.second_moment * self._squared(laws), bias)
+
+    def _squared(self, laws: Mapping[str, Law]) -> float:
+        """Return the square of the output's multiplier."""
+        law = laws.get(f"{self.name}/multiplier")
+        return 1.0 if law is None else law.second_moment
 
     def expect_gradient(self, gradient: Gradient, moments: Moments, laws: Mapping[str, Law]) -> Gradient:
         """E[g_x²] = fan_out Var[w] E[g_z²], as if the way back had independent weights (Schoenholz et al. 2017)."""
         weight = laws[self._weight]
         if reason := silent(weight):
             return unknown_gradient(gradient.reason or reason)
-        return gradient.scaled(self.fan_out * weight.second_moment)
+        return gradient.scaled(self.fan_out * weight.second_moment * self._squared(laws))
 
     def expect_jacobian(self, values: SingularValues, moments: Moments, laws: Mapping[str, Law]) -> SingularValues:
         """Singular values after orthogonal or independent weights; independent ones count as Gaussian."""
@@ -106,12 +126,29 @@ class Dense(Layer):
         if weight.family not in (*INDEPENDENT, "orthogonal") or weight.mean != 0.0:
             return UNKNOWN_VALUES
         kind: Weights = "orthogonal" if weight.family == "orthogonal" else "gaussian"
-        return values.after_weights(self.fan_in * weight.second_moment, kind, (self.fan_in, self.fan_out))
+        sigma_w2 = self.fan_in * weight.second_moment * self._squared(laws)
+        return values.after_weights(sigma_w2, kind, (self.fan_in, self.fan_out))
 
 
 def folded(x: Array) -> Array:
     """Return ``x`` (runs, batch, *positions, features) with positions folded into the batch, as a view."""
     return x if x.ndim == 3 else x.reshape(x.shape[0], -1, x.shape[-1])
+
+
+def wide(x: Array, *vectors: Array) -> list[Array]:
+    """Return ``x`` (runs, batch, *positions, units) and vectors (runs, 1, units) with positions side by side.
+
+    ``x`` as a view, the vectors repeated. NumPy loops over the last axis, and loops over few units are slow.
+    """
+    positions = math.prod(x.shape[2:-1])
+    repeated = [vector if positions == 1 else array_module(vector).tile(vector, positions) for vector in vectors]
+    return [x.reshape(*x.shape[:2], -1), *repeated]
+
+
+def add_bias(z: Array, bias: Array) -> None:
+    """Add a bias (runs, 1, units) to ``z`` (runs, batch, *positions, units)."""
+    z, bias = wide(z, bias)
+    z += bias
 
 
 def through_weights(moments: Moments, sigma_w2: float, bias: Law) -> Moments:
@@ -122,6 +159,8 @@ def through_weights(moments: Moments, sigma_w2: float, bias: Law) -> Moments:
     correlation = share * moments.correlation + (1.0 - share) if q else math.nan
     if moments.squares is None:
         return Moments(q, bias.mean, correlation, share**2 * moments.relative_variance)
+    if q == 0.0:
+        correlation = np.ones(np.shape(moments.correlation))  # zeros are all alike
     squares = sigma_w2 * moments.squares + bias.second_moment
     means = np.full(squares.shape, bias.mean)
     return Moments(q, bias.mean, correlation, share**2 * moments.relative_variance, "", squares, means)
