@@ -16,6 +16,7 @@ import scipy
 
 import weightinit
 from runner.config.trial import Trial
+from runner.scores import deciding
 from weightinit.arrays import Array
 from weightinit.predictor import Predictor
 
@@ -25,11 +26,12 @@ _FINAL = "final/"
 def best(runs: pd.DataFrame) -> str | None:
     """Return the key of the run with the best validation score, then loss; None without a finished run."""
     finished = runs[runs["fate"] == "finished"]
-    metrics = [name for name in ("validation_accuracy", "validation_r2") if name in finished]
     if finished.empty or "validation_loss" not in finished:
         return None
-    order = [*metrics[:1], "validation_loss"]
-    ranked = finished.sort_values(order, ascending=[False] * len(metrics[:1]) + [True], kind="stable")
+    asked = finished["report.score"].iloc[0] if "report.score" in finished else None
+    score = deciding("validation", finished.columns, asked) or "validation_loss"
+    order = dict.fromkeys([score, "validation_loss"])
+    ranked = finished.sort_values([*order], ascending=[name == "validation_loss" for name in order], kind="stable")
     return str(ranked["key"].iloc[0])
 
 
