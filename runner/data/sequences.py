@@ -84,7 +84,7 @@ def modular_addition(*, modulus: int = 31, validation: float = 0.1, test: float 
 def text(*, length: int = 32, validation: float = 0.1, test: float = 0.15, split_seed: int = 0) -> Dataset:
     """Return pieces of ``length`` characters of English prose; the target of each is the character that follows it.
 
-    The prose describes scikit-learn's data sets, about 35,000 characters. It is reduced to lowercase letters and spaces,
+    The prose describes data sets, in about 35,000 characters. It is reduced to lowercase letters and spaces,
     as text8 is (Mahoney 2011).
     """
     check_whole(2, length=length)
