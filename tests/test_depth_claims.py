@@ -54,6 +54,8 @@ POST_NORM = [
 def accuracy(*overrides: str, tmp_path: Path) -> float:
     """Mean test accuracy; a diverged run counts as 0."""
     runs, _ = runner.run([*COMMON, *overrides, f"outputs={tmp_path}"])
+    if "test_accuracy" not in runs:  # all have diverged
+        return 0.0
     return float(pd.to_numeric(runs["test_accuracy"]).fillna(0.0).mean())
 
 

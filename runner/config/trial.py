@@ -64,6 +64,7 @@ class Trial:
         }
         shared["training"] = {key: value for key, value in shared["training"].items() if key not in ("seed", "epochs")}
         shared["training"] |= {name: getattr(self.plan, name) for name in ("steps", "measure_every", "save")}
+        shared["activations"] = [[phi.name, dict(phi.parameters)] for phi in self.network.activations]  # of the scheme
         kind = f"{type(self.optimizer).__module__}.{type(self.optimizer).__qualname__}"
         return canonical([shared, kind, asdict(self.optimizer.signature), self.dataset.digest])
 
@@ -96,6 +97,7 @@ def build(
     network = factories.make_network(
         parts["architecture"], parts["activation"], dataset.inputs, dataset.outputs, dataset.form, training["dtype"]
     )
+    scheme, network = factories.make_scheme(parts["scheme"], network)
     return Trial(
         config=config,
         key=trial_key(config, parts, dataset),
@@ -103,7 +105,7 @@ def build(
         overrides=overrides,
         name=name or choices.get("scheme", "run"),
         network=network,
-        scheme=factories.make_scheme(parts["scheme"], network),
+        scheme=scheme,
         dataset=dataset,
         loss=_loss(training["loss"], dataset),
         optimizer=factories.make(parts["optimizer"]),

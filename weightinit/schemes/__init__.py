@@ -24,12 +24,15 @@ from weightinit.schemes.rules import (
     Uniform,
     VarianceScaling,
 )
+from weightinit.schemes.tailored import DKS, TAT, Tailoring
 from weightinit.schemes.transformers import GPT2, DeepNorm, Megatron, Mimetic, SmallInit, TFixup, Wang
 
 __all__ = [
+    "DKS",
     "GPT2",
     "LSUV",
     "NEEDS",
+    "TAT",
     "AutoInit",
     "ByWeight",
     "CompleteP",
@@ -63,6 +66,7 @@ __all__ = [
     "Sparse",
     "Spectral",
     "TFixup",
+    "Tailoring",
     "TruncatedNormal",
     "Uniform",
     "VarianceScaling",
