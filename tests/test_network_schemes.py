@@ -16,12 +16,28 @@ from weightinit.arrays import Array
 from weightinit.meanfield import c_map, chi, q_map
 from weightinit.nn import Moments, Network
 from weightinit.nn.architectures import Form, cnn, layers, mlp, residual_mlp, resnet, transformer
-from weightinit.schemes import DKS, NEEDS, TAT, ByWeight, Tailoring, suits
+from weightinit.schemes import (
+    DKS,
+    LSUV,
+    NEEDS,
+    ROLES,
+    TAT,
+    AutoInit,
+    ByWeight,
+    Constant,
+    DeltaOrthogonal,
+    Fixup,
+    Normal,
+    Rules,
+    Tailoring,
+    suits,
+)
 from weightinit.schemes.needs import needs_of
+from weightinit.schemes.roles import takes_in
 from weightinit.schemes.tailored import leaky_slope, local_slope, maximal, transformation
 
 IMAGE, TOKENS = Form((8, 8, 1)), Form((6,), 5, True)
-NAMES = sorted(set(FILES) - {"custom"})
+NAMES = sorted(set(FILES) - {"custom", "rules"})
 
 
 def varied(dtype: str = "float32") -> dict[str, Network]:
@@ -329,6 +345,63 @@ def test_schemes_with_activations_of_their_own_need_the_network_that_has_it() ->
     assert TAT().network_for(net) is net
     with pytest.raises(ValueError, match="dks needs one activation without kinks"):
         DKS().network_for(SMALL["mlp"])
+
+
+# Rules
+
+
+def test_the_first_rule_that_takes_in_a_weight_draws_it() -> None:
+    net = SMALL["transformer"]
+    by_rules = {
+        "*/attention/out": Normal(std=0.5),
+        "query": instantiate("zeros"),
+        "bias": Constant(0.25),
+        "block/2/mlp/*": Fixup(),
+        "*": AutoInit(),
+    }
+    rule = Rules(by_rules).rule_for(net)
+    laws, drawn = rule.laws(net), Rules(by_rules)(net, [3, 4])
+    assert laws["block/1/attention/out/weight"].std == 0.5
+    assert laws["block/1/attention/query/weight"].second_moment == 0
+    assert laws["block/1/attention/key/weight"] == AutoInit().rule_for(net).laws(net)["block/1/attention/key/weight"]
+    assert laws["block/2/mlp/dense/2/weight"].std == 0
+    assert laws["block/1/mlp/dense/2/weight"].std > 0
+    found = drawn.params["block/1/attention/key/weight"][1]
+    np.testing.assert_array_equal(found, AutoInit()(net, [4]).params["block/1/attention/key/weight"][0])
+    (said,) = drawn.notes[0]
+    # Out: weight and bias in each of 2 blocks. Query likewise. Biases: of the others.
+    biases = sum(spec.role == "bias" for spec in net.weights) - 4
+    assert said.startswith(f"weights drawn: 4 by '*/attention/out', 4 by 'query', {biases} by 'bias'")
+    assert sum(map(int, re.findall(r"(\d+) by", said))) == len(net.weights)
+
+
+def test_a_rule_gives_its_constants_to_the_blocks_that_it_takes_in() -> None:
+    net = SMALL["transformer, post-norm"]
+    initialized = Rules({"block/1/*": instantiate("deepnorm"), "*": instantiate("xavier")})(net, [0])
+    assert set(initialized.constants) == {"block/1/attention/skip_scale", "block/1/mlp/skip_scale"}
+    initialized.check(net, 1)
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        ({}, "rules must map roles or patterns to schemes"),
+        ({"*": LSUV()}, r"takes schemes that draw each weight from a law; '\*' has LSUV"),
+        ({"*": TAT()}, "which is one of whole networks. Pass scheme=tat alone"),
+        ({"querry": Normal(), "*": Normal()}, "'querry' has no weight; it names none of"),
+        ({"*": Normal(), "query": Normal()}, "'query' has no weight; an earlier rule takes in all that it names"),
+        ({"query": Normal()}, "must take in every weight; none has input/weight"),
+        ({"*": DeltaOrthogonal()}, "delta_orthogonal needs convolutions"),
+    ],
+)
+def test_rules_are_checked(rules: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Rules(rules).rule_for(SMALL["transformer"])
+
+
+def test_every_role_has_weights_in_some_network() -> None:
+    specs = [spec for net in SMALL.values() for spec in net.weights]
+    assert all(any(takes_in(role, spec) for spec in specs) for role in ROLES)
 
 
 # Needs

@@ -13,7 +13,7 @@ from typing import Any, get_args
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from runner.config import factories, settings
+from runner.config import factories, nested, settings
 from runner.config.factories import Part
 from runner.config.key import canonical, trial_key
 from runner.config.plan import Plan, make_plan
@@ -117,6 +117,7 @@ def build(
 def from_hydra(config: DictConfig, choices: Mapping[str, Any], overrides: tuple[str, ...] = ()) -> Trial:
     """Return the trial of a composed configuration; ``choices``: those in its groups. Raises as ``build``."""
     values = plain_config(config)
+    values["scheme"] = nested.expanded(values["scheme"])
     values["tracking"]["uri"] = values["tracking"]["uri"] and Secrets().hide(values["tracking"]["uri"])
     return from_values(values, chosen(choices), overrides)
 
@@ -150,7 +151,7 @@ def check_fixed(config: DictConfig, swept: Sequence[str]) -> None:
                 for task in get_args(Task):
                     factories.make(Part.of(group, for_task(values, task)))
                 continue
-            part = Part.of(group, values)
+            part = Part.of(group, nested.expanded(values) if group == "scheme" else values)
             if group == "data":
                 factories.make_dataset(part)
             elif group != "architecture":  # the arguments of an architecture may be swept

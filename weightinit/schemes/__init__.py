@@ -2,12 +2,14 @@
 
 from weightinit.schemes.adaptive import AutoInit, Critical
 from weightinit.schemes.base import ByWeight, Rule, Ruled, Scheme
+from weightinit.schemes.composed import Rules
 from weightinit.schemes.initialized import Initialized, merge
 from weightinit.schemes.isometries import DeltaOrthogonal, Mirrored, ZerO
 from weightinit.schemes.lsuv import LSUV
 from weightinit.schemes.needs import NEEDS, require, suits
 from weightinit.schemes.parametrizations import CompleteP, DepthMuP, MuP, Spectral
 from weightinit.schemes.residual import Fixup, LayerScale, ReZero, SkipInit, ZeroGamma
+from weightinit.schemes.roles import ROLES
 from weightinit.schemes.rules import (
     Constant,
     FlaxDense,
@@ -32,6 +34,7 @@ __all__ = [
     "GPT2",
     "LSUV",
     "NEEDS",
+    "ROLES",
     "TAT",
     "AutoInit",
     "ByWeight",
@@ -58,6 +61,7 @@ __all__ = [
     "ReZero",
     "Rule",
     "Ruled",
+    "Rules",
     "Scheme",
     "Siren",
     "SkipInit",
