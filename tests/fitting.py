@@ -22,6 +22,7 @@ FITTING: dict[str, list[str]] = {
     "small_init": TRANSFORMER,
     "wang": TRANSFORMER,
     "mimetic": TRANSFORMER,
+    "admin": [*TRANSFORMER, "architecture.placement=post"],
     "deepnorm": [*TRANSFORMER, "architecture.placement=post"],
     "t_fixup": [*TRANSFORMER, "architecture.norm=none"],
     "delta_orthogonal": CNN,

@@ -6,6 +6,7 @@ import math
 import pickle
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from weightinit.schemes import (
     NEEDS,
     ROLES,
     TAT,
+    Admin,
     AutoInit,
     ByWeight,
     Constant,
@@ -30,8 +32,10 @@ from weightinit.schemes import (
     Normal,
     Rules,
     Tailoring,
+    WithinLayer,
     suits,
 )
+from weightinit.schemes.measured import Pass
 from weightinit.schemes.needs import needs_of
 from weightinit.schemes.roles import takes_in
 from weightinit.schemes.tailored import leaky_slope, local_slope, maximal, transformation
@@ -345,6 +349,57 @@ def test_schemes_with_activations_of_their_own_need_the_network_that_has_it() ->
     assert TAT().network_for(net) is net
     with pytest.raises(ValueError, match="dks needs one activation without kinks"):
         DKS().network_for(SMALL["mlp"])
+
+
+# Schemes that measure a batch
+
+
+@pytest.mark.parametrize("of", SMALL)
+def test_lsuv_is_exact_on_its_batch(of: str) -> None:
+    """Every weight of every layer has outputs of variance 1, also of attention, gates and branches."""
+    net = replace(SMALL[of], dtype=np.dtype(np.float64))
+    x = batch_of(net)
+    params = LSUV(tolerance=1e-10)(net, [0, 1], x).params
+    by_batch = Pass(net, params, x)
+    for specs in by_batch.layers():
+        for spec in specs:
+            if spec.part not in ("embedding", "positions") and spec.layer != "embedding":
+                std = by_batch.output(spec, "preactivation").reshape(2, -1).std(axis=1)
+                np.testing.assert_allclose(std, 1.0, rtol=1e-10, err_msg=spec.name)
+
+
+@pytest.mark.parametrize("of", SMALL)
+def test_within_layer_every_unit_has_mean_0_and_variance_1(of: str) -> None:
+    net = replace(SMALL[of], dtype=np.dtype(np.float64))
+    x = batch_of(net)
+    params = WithinLayer()(net, [0, 1], x).params
+    by_batch = Pass(net, params, x)
+    for specs in by_batch.layers():
+        for spec in specs:
+            if spec.part in ("embedding", "positions") or spec.layer == "embedding":
+                continue
+            z = by_batch.output(spec, "preactivation")
+            flat = z.reshape(2, -1, z.shape[-1])
+            alive = flat.std(axis=1) > 0
+            np.testing.assert_allclose(flat.std(axis=1)[alive], 1.0, rtol=1e-9, err_msg=spec.name)
+            if f"{spec.layer}/bias" in params:
+                np.testing.assert_allclose(flat.mean(axis=1)[alive], 0.0, atol=1e-9, err_msg=spec.name)
+
+
+def test_admin_weighs_skips_by_the_branches_before() -> None:
+    net = replace(SMALL["transformer, post-norm"], dtype=np.dtype(np.float64))
+    x = batch_of(net)
+    initialized = Admin()(net, [5, 6], x)
+    omega = {name: values for name, values in initialized.constants.items() if name.endswith("skip_scale")}
+    assert len(omega) == 4
+    tape = net.tape(2, x.shape[1])
+    net.forward(initialized.params, net.state(2, initialized.constants), x, tape, phase="probe")
+    total = np.ones(2)
+    for name, values in omega.items():
+        np.testing.assert_allclose(values, np.sqrt(total))
+        branch = tape.input[name.removesuffix("/skip_scale"), "activation"]
+        total += branch.reshape(2, -1).var(axis=1)
+    assert (total > 1.5).all()
 
 
 # Rules

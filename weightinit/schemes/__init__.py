@@ -1,6 +1,7 @@
 """Schemes: a network and seeds -> the initial weights of a stack of runs, with the laws that they follow."""
 
 from weightinit.schemes.adaptive import AutoInit, Critical
+from weightinit.schemes.admin import Admin
 from weightinit.schemes.base import ByWeight, Rule, Ruled, Scheme
 from weightinit.schemes.composed import Rules
 from weightinit.schemes.initialized import Initialized, merge
@@ -28,6 +29,7 @@ from weightinit.schemes.rules import (
 )
 from weightinit.schemes.tailored import DKS, TAT, Tailoring
 from weightinit.schemes.transformers import GPT2, DeepNorm, Megatron, Mimetic, SmallInit, TFixup, Wang
+from weightinit.schemes.within_layer import WithinLayer
 
 __all__ = [
     "DKS",
@@ -36,6 +38,7 @@ __all__ = [
     "NEEDS",
     "ROLES",
     "TAT",
+    "Admin",
     "AutoInit",
     "ByWeight",
     "CompleteP",
@@ -75,6 +78,7 @@ __all__ = [
     "Uniform",
     "VarianceScaling",
     "Wang",
+    "WithinLayer",
     "ZerO",
     "ZeroGamma",
     "merge",
