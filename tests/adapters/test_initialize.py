@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -11,7 +12,7 @@ from weightinit.arrays import stream  # noqa: E402
 from weightinit.branches import branches_of  # noqa: E402
 from weightinit.laws import Law  # noqa: E402
 from weightinit.nn import Branch  # noqa: E402
-from weightinit.schemes import Orthogonal, VarianceScaling  # noqa: E402
+from weightinit.schemes import Critical, DeepNorm, Orthogonal, VarianceScaling  # noqa: E402
 
 
 class Block(nn.Module):
@@ -26,7 +27,7 @@ class Model(nn.Module):
     def __init__(self, width=64, depth=3):
         super().__init__()
         self.embedding = nn.Embedding(100, width, padding_idx=2)
-        self.position = nn.Parameter(torch.zeros(12, width))
+        self.pos_embed = nn.Parameter(torch.zeros(12, width))
         self.h = nn.ModuleList(Block(width) for _ in range(depth))
         self.head = nn.Linear(width, 100, bias=False)
         self.head.weight = self.embedding.weight
@@ -58,7 +59,7 @@ def test_each_tensor_has_the_law_of_the_first_rule_that_reaches_it():
     std_is(model.h[1].c_fc.weight, math.sqrt(2 / 64))
     std_is(model.h[1].attn.in_proj_weight, math.sqrt(2 / 64))
     std_is(model.embedding.weight[3:], 0.02)
-    std_is(model.position, 0.01)
+    std_is(model.pos_embed, 0.01)
     assert (model.embedding.weight[2] == 0).all()
     assert (model.h[0].norm.weight == 1).all()
     assert (model.h[0].c_fc.bias == 0).all()
@@ -74,7 +75,9 @@ def test_a_draw_is_a_function_of_seed_and_name():
     for each in (model, other):
         wt.initialize_(each, "he", seed=7)
     drawn, deeper = values(model), values(other)
-    assert all(torch.equal(drawn[name], deeper[name]) for name in drawn if name not in ("embedding.weight", "position"))
+    assert all(
+        torch.equal(drawn[name], deeper[name]) for name in drawn if name not in ("embedding.weight", "pos_embed")
+    )
     expected = stream(7, "h.0.c_fc.weight").standard_normal((64, 256)).T * math.sqrt(2 / 64)
     assert np.array_equal(drawn["h.0.c_fc.weight"].numpy(), expected.astype(np.float32))
     assert not torch.equal(drawn["h.0.c_fc.weight"], drawn["h.1.c_fc.weight"])
@@ -195,8 +198,10 @@ def test_branches_of_blocks_are_told_by_their_names():
         ([wt.rule("*", "he"), wt.rule("*.c_fc.*", "he")], ValueError, "all of them have a rule before it"),
         ([wt.rule("embedding.weight", "he", depth_scale=True)], ValueError, "none of its 1 tensors lies in a list"),
         ([], ValueError, "at least one rule"),
-        ("hee", ValueError, "Pass law='he'"),
-        (["he"], TypeError, "rules must hold rules; got 'he'"),
+        ("hee", ValueError, "got 'hee'. Pass 'he'"),
+        ("gpt2(scale=3)", ValueError, "gpt2 takes bias_std, std; got scale"),
+        ("t_fixup", ValueError, "t_fixup needs no norms; this model has norms"),
+        ("delta_orthogonal", ValueError, "needs convolutions"),
         (3, TypeError, "law must be a name, a Law"),
     ],
 )
@@ -239,3 +244,162 @@ def test_rules_draw_what_the_audit_expects_of_them():
     assert wt.audit(model, RULES).ok, str(wt.audit(model, RULES))
     wt.initialize_(model, "he", seed=0)
     assert not wt.audit(model, RULES).ok
+
+
+class Perceptron(nn.Module):
+    """An MLP whose activation is called as a function."""
+
+    def __init__(self, width=64, activation=torch.relu, depth=3):
+        super().__init__()
+        sizes = [20, *[width] * depth, 5]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
+        self.activation = activation
+
+    def forward(self, x):
+        for layer in self.layers[:-1]:
+            x = self.activation(layer(x))
+        return self.layers[-1](x)
+
+
+X = torch.randn(256, 20, generator=torch.Generator().manual_seed(0)) * 3
+
+
+def test_lsuv_gives_each_layer_unit_variance_on_the_sample():
+    model = Perceptron()
+    model.norm = nn.BatchNorm1d(3)
+    state = torch.get_rng_state()
+    report = wt.initialize_(model, "lsuv", sample=X, seed=0)
+    assert torch.equal(torch.get_rng_state(), state)
+    x = X
+    for number, layer in enumerate(model.layers):
+        z = layer(x)
+        assert z.var().item() == pytest.approx(1, abs=0.1)
+        x = torch.relu(z)
+        gram = layer.weight @ layer.weight.T if layer.weight.shape[0] <= layer.weight.shape[1] else None
+        if gram is not None:
+            assert torch.allclose(gram / gram[0, 0], torch.eye(len(gram)), atol=1e-5)
+        assert not report[f"layers.{number}.weight"].law.known
+    assert report.notes == ()
+    assert "by its data" in str(report)
+    attention = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+    notes = wt.initialize_(attention, "lsuv", sample=torch.randn(8, 5, 16), seed=0).notes
+    assert [note.split(":")[0] for note in notes] == [
+        "self_attn",
+        "Not scaled, since the sample doesn't call their modules by themselves",
+    ]
+    assert "self_attn.out_proj.weight" in notes[1]
+
+
+def test_critical_takes_the_point_of_the_activation_that_the_model_calls():
+    for activation, scale in ((torch.relu, 2.0), (torch.tanh, 1.0), (nn.ReLU(), 2.0)):
+        model = Perceptron(activation=activation)
+        sample = None if isinstance(activation, nn.Module) else X
+        report = wt.initialize_(model, "critical", sample=sample, seed=0)
+        assert report["layers.1.weight"].law.std == pytest.approx(math.sqrt(scale / 64))
+        assert report["layers.1.bias"].law.std == 0
+    biased = wt.initialize_(Perceptron(activation=torch.tanh), Critical(sigma_b2=0.05), sample=X, seed=0)
+    assert biased["layers.1.weight"].law.std == pytest.approx(math.sqrt(1.760955 / 64), rel=1e-5)
+    assert biased["layers.1.bias"].law.std == pytest.approx(math.sqrt(0.05))
+    slope = nn.Sequential(nn.Linear(4, 4), nn.LeakyReLU(0.2), nn.Linear(4, 4))
+    assert wt.initialize_(slope, "critical")["0.weight"].law.std == pytest.approx(math.sqrt(2 / (1.04 * 4)))
+
+
+@pytest.mark.parametrize(
+    ("model", "rules", "words"),
+    [
+        (nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.Tanh()), "critical", "got relu, tanh"),
+        (Perceptron(), "critical", "got none. Pass sample="),
+        (nn.Sequential(nn.Linear(4, 4), nn.Hardswish()), "critical", "calls hardswish, which the lab has no theory"),
+        (Perceptron(), "lsuv", "got no sample"),
+    ],
+)
+def test_schemes_that_look_at_the_model_say_what_they_lack(model, rules, words):
+    with pytest.raises(ValueError, match=words):
+        wt.initialize_(model, rules)
+
+
+def test_mup_follows_the_growth_from_the_base():
+    """Yang et al. 2022, table 3: variances and rates of Adam and SGD by the place of a weight."""
+    with torch.device("meta"):
+        base = Perceptron(16)
+    model = Perceptron(64)
+    report = wt.initialize_(model, wt.mup(base, scale=2.0), seed=0)
+    std = {name: report[f"layers.{name}.weight"].law.std for name in (0, 1, 3)}
+    assert std == pytest.approx({0: math.sqrt(2 / 20), 1: math.sqrt(2 / 64), 3: math.sqrt(2 / 64 / 4)})
+    adam = {name: pair[0] for name, pair in report.rates.items()}
+    sgd = {name: pair[1] for name, pair in report.rates.items()}
+    names = [f"layers.{n}.{kind}" for kind in ("weight", "bias") for n in (0, 1, 3)]
+    assert [adam[name] for name in names] == [1, 1 / 4, 1 / 4, 1, 1, 1]
+    assert [sgd[name] for name in names] == [4, 1, 1 / 4, 4, 4, 1]
+    groups = report.param_groups(model.named_parameters(), lr=0.1, weight_decay=0.0)
+    assert sorted((group["lr"], len(group["params"])) for group in groups) == [(0.025, 3), (0.1, 5)]
+    assert isinstance(torch.optim.Adam(groups), torch.optim.Adam)
+    same = wt.initialize_(Perceptron(16), wt.mup(Perceptron(16), scale=2.0), seed=0)
+    assert set(same.rates.values()) == {(1.0, 1.0)}
+    zero = Perceptron(32)
+    wt.initialize_(zero, [wt.rule("layers.0.weight", "ones"), wt.mup(base, zero_output=True)], seed=0)
+    assert (zero.layers[3].weight == 0).all()
+    assert (zero.layers[0].weight == 1).all()
+    with pytest.raises(ValueError, match=r"base must be the same model at another width; 2 tensors"):
+        wt.initialize_(Perceptron(64, depth=4), wt.mup(base))
+    with pytest.raises(ValueError, match=r"Pass mup\(base=...\)"):
+        wt.initialize_(Perceptron(), "he").param_groups([], lr=1)
+
+
+def test_steps_of_mup_change_the_features_alike_at_every_width():
+    """Where the standard parametrization's change of the outputs grows with the width."""
+
+    def change(width, parametrized):
+        torch.manual_seed(0)
+        model = Perceptron(width)
+        report = wt.initialize_(model, wt.mup(Perceptron(32), scale=2.0) if parametrized else "he", seed=0)
+        lr = 0.0003
+        groups = report.param_groups(model.named_parameters(), lr) if parametrized else model.parameters()
+        optimizer, before = torch.optim.Adam(groups, lr), model(X)
+        for _ in range(3):
+            optimizer.zero_grad()
+            nn.functional.mse_loss(model(X), X[:, :5]).backward()
+            optimizer.step()
+        return (model(X) - before).square().mean().sqrt().item()
+
+    narrow, wide = (change(width, True) for width in (32, 1024))
+    assert wide / narrow == pytest.approx(1, abs=0.6)
+    assert change(1024, False) / change(32, False) > 4
+
+
+def test_schemes_of_whole_networks_look_at_blocks():
+    """Radford et al. 2019, sec. 2.3; Zhang et al. 2019; Huang et al. 2020, sec. 3.2."""
+    model = Model()
+    report = wt.initialize_(model, "gpt2", seed=0)
+    stds = [report[name].law.std for name in ("embedding.weight", "h.1.c_fc.weight", "h.1.c_proj.weight")]
+    assert stds == pytest.approx([0.02, 0.02, 0.02 / math.sqrt(6)])
+    std_is(model.h[2].attn.out_proj.weight, 0.02 / math.sqrt(6))
+    assert report.kept == ()
+    assert wt.initialize_(Model(), "gpt2(std=0.01)", seed=0)["h.0.c_fc.weight"].law.std == 0.01
+    bare = Model()
+    for block in bare.h:
+        block.norm = nn.Identity()
+    report = wt.initialize_(bare, "t_fixup", seed=0)
+    assert report["embedding.weight"].law.std == pytest.approx(64**-0.5 * 27**-0.25)
+    assert report["h.0.c_proj.weight"].law.std == pytest.approx(0.67 * 3**-0.25 * math.sqrt(2 / (64 + 256)))
+    q, _, v = (part.double().std().item() for part in bare.h[1].attn.in_proj_weight.chunk(3))
+    assert q == pytest.approx(math.sqrt(1 / 64), rel=0.06)
+    assert v == pytest.approx(0.67 * 3**-0.25 * math.sqrt(1 / 64), rel=0.06)
+    assert "skips of all blocks by 1.565" in wt.initialize_(Model(), DeepNorm(), seed=0).notes[0]
+
+    def stage():
+        block = lambda: nn.Sequential(  # noqa: E731
+            nn.Conv2d(8, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8)
+        )
+        return nn.Sequential(*[block() for _ in range(2)])
+
+    convolutional = nn.ModuleDict(
+        {"stem": nn.Conv2d(3, 8, 3), "layer1": stage(), "layer2": stage(), "fc": nn.Linear(8, 3)}
+    )
+    fixup = wt.initialize_(convolutional, "fixup", seed=0)
+    he = math.sqrt(2 / 72)
+    names = ("layer1.1.0.weight", "layer1.1.3.weight", "fc.weight", "stem.weight")
+    assert [fixup[name].law.std for name in names] == pytest.approx([he * 4**-0.5, 0, 0, math.sqrt(2 / 27)])
+    gains = wt.initialize_(convolutional, "zero_gamma", seed=0)
+    assert [gains[f"layer2.0.{n}.weight"].law.mean for n in (1, 4)] == [1, 0]
+    assert (convolutional["layer2"][0][4].weight == 0).all()

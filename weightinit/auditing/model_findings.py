@@ -21,9 +21,6 @@ from weightinit.auditing.tests_of_law import largest_z
 from weightinit.laws import Law
 from weightinit.model import Model
 
-HALF: Final = "Drawn in half precision"
-"""Beginning of the remark on coarse random numbers."""
-
 BY_CAUSE: Final = ("law", "scale", "trained")
 """Kinds of findings whose words end with a cause: tensors alike are joined where they share that."""
 
@@ -33,6 +30,7 @@ def report_on(model: Model, pieces: list[Piece], chosen: Chosen, level: float, a
     votes = Counter(each.name for piece in pieces if piece.exam for each in piece.exam.explained)
     for piece in pieces:
         _say(piece, votes, largest_z(alpha))
+    _say_grains(pieces)
     findings = (*_findings(pieces), *chosen.findings)
     faults = [finding for finding in findings if finding.verdict == "fault"]
     judged = [piece for piece in pieces if piece.expectation is not None and piece.exam is not None]
@@ -79,14 +77,25 @@ def _say(piece: Piece, votes: Counter[str], limit: float) -> None:
         else:
             measured = finding.measured[0].lower() + finding.measured[1:]
             piece.fault(finding.kind, f"{measured}. {finding.advice}".rstrip("."))
-    if law is not None and law.std > 0 and exam.remark.startswith(HALF):
+    if piece.coarse and law is not None and law.std > 0:
         off = (exam.mean - law.mean) * math.sqrt(min(math.prod(piece.shape), LARGEST)) / law.std
-        if abs(off) > limit:
-            piece.fault(
-                "coarse", f"{exam.remark} Their mean is {off:+.1f} standard errors off: draw in float32, then cast"
-            )
+        shifted = f"; their mean is {off:+.1f} standard errors off" if abs(off) > limit else ""
+        bits = piece.coarse.partition(", which")[0]
+        bits = bits[0].lower() + bits[1:]
+        if shifted:
+            piece.fault("coarse", f"{bits}{shifted}: draw in float32, then cast")
         else:
-            piece.note("coarse", exam.remark.rstrip("."))
+            piece.note("coarse", f"{bits}: draw in float32, then cast")
+
+
+def _say_grains(pieces: list[Piece]) -> None:
+    """Note the few tensors of float32 whose numbers are those of half precision, where the others have all bits."""
+    wide = [piece for piece in pieces if piece.grain and piece.tensor.dtype == "float32"]
+    few = [piece for piece in wide if piece.grain >= 2.0**-10]
+    if 2 * len(few) < len(wide):
+        for piece in few:
+            kind = "bfloat16" if piece.grain >= 2.0**-7 else "float16"
+            piece.fault("coarse", f"drawn in {kind} and stored as float32, with the bounds and steps of {kind}")
 
 
 def _cause(exam: Examination, finding: Finding, law: Law) -> str:
@@ -120,9 +129,11 @@ def _findings(pieces: list[Piece]) -> list[ModelFinding]:
     for piece in pieces:
         for kind, weight, said in piece.found:
             cause = said.rpartition(": ")[2] if kind in BY_CAUSE else kind
-            alike.setdefault((piece.pattern, kind, weight, cause), []).append((piece, said))
+            alike.setdefault((piece.tensor.pattern, kind, weight, cause), []).append((piece, said))
     for (pattern, kind, weight, _), members in alike.items():
         names = tuple(piece.name for piece, _ in members)
+        if parts := list(dict.fromkeys(piece.part.name for piece, _ in members if piece.part)):
+            pattern += f"[{','.join(parts)}]"
         said = members[0][1]
         if kind not in BY_CAUSE and len({words for _, words in members}) > 1:
             said += " (the first; the others alike)"

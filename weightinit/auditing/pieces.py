@@ -28,7 +28,9 @@ class Piece:
     """A tensor, or one of the parts packed into it, with what it should be and what was found.
 
     ``given``: whether somebody said the law; else it is what is usual. ``found`` holds kind, weight and words of each
-    finding. ``cloned``: whether it is part of a block that repeats another.
+    finding. ``cloned``: whether it is part of a block that repeats
+    another. ``coarse``: words on random numbers of few bits; ``grain``: relative distance of neighbouring
+    numbers as they were drawn.
     """
 
     tensor: ModelTensor
@@ -39,6 +41,8 @@ class Piece:
     expectation: Expectation | None = None
     exam: Examination | None = None
     remark: str = ""
+    coarse: str = ""
+    grain: float = 0.0
     cloned: bool = False
     found: list[tuple[str, str, str]] = field(default_factory=list)
 
@@ -60,6 +64,8 @@ class Piece:
     @property
     def comparable(self) -> bool:
         """Whether a copy of this tensor would be a fault: not of what is never drawn."""
+        if any(each.through is not None or each.law.std == 0 for each in self.candidates):
+            return False
         return self.spec.role == "weight" or self.tensor.default.std > 0
 
     def fault(self, kind: str, words: str) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from textwrap import fill
 from typing import Any
 
@@ -28,13 +28,15 @@ class Initialization:
 class InitializationReport:
     """What an initialization did: ``tensors`` in order, ``hits`` of each rule, ``notes`` to know, and the ``seed``.
 
-    ``kept``: names of tensors that no rule reached; they hold what they held before.
+    ``kept``: names of tensors that no rule reached; they hold what they held before. ``rates``: of a parametrization,
+    the factors of each tensor's learning rate for Adam and for SGD.
     """
 
     tensors: tuple[Initialization, ...]
     hits: tuple[tuple[str, int], ...]
     notes: tuple[str, ...]
     seed: int
+    rates: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def kept(self) -> tuple[str, ...]:
@@ -47,6 +49,26 @@ class InitializationReport:
             if tensor.name == name:
                 return tensor
         raise KeyError(f"name must be one of {', '.join(t.name for t in self.tensors)}; got {name!r}")
+
+    def param_groups(
+        self, named_parameters: Iterable[tuple[str, Any]], lr: float, *, optimizer: str = "adam", **options: Any
+    ) -> list[dict[str, Any]]:
+        """Return groups for an optimizer, parameters of one learning rate each: ``lr`` times the tensor's factor.
+
+        ``named_parameters``: of the model, ``optimizer``: adam or sgd, whose factors differ; ``options`` are added to
+        every group. Decoupled weight decay is best kept the same for all: pass the optimizer's ``weight_decay`` divided
+        by the factor yourself where it multiplies by the rate. Raises ValueError for another optimizer, and for an
+        initialization without a parametrization.
+        """
+        if optimizer not in ("adam", "sgd"):
+            raise ValueError(f"optimizer must be adam or sgd; got {optimizer!r}. Pass optimizer='adam'.")
+        if not self.rates:
+            raise ValueError("this initialization has one learning rate for all. Pass mup(base=...) to initialize_.")
+        groups: dict[float, list[Any]] = {}
+        for name, parameter in named_parameters:
+            factor = self.rates.get(name, (1.0, 1.0))[optimizer == "sgd"]
+            groups.setdefault(lr * factor, []).append(parameter)
+        return [{"params": parameters, "lr": rate, **options} for rate, parameters in groups.items()]
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as plain values for JSON."""

@@ -11,10 +11,12 @@ import numpy as np
 from weightinit.arrays import Array, stream
 from weightinit.auditing.named_laws import name_of, notation
 from weightinit.auditing.named_laws import rule as named
+from weightinit.branches import part_of
 from weightinit.fans import Fans
-from weightinit.laws import Law
+from weightinit.laws import UNKNOWN, Law
 from weightinit.model import ModelTensor, Part
 from weightinit.nn.weights import WeightSpec
+from weightinit.schemes import LSUV
 from weightinit.schemes.base import ONE, ZERO, Rule
 
 Selector: TypeAlias = type | str
@@ -102,6 +104,16 @@ class TensorRule:
         return len({self.source.law(spec) for spec in specs}) > 1
 
 
+@dataclass(frozen=True)
+class SequentialRule(TensorRule):
+    """Weights that an adapter scales to data layer by layer, once they are drawn: their law is unknown."""
+
+    scheme: LSUV = field(default_factory=LSUV)
+
+    def law_for(self, tensor: ModelTensor, spec: WeightSpec) -> Law:
+        return super().law_for(tensor, spec) if spec.role != "weight" else UNKNOWN
+
+
 def rule(selector: Selector, law: LawLike, *, depth_scale: bool = False) -> TensorRule:
     """Return a rule for ``initialize_``: which tensors, and the law that they are drawn from.
 
@@ -168,7 +180,9 @@ def drawn(tensor: ModelTensor, spec: WeightSpec, law: TensorRule, seed: int) -> 
     for index in np.ndindex(*(tensor.shape[axis] for axis in tensor.stacked)):
         for part in tensor.parts or (Part("", 0, tensor.laid_out[-1] if tensor.laid_out else 1),):
             piece = tensor.part(part) if part.name else spec
-            piece = replace(piece, shape=piece.shape[len(index) :], branch=spec.branch, position=spec.position)
+            named = part_of(tensor, part.name) if part.name else spec.part
+            shape = piece.shape[len(index) :]
+            piece = replace(piece, shape=shape, branch=spec.branch, position=spec.position, part=named)
             name = "".join([tensor.name, *(f"[{each}]" for each in index), f"[{part.name}]" if part.name else ""])
             within = (*index, ..., slice(part.start, part.stop)) if part.name else (*index, ...)
             values[within] = law.draw(tensor, piece, stream(seed, name))

@@ -56,10 +56,17 @@ class Critical:
             names = ", ".join(activation.name for activation in network.activations)
             raise ValueError(f"critical needs one activation in all layers; got {names}. {_INSTEAD}")
         phi = (network.activations or (activations.linear(),))[0]
+        return self.point_of(phi, any(spec.role == "bias" for spec in network.weights))
+
+    def point_of(self, phi: Activation, biases: bool) -> CriticalPoint:
+        """Return the critical point of an activation; raise ValueError where there is none as requested.
+
+        ``biases``: whether the layers have any, as a point with a variance of biases needs.
+        """
         point = _critical_point(phi, self.q, self.sigma_b2)
         if point is None:
             raise ValueError(f"{phi.name} has no critical point{self._asked}. {_other_points(phi)}")
-        if point.sigma_b2 > 0 and all(spec.role != "bias" for spec in network.weights):
+        if point.sigma_b2 > 0 and not biases:
             raise ValueError(
                 f"the critical point of {phi.name}{self._asked} needs biases, of variance {point.sigma_b2:.6g}, and "
                 "this network has none. Pass architecture.bias=true."
@@ -68,7 +75,10 @@ class Critical:
 
     def rule_for(self, network: Network, second_moment: float = 1.0) -> Rule:
         """Return the rule that draws weights and biases with the variances of the critical point."""
-        point = self.point(network)
+        return self.rule_at(self.point(network))
+
+    def rule_at(self, point: CriticalPoint) -> Rule:
+        """Return the rule that draws weights and biases with the variances of a critical point."""
         return scaled(point.sigma_w2, self.distribution, math.sqrt(point.sigma_b2))
 
     def __call__(self, network: Network, seeds: Sequence[int], batch: Array | None = None) -> Initialized:

@@ -10,11 +10,12 @@ except ImportError:
 from weightinit.auditing.model_report import ModelFinding, ModelReport
 from weightinit.drawing import rule
 from weightinit.torch.auditing import audit
-from weightinit.torch.initialization import initialize_
+from weightinit.torch.initialization import initialize_, mup
 from weightinit.torch.probing import probe
+from weightinit.torch.same_law import same_law
 from weightinit.torch.tracing import trace
 from weightinit.torch.translation import translate
 
 Report = ModelReport
 
-__all__ = ["ModelFinding", "Report", "audit", "initialize_", "probe", "rule", "trace", "translate"]
+__all__ = ["ModelFinding", "Report", "audit", "initialize_", "mup", "probe", "rule", "same_law", "trace", "translate"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -12,11 +12,30 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from weightinit.arrays import Array
-from weightinit.drawing import Initialization, InitializationReport, LawLike, TensorRule, plan, rule
-from weightinit.model import ModelTensor
+from weightinit.branches import ATTENTION
+from weightinit.drawing import (
+    ByBase,
+    Initialization,
+    InitializationReport,
+    LawLike,
+    ParametrizedRule,
+    Plan,
+    SequentialRule,
+    TensorRule,
+    plan,
+    rule,
+)
+from weightinit.drawing.networks import SCHEMES, NetworkRule, network_rule, notes_on, scheme_named
+from weightinit.model import Model, ModelTensor
+from weightinit.schemes import LSUV, Critical, MuP, Orthogonal, Rule
+from weightinit.schemes.adaptive import Drawn
+from weightinit.torch.activations import activations_of
+from weightinit.torch.lsuv import scale_to
+from weightinit.torch.samples import sample_of
 from weightinit.torch.translation import translate
 
-Rules: TypeAlias = LawLike | TensorRule | Sequence[TensorRule]
+Scheme: TypeAlias = TensorRule | ByBase | LSUV | Critical
+Rules: TypeAlias = LawLike | Scheme | Sequence[Scheme]
 Generator: TypeAlias = torch.Generator | np.random.Generator
 
 
@@ -34,7 +53,10 @@ def initialize_(
     ``rules``: a scheme, by name with its options (``"he"``, ``"normal(std=0.02)"``) or as a rule of
     ``weightinit.schemes``, for all weights of layers; biases are then zero, or what the scheme makes them, gains of
     norms 1. Or a list of :func:`rule`, of which for each tensor the first that reaches it counts. A law that follows
-    fans does not reach embeddings and positions, unless its rule names them.
+    fans does not reach embeddings and positions, unless its rule names them. Schemes that look at the model stand alone
+    or at the end of a list: those of residual networks and transformers go by the names of its blocks (``"gpt2"``,
+    ``"fixup"``, ``"t_fixup"`` ...), ``"lsuv"`` scales orthogonal weights to ``sample``, ``"critical"`` takes the
+    activation of the model's modules, or that which ``sample`` calls, :func:`mup` a base model.
 
     Each tensor draws from a stream of its name below ``seed``: the same bits on any device, in any order of modules,
     and whatever else the model holds. Numbers are drawn in float64 and rounded once to the tensor's type. Without a
@@ -47,7 +69,8 @@ def initialize_(
     record = translate(model)
     if generator is not None and seed is not None:
         raise ValueError("generator and seed determine each other; got both. Pass one of them.")
-    chosen = plan(record, _bound(model, _rules(rules)), strict=strict)
+    resolved = [_resolved(each, model, record, sample) for each in _listed(rules)]
+    chosen = plan(record, _bound(model, resolved), strict=strict)
     if meta := [tensor.name for tensor in record if tensor.read is None]:
         raise ValueError(
             f"model must hold memory; {len(meta)} parameters are on the meta device or not materialized "
@@ -58,24 +81,93 @@ def initialize_(
         for tensor in record:
             if tensor.name in chosen.chosen and not _settled_by_other(tensor):
                 _set(model, tensor, chosen.draw(tensor, number))
-    tensors = tuple(
-        Initialization(tensor.name, tensor.shape, str(chosen.chosen[tensor.name]), chosen.law(tensor))
-        if tensor.name in chosen.chosen
-        else Initialization(tensor.name, tensor.shape, "", None)
-        for tensor in record
+    notes: tuple[str, ...] = ()
+    for each in resolved:
+        if isinstance(each, SequentialRule):
+            reached = [name for name, rule in chosen.chosen.items() if isinstance(rule, SequentialRule)]
+            notes += scale_to(model, sample_of(model, sample, None), chosen, reached, each.scheme)
+        if isinstance(each, ParametrizedRule) and any(ATTENTION.search(tensor.layer) for tensor in record):
+            notes += ("muP divides the logits of attention by a head's units, not by their root: see that yours does.",)
+        if isinstance(each, NetworkRule) and isinstance(each.source, Rule):
+            notes += notes_on(each.source, record)
+    return InitializationReport(
+        tuple(_record(tensor, chosen) for tensor in record),
+        tuple((str(each), count) for each, count in chosen.hits),
+        notes,
+        number,
+        {
+            name: rates
+            for each in resolved
+            if isinstance(each, ParametrizedRule)
+            for name, rates in _rates(each, chosen)
+        },
     )
-    return InitializationReport(tensors, tuple((str(each), count) for each, count in chosen.hits), (), number)
 
 
-def _rules(rules: Any) -> list[TensorRule]:
-    if isinstance(rules, TensorRule):
-        return [rules]
-    if isinstance(rules, list | tuple):
-        for each in rules:
-            if not isinstance(each, TensorRule):
-                raise TypeError(f"rules must hold rules; got {each!r}. Pass [rule('*.weight', 'he')].")
-        return list(rules)
-    return [rule("*", rules)]
+def mup(base: nn.Module, *, scale: float = 1.0, distribution: Drawn = "normal", zero_output: bool = False) -> ByBase:
+    """Return the maximal update parametrization of a model by ``base``, the same model at a small width.
+
+    At the base it is the standard one: variance ``scale`` / fan_in. What grows from there decides: weights whose inputs
+    and outputs grow are hidden, whose outputs grow are the input's, whose inputs grow are the output's, which start
+    with their variance over the square of the growth, as a multiplier would make it. ``base`` may be on the meta
+    device. ``zero_output``: the output's weights start at zero. The learning rates are in
+    ``report.param_groups(model.named_parameters(), lr=...)``. Source: Yang et al. 2022 (Tensor Programs V), table 3.
+
+    Raises TypeError for what is no model, ValueError for a scale that isn't positive.
+    """
+    return ByBase(MuP(scale=scale, distribution=distribution, zero_output=zero_output), translate(base))
+
+
+def _listed(rules: Any) -> list[Any]:
+    return list(rules) if isinstance(rules, list | tuple) else [rules]
+
+
+def _resolved(given: Any, model: nn.Module, record: Model, sample: Any) -> TensorRule:
+    """Return what was given as a rule fitted to the model."""
+    match given:
+        case "lsuv":
+            return _resolved(LSUV(), model, record, sample)
+        case "critical":
+            return _resolved(Critical(), model, record, sample)
+        case TensorRule():
+            return given
+        case ByBase():
+            return given.fitted(record)
+        case LSUV():
+            if sample is None:
+                raise ValueError("lsuv scales weights to data; got no sample. Pass sample=..., a batch of inputs.")
+            return SequentialRule("*", Orthogonal(), "lsuv", scheme=given)
+        case Critical():
+            return TensorRule("*", _critical(given, model, record, sample), "critical")
+        case str():
+            scheme = scheme_named(given)
+            return rule("*", given) if scheme is None else network_rule(scheme, record)
+        case Rule() if given.name in SCHEMES:
+            return network_rule(given, record)
+    return rule("*", given)
+
+
+def _critical(scheme: Critical, model: nn.Module, record: Model, sample: Any) -> Rule:
+    found = activations_of(model, None if sample is None else sample_of(model, sample, None))
+    if len(found) != 1:
+        names = ", ".join(activation.name for activation in found) or "none"
+        hint = "" if sample is not None else " Pass sample=... where they are called as functions."
+        raise ValueError(f"critical needs one activation in all layers; got {names}.{hint} Else take he or rules.")
+    biases = any(tensor.role == "bias" and tensor.fans is not None for tensor in record)
+    return scheme.rule_at(scheme.point_of(found[0], biases))
+
+
+def _record(tensor: ModelTensor, chosen: Plan) -> Initialization:
+    if tensor.name not in chosen.chosen:
+        return Initialization(tensor.name, tensor.shape, "", None)
+    return Initialization(tensor.name, tensor.shape, str(chosen.chosen[tensor.name]), chosen.law(tensor))
+
+
+def _rates(rule: ParametrizedRule, chosen: Plan) -> Iterator[tuple[str, tuple[float, float]]]:
+    for tensor in chosen.model:
+        spec = chosen.specs[tensor.name]
+        rates = rule.rate(tensor, spec, "adam"), rule.rate(tensor, spec, "sgd")
+        yield from ((name, rates) for name in (tensor.name, *tensor.also))
 
 
 def _bound(model: nn.Module, rules: Sequence[TensorRule]) -> list[TensorRule]:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import copy
-import random
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from weightinit.model import blocks_of
 from weightinit.probing import Draw, FirstStep, Place, ProbeReport, Reading, alike, backward_norm, read, report, slopes
+from weightinit.torch.activations import ACTIVATIONS, CUT
+from weightinit.torch.random_states import random_states, seed_all
 from weightinit.torch.redraw import redraw_
 from weightinit.torch.samples import LossLike, Objective, Sample, main_output, objective, sample_of
 from weightinit.torch.translation import to_numpy
@@ -26,17 +25,7 @@ RATE: Final = 1e-3
 CHANNELS_FIRST: Final = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)
 """Modules whose output has its units on axis 1."""
 
-_NAMES: Final = "relu relu6 leaky_relu elu selu celu gelu silu mish tanh sigmoid hardtanh softplus softsign hardswish"
 _NORM: Final = re.compile(r"(Layer|Batch|Group|Instance|RMS)Norm")
-_CUT: Final = ("relu", "relu6", "relu_", "hardswish")
-ACTIVATIONS: Final[dict[Any, str]] = {
-    getattr(space, name): name.removesuffix("_")
-    for space in (functional, torch, torch.Tensor)
-    for base in f"{_NAMES} hardsigmoid threshold".split()
-    for name in (base, f"{base}_")
-    if callable(getattr(space, name, None))
-}
-"""Activation functions as functions, for modules and for code that calls them."""
 
 
 def probe(
@@ -67,7 +56,7 @@ def probe(
         raise ValueError(f"draws must be a whole number from 1; got {draws!r}. Pass draws=5.")
     passes: list[_Pass] = []
     step = None
-    with _random_states():
+    with random_states():
         for each in _models(model, sample, draws, seed):
             passes.append(_Pass(each, sample_of(each, sample, targets), loss, seed))
             if step is None:
@@ -158,8 +147,7 @@ class _Pass(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
     def _forward(self) -> Any:
-        torch.manual_seed(self.seed)
-        random.seed(self.seed)
+        seed_all(self.seed)
         return self.sample.run(self.model)
 
     def _hooks(self) -> Iterator[Any]:
@@ -209,7 +197,7 @@ class _Pass(TorchFunctionMode):
             z = z.detach().clone().requires_grad_()
             y = function(z.clone(), *args[1:], **kwargs)
             (slope,) = torch.autograd.grad(y.sum(), z)
-        self._slopes[place] = slope, self._channels_first, name in _CUT
+        self._slopes[place] = slope, self._channels_first, name in CUT
 
 
 def _models(model: Any, sample: Any, draws: int, seed: int) -> Iterator[nn.Module]:
@@ -237,8 +225,7 @@ def _models(model: Any, sample: Any, draws: int, seed: int) -> Iterator[nn.Modul
             "model itself."
         )
     for draw in range(draws):
-        torch.manual_seed(seed + draw)
-        random.seed(seed + draw)
+        seed_all(seed + draw)
         built = model()
         if not isinstance(built, nn.Module):
             raise TypeError(f"the function must build a torch.nn.Module; got {type(built).__name__}.")
@@ -269,15 +256,3 @@ def _number(value: torch.Tensor) -> float:
 
 def _rms(x: torch.Tensor) -> float:
     return float(x.double().square().mean().sqrt()) if x.numel() else 0.0
-
-
-@contextmanager
-def _random_states() -> Iterator[None]:
-    """Give back the states of all global generators as they were."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - models may draw from it
-    try:
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002

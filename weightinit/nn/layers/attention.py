@@ -14,7 +14,7 @@ from weightinit.arrays import Array, stream
 from weightinit.fans import Fans
 from weightinit.laws import Law
 from weightinit.nn.layers.base import Layer
-from weightinit.nn.layers.dense import folded, silent, through_weights
+from weightinit.nn.layers.dense import add_bias, folded, silent, through_weights
 from weightinit.nn.layers.positions import extended, pairs_of
 from weightinit.nn.moments import Gradient, Moments, unknown_gradient, unknown_moments
 from weightinit.nn.tape import Params, Shape, Slot, Tape, ones_for
@@ -131,10 +131,9 @@ class Attention(Layer):
         return out
 
     def _project(self, part: str, params: Params, x: Array, out: Array, tape: Tape) -> None:
-        z = folded(out)
-        tape.xp.matmul(folded(x), params[f"{self.name}/{part}/weight"], out=z)
+        tape.xp.matmul(folded(x), params[f"{self.name}/{part}/weight"], out=folded(out))
         if self.bias:
-            z += params[f"{self.name}/{part}/bias"]
+            add_bias(out, params[f"{self.name}/{part}/bias"])
 
     def _project_back(
         self, part: str, params: Params, x: Array, d: Array, tape: Tape, into: Array | None
