@@ -64,7 +64,11 @@ def test_where_networks_of_the_same_laws_lie_is_recorded() -> None:
         ]
         measured, median, spread = (np.array(table) for table in tables)
         assert np.allclose(spread, spread[0])
-        z = (measured - median if "correlation" in quantity else np.log(measured / median)) / spread
+        z = (
+            measured - median
+            if quantity in ("activation_correlation", "jacobian_spread")
+            else np.log(measured / median)
+        ) / spread
         assert np.abs(z.mean(axis=0)).max() < 4 / math.sqrt(40)
         assert 0.7 < z.std() < 1.3
     growth = [math.log(of[-2][2] / of[0][2]) for of in (o.rows.select("init_activation_rms") for o in outcomes)]

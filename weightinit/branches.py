@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from weightinit.model import Model, ModelTensor
-from weightinit.nn.weights import Branch
+from weightinit.nn.weights import Branch, Part, WeightSpec
 
 ATTENTION: Final = re.compile(r"att(n|ention)|mixer|ssm|rnn", re.IGNORECASE)
 """Part of a path that names a branch which mixes positions; what else lies in a block is its other branch."""
@@ -23,6 +24,13 @@ LAST: Final = re.compile(
 """Names of layers that end a branch; without one of these its last layer does."""
 
 WEIGHTS: Final = ("dense", "convolution", "recurrent")
+
+PARTS: Final[Mapping[Part, re.Pattern[str]]] = {
+    "query": re.compile(r"(^|[._])(q|query|q_proj|queries|to_q|q_lin)$", re.IGNORECASE),
+    "key": re.compile(r"(^|[._])(k|key|k_proj|keys|to_k|k_lin)$", re.IGNORECASE),
+    "value": re.compile(r"(^|[._])(v|value|v_proj|values|to_v|v_lin)$", re.IGNORECASE),
+}
+"""Parts of attention by the names of their layers, or of what is packed into one."""
 
 
 def branches_of(model: Model) -> dict[str, Branch]:
@@ -48,6 +56,45 @@ def branches_of(model: Model) -> dict[str, Branch]:
         for place, tensor in enumerate(ordered, 1):
             found[tensor.name] = Branch(seen[_stage(path)], totals[_stage(path)], place, len(ordered))
     return found
+
+
+def placed(model: Model) -> dict[str, WeightSpec]:
+    """Return the library's record of each tensor by name, with its branch and its part.
+
+    A norm's gain lies on the branch of the weights before it, where its block is one of convolutions. Embeddings are at
+    the input, wherever they are registered.
+    """
+    branches = branches_of(model)
+    before: dict[tuple[str, int], tuple[ModelTensor, Branch]] = {}
+    found = {}
+    for tensor, spec in zip(model, model.specs(), strict=True):
+        branch = branches.get(tensor.name)
+        block = (tensor.block.path, tensor.block.index) if tensor.block else ("", -1)
+        if branch is not None:
+            before[block] = (tensor, branch)
+        elif tensor.role == "gain" and block in before and before[block][0].role == "convolution":
+            branch = before[block][1]
+        if tensor.role in ("embedding", "position"):
+            spec = replace(spec, position="input")
+        spec = replace(spec, branch=branch)
+        found[tensor.name] = replace(spec, part=part_of(tensor, ends=spec.ends_branch))
+    return found
+
+
+def part_of(tensor: ModelTensor, name: str = "", ends: bool = False) -> Part:
+    """Return the part that a tensor, or what is packed into it as ``name``, has in its block."""
+    own: Mapping[str, Part] = {
+        "embedding": "embedding",
+        "position": "positions",
+        "gain": "norm",
+        "convolution": "convolution",
+    }
+    if tensor.role in own:
+        return own[tensor.role]
+    if tensor.block is None or not ATTENTION.search(tensor.layer):
+        return "dense"
+    found = next((part for part, names in PARTS.items() if names.search(name or tensor.layer)), None)
+    return found or ("out" if ends else "dense")
 
 
 def _stage(path: str) -> str:

@@ -12,7 +12,7 @@ from weightinit.arrays import stream  # noqa: E402
 from weightinit.branches import branches_of  # noqa: E402
 from weightinit.laws import Law  # noqa: E402
 from weightinit.nn import Branch  # noqa: E402
-from weightinit.schemes import Critical, Orthogonal, VarianceScaling  # noqa: E402
+from weightinit.schemes import Critical, DeepNorm, Orthogonal, VarianceScaling  # noqa: E402
 
 
 class Block(nn.Module):
@@ -27,7 +27,7 @@ class Model(nn.Module):
     def __init__(self, width=64, depth=3):
         super().__init__()
         self.embedding = nn.Embedding(100, width, padding_idx=2)
-        self.position = nn.Parameter(torch.zeros(12, width))
+        self.pos_embed = nn.Parameter(torch.zeros(12, width))
         self.h = nn.ModuleList(Block(width) for _ in range(depth))
         self.head = nn.Linear(width, 100, bias=False)
         self.head.weight = self.embedding.weight
@@ -59,7 +59,7 @@ def test_each_tensor_has_the_law_of_the_first_rule_that_reaches_it():
     std_is(model.h[1].c_fc.weight, math.sqrt(2 / 64))
     std_is(model.h[1].attn.in_proj_weight, math.sqrt(2 / 64))
     std_is(model.embedding.weight[3:], 0.02)
-    std_is(model.position, 0.01)
+    std_is(model.pos_embed, 0.01)
     assert (model.embedding.weight[2] == 0).all()
     assert (model.h[0].norm.weight == 1).all()
     assert (model.h[0].c_fc.bias == 0).all()
@@ -75,7 +75,9 @@ def test_a_draw_is_a_function_of_seed_and_name():
     for each in (model, other):
         wt.initialize_(each, "he", seed=7)
     drawn, deeper = values(model), values(other)
-    assert all(torch.equal(drawn[name], deeper[name]) for name in drawn if name not in ("embedding.weight", "position"))
+    assert all(
+        torch.equal(drawn[name], deeper[name]) for name in drawn if name not in ("embedding.weight", "pos_embed")
+    )
     expected = stream(7, "h.0.c_fc.weight").standard_normal((64, 256)).T * math.sqrt(2 / 64)
     assert np.array_equal(drawn["h.0.c_fc.weight"].numpy(), expected.astype(np.float32))
     assert not torch.equal(drawn["h.0.c_fc.weight"], drawn["h.1.c_fc.weight"])
@@ -196,8 +198,10 @@ def test_branches_of_blocks_are_told_by_their_names():
         ([wt.rule("*", "he"), wt.rule("*.c_fc.*", "he")], ValueError, "all of them have a rule before it"),
         ([wt.rule("embedding.weight", "he", depth_scale=True)], ValueError, "none of its 1 tensors lies in a list"),
         ([], ValueError, "at least one rule"),
-        ("hee", ValueError, "Pass law='he'"),
-        (["he"], TypeError, "rules must hold rules; got 'he'"),
+        ("hee", ValueError, "got 'hee'. Pass 'he'"),
+        ("gpt2(scale=3)", ValueError, "gpt2 takes bias_std, std; got scale"),
+        ("t_fixup", ValueError, "t_fixup needs no norms; this model has norms"),
+        ("delta_orthogonal", ValueError, "needs convolutions"),
         (3, TypeError, "law must be a name, a Law"),
     ],
 )
@@ -361,3 +365,41 @@ def test_steps_of_mup_change_the_features_alike_at_every_width():
     narrow, wide = (change(width, True) for width in (32, 1024))
     assert wide / narrow == pytest.approx(1, abs=0.6)
     assert change(1024, False) / change(32, False) > 4
+
+
+def test_schemes_of_whole_networks_look_at_blocks():
+    """Radford et al. 2019, sec. 2.3; Zhang et al. 2019; Huang et al. 2020, sec. 3.2."""
+    model = Model()
+    report = wt.initialize_(model, "gpt2", seed=0)
+    stds = [report[name].law.std for name in ("embedding.weight", "h.1.c_fc.weight", "h.1.c_proj.weight")]
+    assert stds == pytest.approx([0.02, 0.02, 0.02 / math.sqrt(6)])
+    std_is(model.h[2].attn.out_proj.weight, 0.02 / math.sqrt(6))
+    assert report.kept == ()
+    assert wt.initialize_(Model(), "gpt2(std=0.01)", seed=0)["h.0.c_fc.weight"].law.std == 0.01
+    bare = Model()
+    for block in bare.h:
+        block.norm = nn.Identity()
+    report = wt.initialize_(bare, "t_fixup", seed=0)
+    assert report["embedding.weight"].law.std == pytest.approx(64**-0.5 * 27**-0.25)
+    assert report["h.0.c_proj.weight"].law.std == pytest.approx(0.67 * 3**-0.25 * math.sqrt(2 / (64 + 256)))
+    q, _, v = (part.double().std().item() for part in bare.h[1].attn.in_proj_weight.chunk(3))
+    assert q == pytest.approx(math.sqrt(1 / 64), rel=0.06)
+    assert v == pytest.approx(0.67 * 3**-0.25 * math.sqrt(1 / 64), rel=0.06)
+    assert "skips of all blocks by 1.565" in wt.initialize_(Model(), DeepNorm(), seed=0).notes[0]
+
+    def stage():
+        block = lambda: nn.Sequential(  # noqa: E731
+            nn.Conv2d(8, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8)
+        )
+        return nn.Sequential(*[block() for _ in range(2)])
+
+    convolutional = nn.ModuleDict(
+        {"stem": nn.Conv2d(3, 8, 3), "layer1": stage(), "layer2": stage(), "fc": nn.Linear(8, 3)}
+    )
+    fixup = wt.initialize_(convolutional, "fixup", seed=0)
+    he = math.sqrt(2 / 72)
+    names = ("layer1.1.0.weight", "layer1.1.3.weight", "fc.weight", "stem.weight")
+    assert [fixup[name].law.std for name in names] == pytest.approx([he * 4**-0.5, 0, 0, math.sqrt(2 / 27)])
+    gains = wt.initialize_(convolutional, "zero_gamma", seed=0)
+    assert [gains[f"layer2.0.{n}.weight"].law.mean for n in (1, 4)] == [1, 0]
+    assert (convolutional["layer2"][0][4].weight == 0).all()

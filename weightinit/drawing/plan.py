@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from difflib import get_close_matches
 
 from weightinit.arrays import Array
-from weightinit.branches import branches_of
+from weightinit.branches import placed
 from weightinit.drawing.rules import BY_FANS, TensorRule, drawn
 from weightinit.laws import Law
 from weightinit.model import Model, ModelTensor
@@ -46,8 +46,7 @@ def plan(model: Model, rules: Sequence[TensorRule], *, strict: bool = True) -> P
     """
     if not rules:
         raise ValueError("rules must hold at least one rule; got none. Pass [rule('*.weight', 'he')].")
-    branches = branches_of(model)
-    places = {spec.name: replace(spec, branch=branches.get(spec.name)) for spec in model.specs()}
+    places = placed(model)
     chosen: dict[str, TensorRule] = {}
     hits: list[tuple[TensorRule, int]] = []
     for each in rules:

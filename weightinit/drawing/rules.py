@@ -11,6 +11,7 @@ import numpy as np
 from weightinit.arrays import Array, stream
 from weightinit.auditing.named_laws import name_of, notation
 from weightinit.auditing.named_laws import rule as named
+from weightinit.branches import part_of
 from weightinit.fans import Fans
 from weightinit.laws import UNKNOWN, Law
 from weightinit.model import ModelTensor, Part
@@ -179,7 +180,9 @@ def drawn(tensor: ModelTensor, spec: WeightSpec, law: TensorRule, seed: int) -> 
     for index in np.ndindex(*(tensor.shape[axis] for axis in tensor.stacked)):
         for part in tensor.parts or (Part("", 0, tensor.laid_out[-1] if tensor.laid_out else 1),):
             piece = tensor.part(part) if part.name else spec
-            piece = replace(piece, shape=piece.shape[len(index) :], branch=spec.branch, position=spec.position)
+            named = part_of(tensor, part.name) if part.name else spec.part
+            shape = piece.shape[len(index) :]
+            piece = replace(piece, shape=shape, branch=spec.branch, position=spec.position, part=named)
             name = "".join([tensor.name, *(f"[{each}]" for each in index), f"[{part.name}]" if part.name else ""])
             within = (*index, ..., slice(part.start, part.stop)) if part.name else (*index, ...)
             values[within] = law.draw(tensor, piece, stream(seed, name))

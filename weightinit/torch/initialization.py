@@ -25,6 +25,7 @@ from weightinit.drawing import (
     plan,
     rule,
 )
+from weightinit.drawing.networks import SCHEMES, NetworkRule, network_rule, notes_on, scheme_named
 from weightinit.model import Model, ModelTensor
 from weightinit.schemes import LSUV, Critical, MuP, Orthogonal, Rule
 from weightinit.schemes.adaptive import Drawn
@@ -52,9 +53,10 @@ def initialize_(
     ``rules``: a scheme, by name with its options (``"he"``, ``"normal(std=0.02)"``) or as a rule of
     ``weightinit.schemes``, for all weights of layers; biases are then zero, or what the scheme makes them, gains of
     norms 1. Or a list of :func:`rule`, of which for each tensor the first that reaches it counts. A law that follows
-    fans does not reach embeddings and positions, unless its rule names them. Schemes that look at the model: ``"lsuv"``
-    scales orthogonal weights to ``sample``, ``"critical"`` takes the model's activation (of its modules, or of what
-    ``sample`` calls), :func:`mup` a base model. They stand alone or at the end of a list.
+    fans does not reach embeddings and positions, unless its rule names them. Schemes that look at the model stand alone
+    or at the end of a list: those of residual networks and transformers go by the names of its blocks (``"gpt2"``,
+    ``"fixup"``, ``"t_fixup"`` ...), ``"lsuv"`` scales orthogonal weights to ``sample``, ``"critical"`` takes the
+    activation of the model's modules, or that which ``sample`` calls, :func:`mup` a base model.
 
     Each tensor draws from a stream of its name below ``seed``: the same bits on any device, in any order of modules,
     and whatever else the model holds. Numbers are drawn in float64 and rounded once to the tensor's type. Without a
@@ -86,6 +88,8 @@ def initialize_(
             notes += scale_to(model, sample_of(model, sample, None), chosen, reached, each.scheme)
         if isinstance(each, ParametrizedRule) and any(ATTENTION.search(tensor.layer) for tensor in record):
             notes += ("muP divides the logits of attention by a head's units, not by their root: see that yours does.",)
+        if isinstance(each, NetworkRule) and isinstance(each.source, Rule):
+            notes += notes_on(each.source, record)
     return InitializationReport(
         tuple(_record(tensor, chosen) for tensor in record),
         tuple((str(each), count) for each, count in chosen.hits),
@@ -115,12 +119,7 @@ def mup(base: nn.Module, *, scale: float = 1.0, distribution: Drawn = "normal", 
 
 
 def _listed(rules: Any) -> list[Any]:
-    return list(rules) if isinstance(rules, list | tuple) else [rule("*", rules) if _is_law(rules) else rules]
-
-
-def _is_law(given: Any) -> bool:
-    """Whether a rule for single weights was given where rules may stand: a name, a law, a rule of the library."""
-    return not isinstance(given, TensorRule | ByBase | LSUV | Critical) and given not in ("lsuv", "critical")
+    return list(rules) if isinstance(rules, list | tuple) else [rules]
 
 
 def _resolved(given: Any, model: nn.Module, record: Model, sample: Any) -> TensorRule:
@@ -140,7 +139,12 @@ def _resolved(given: Any, model: nn.Module, record: Model, sample: Any) -> Tenso
             return SequentialRule("*", Orthogonal(), "lsuv", scheme=given)
         case Critical():
             return TensorRule("*", _critical(given, model, record, sample), "critical")
-    raise TypeError(f"rules must hold rules; got {given!r}. Pass [rule('*.weight', 'he')].")
+        case str():
+            scheme = scheme_named(given)
+            return rule("*", given) if scheme is None else network_rule(scheme, record)
+        case Rule() if given.name in SCHEMES:
+            return network_rule(given, record)
+    return rule("*", given)
 
 
 def _critical(scheme: Critical, model: nn.Module, record: Model, sample: Any) -> Rule:
