@@ -32,7 +32,7 @@ class Dataset:
     from raw features to ``x_*``; ``examples``: raw features of a few training samples, a table where they came as one;
     ``notes``: sentences on what was left out or made up.
     ``tokens``: how many there are, where features are numbers of tokens; ``y_*`` may then be (samples, features), a
-    class for each token or -1 for none.
+    class for each token or -1 for none. ``ahead``: as of ``Form``.
     """
 
     name: str
@@ -54,12 +54,13 @@ class Dataset:
     examples: Any
     tokens: int | None = None
     notes: tuple[str, ...] = ()
+    ahead: bool = False
 
     @property
     def form(self) -> Form:
         """Form of one sample: an image with its channels, tokens, or plain features."""
         if self.tokens is not None:
-            return Form((self.inputs,), self.tokens, self.y_train.ndim == 2)
+            return Form((self.inputs,), self.tokens, self.y_train.ndim == 2, self.ahead)
         shape = (self.inputs,) if self.image_shape is None else self.image_shape
         return Form((*shape, 1) if len(shape) == 2 else shape)
 
