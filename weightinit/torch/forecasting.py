@@ -131,6 +131,8 @@ def _rows(lab: LabModel, sample: torch.Tensor, measured: list[dict[str, Reading]
         reason = prediction.moments.reason
         kind = type(step.layer).__name__
         found.append(TheoryRow(step.path.replace("/", "."), kind, theory, rms, spread, gradient, back, reason))
+    if lab.followed.unknown:  # the gradient comes through parts that theory doesn't know
+        return tuple(_scaled(row, math.nan) for row in found)
     scale = next(
         (row.gradient / row.theory_gradient for row in reversed(found) if row.theory_gradient > 0 and row.gradient > 0),
         math.nan,
