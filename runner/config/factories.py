@@ -211,6 +211,11 @@ def make_network(architecture: Part, activation: Part, inputs: int, outputs: int
     """
     given: dict[str, Any] = {"form": form._asdict()} if "form" in architecture.target.parameters else {}
     network: Network = architecture.make(inputs, outputs, make(activation), dtype=dtype, **given)
+    if form.per_token and network.out_shape[:-1] != form.shape:
+        raise ValueError(
+            "the data has a target for each token, and this architecture has one output for all. "
+            "Pass architecture=transformer."
+        )
     return network
 
 
