@@ -1,8 +1,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+ADAPTERS := .venv-adapters/bin
+ADAPTERS_INSTALLED := .venv-adapters/.installed
 
-.PHONY: run test test-slow bench reliability ui gallery clean
+.PHONY: run test test-adapters test-slow bench reliability ui gallery clean
 
 run: $(INSTALLED)  ## the main job, on real data
 	$(BIN)/python -m runner scheme=xavier,he -m
@@ -13,6 +15,9 @@ test: $(INSTALLED)  ## lint, types, import contract, tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n 2 --dist worksteal
+
+test-adapters: $(ADAPTERS_INSTALLED)  ## tests that need PyTorch, Keras or JAX, in an environment of their own
+	KERAS_BACKEND=jax $(ADAPTERS)/python -m pytest tests/adapters
 
 test-slow: $(INSTALLED)  ## longer studies
 	$(BIN)/pytest -m slow
@@ -30,10 +35,16 @@ gallery: $(INSTALLED)  ## outputs and pictures of the documentation, by the comm
 	$(BIN)/python docs/remake.py
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-adapters
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	PYTHONWARNINGS=ignore::UserWarning $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+$(ADAPTERS_INSTALLED): pyproject.toml constraints-adapters.txt
+	$(PYTHON) -m venv .venv-adapters
+	$(ADAPTERS)/python -m pip install --quiet --upgrade pip
+	PYTHONWARNINGS=ignore::UserWarning $(ADAPTERS)/python -m pip install --quiet --constraint constraints-adapters.txt --editable '.[adapters]'
 	touch $@

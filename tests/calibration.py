@@ -17,25 +17,30 @@ from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+from zlib import crc32
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from runner.data import digits
 from weightinit.nn import LOSSES, Network, Params, mlp
-from weightinit.reference import SAMPLES, Band, Judgement, Probe, draws_of, judge, observe, reference
-from weightinit.reference.band import FLOOR
+from weightinit.reference import SAMPLES, Band, Judgement, Probe, draws, draws_of, judge, observe, reference
+from weightinit.reference.band import FAMILIES
 from weightinit.reference.observation import networks_at_once
-from weightinit.reference.stack import BUDGET, operations
+from weightinit.reference.scales import floor
+from weightinit.reference.stack import operations
 from weightinit.schemes import Orthogonal, Rule, Sparse, VarianceScaling
 
 SCALES = {"relu": 2.0, "gelu": 2.0, "silu": 2.0, "tanh": 1.0, "selu": 1.0, "sigmoid": 1.0}
 LAWS = ("normal", "uniform", "truncated_normal", "orthogonal", "sparse")
 WIDTHS, DEPTHS = (8, 32, 128, 512), (2, 10, 50)
-SEEDS, FEWER = 200, 40  # networks of a setting; of one whose reference takes more than its budget
+SEEDS, FEWER = 200, 40  # correct networks of a setting, of a large one
+FAULTY = {SEEDS: 40, FEWER: 20}  # networks with each fault, of such settings
+LARGE = 5e10  # operations of a reference
 PAGE = Path(__file__).parent.parent / "docs" / "theory.md"
 START, END = "<!-- calibration -->", "<!-- end of calibration -->"
-JUDGED = ("weight_rms", "response", "evenness", "activation_rms", "gradient_std")
+JUDGED = tuple(name for names in FAMILIES.values() for name in names)
 FAULTS = ("scaled", "zero", "infinite", "copied")
 
 
@@ -51,6 +56,11 @@ class Setting:
     @property
     def network(self) -> Network:
         return mlp(64, 10, self.activation, depth=self.depth, width=self.width)
+
+    @property
+    def first_seed(self) -> int:
+        """The first of the seeds of this setting, which shares none with others."""
+        return 1000 * crc32(repr(self).encode())
 
     @property
     def scheme(self) -> Rule:
@@ -72,9 +82,10 @@ def probe() -> Probe:
 
 def band_of(setting: Setting) -> Band:
     network, scheme = setting.network, setting.scheme
-    draws = draws_of(network, scheme, scheme.laws(network))
-    assert not isinstance(draws, str), draws
-    band = reference(network, draws, probe(), budget=math.inf).band
+    origin = draws_of(network, scheme, scheme.laws(network))
+    assert not isinstance(origin, str), origin
+    with patch.object(draws, "RESERVED", draws.RESERVED + setting.first_seed):
+        band = reference(network, origin, probe(), budget=math.inf).band
     assert band is not None
     return band
 
@@ -114,7 +125,8 @@ def study(setting: Setting, seeds: int = SEEDS) -> dict[str, Any]:
     """Return what the judgement of many correct and faulty networks amounts to."""
     start = time.time()
     band = band_of(setting)
-    correct = [judgement for judgement, _ in judged(setting, band, range(seeds))]
+    first = setting.first_seed
+    correct = [judgement for judgement, _ in judged(setting, band, range(first, first + seeds))]
     row: dict[str, Any] = asdict(setting) | {"seeds": seeds}
     row["alarms"] = sum(judgement.alarm for judgement in correct)
     for family in ("activation", "gradient"):
@@ -122,16 +134,14 @@ def study(setting: Setting, seeds: int = SEEDS) -> dict[str, Any]:
     row["strong"] = sum(max(judgement.deviation.values()) > 6 for judgement in correct)
     row["faults"] = sorted({f"{judgement.fault}" for judgement in correct if judgement.alarm})
     for name in JUDGED:
-        z = np.concatenate([judgement.z[name] for judgement in correct])
+        z = np.stack([judgement.z[name] for judgement in correct])[:, band.scatter[name] > 2 * floor(name)]
         row[f"{name}_z"] = float(np.nanstd(z)) if not np.isnan(z).all() else math.nan
-        row[f"{name}_scatter"] = float(np.nanmedian(band.scatter[name]))
     row["lines"] = dict(band.line)
     row["unjudged"] = float(np.mean(np.isnan(band.centre["activation_rms"])))
     for fault in FAULTS:
         if (fault == "scaled" and setting.width != 128) or (fault == "copied" and setting.depth < 3):
             continue
-        numbers = range(1000, 1000 + (seeds if fault == "scaled" else min(seeds, 50)))
-        found = judged(setting, band, numbers, fault)
+        found = judged(setting, band, range(first + seeds, first + seeds + FAULTY[seeds]), fault)
         row[f"{fault}_found"] = float(np.mean([judgement.alarm for judgement, _ in found]))
         row[f"{fault}_named"] = float(np.mean([judgement.layer == layer for judgement, layer in found]))
     row["seconds"] = round(time.time() - start, 1)
@@ -149,7 +159,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in sorted(rows, key=lambda row: (row["width"], row["depth"])):
         by_size.setdefault((row["width"], row["depth"]), []).append(row)
     for (width, depth), some in by_size.items():
-        z = [row[f"{name}_z"] for row in some for name in ("activation_rms", "gradient_std")]
+        z = [row[f"{name}_z"] for row in some for name in JUDGED if not math.isnan(row[f"{name}_z"])]
         named = [row["scaled_named"] for row in some if "scaled_named" in row]
         found = [row[f"{fault}_found"] for row in some for fault in FAULTS[1:] if f"{fault}_found" in row]
         seeds = sorted({row["seeds"] for row in some})
@@ -166,7 +176,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         f"{name} of {row['activation']} {row['law']} {row['width']} x {row['depth']} ({row[f'{name}_z']:.2f})"
         for row in rows
         for name in JUDGED
-        if row[f"{name}_scatter"] > 2 * FLOOR and not 0.7 <= row[f"{name}_z"] <= 1.3
+        if not (0.7 <= row[f"{name}_z"] <= 1.3 or math.isnan(row[f"{name}_z"]))
     ]
     said = f"Of all judged quantities, these have a z whose std is outside .7 to 1.3: {', '.join(wide) or 'none'}."
     lines += ["", *textwrap.wrap(said, 120)]
@@ -193,7 +203,7 @@ def main() -> None:
         for setting in settings():
             if tuple(asdict(setting).values()) in done or time.time() > end:
                 continue
-            large = operations(setting.network, probe()) > BUDGET
+            large = operations(setting.network, probe()) > LARGE
             rows.append(study(setting, FEWER if large else SEEDS))
             with arguments.file.open("a") as file:
                 file.write(json.dumps(rows[-1]) + "\n")

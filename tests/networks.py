@@ -38,6 +38,9 @@ def small(dtype: str = "float64") -> dict[str, Network]:
         ),
         "resnet": resnet(64, 3, "gelu", depth=2, width=4, form=IMAGE, dtype=dtype),
         "resnet, layer norm": resnet(64, 3, "tanh", depth=2, width=4, norm="layer", form=IMAGE, dtype=dtype),
+        "resnet, post-activation": resnet(
+            64, 3, "gelu", depth=2, width=4, placement="post", trained_scale="unit", form=IMAGE, dtype=dtype
+        ),
         "transformer of rows": transformer(64, 3, "gelu", depth=1, width=8, heads=2, form=IMAGE, dtype=dtype),
         "transformer of patches": transformer(
             64,

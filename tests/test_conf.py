@@ -18,12 +18,13 @@ from runner.config.trial import VARIANTS, Trial
 from runner.execution import sweep
 from runner.records import Outcome
 from runner.tracking.frames import frames
+from tests.fitting import FITTING, fitting
 from tests.test_data import offline, overrides_for
 
 __all__ = ["offline"]  # a fixture
 
 ROOT = CONF.parent
-SMALL = ["architecture.widths=[6]", "training.steps=4", "training.probe.size=16", "tracking=none"]
+SMALL = ["architecture.widths=[6]", "training.steps=4", "training.probe.size=16", "tracking=none"]  # the network first
 CHOICES = [(group, choice.name) for group in GROUPS for choice in choices(group)]
 # A target for each group's custom choice.
 NEEDS = {
@@ -34,13 +35,13 @@ NEEDS = {
     "optimizer": ["optimizer._target_=tests.parts_for_tests.SignSGD"],
 }
 # A network for schemes that don't suit every one.
-RESIDUAL = ["architecture=residual_mlp", "architecture.width=6", "architecture.depth=2"]
-SUITED = {"depth_mup": RESIDUAL, "completep": RESIDUAL}
 
 
 def needed(group: str, name: str) -> list[str]:
     """The overrides that a choice can't do without."""
-    return NEEDS[group] if name == "custom" else SUITED.get(name, []) if group == "scheme" else []
+    if name == "custom":
+        return NEEDS[group]
+    return fitting(name, []) if group == "scheme" else []
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,7 @@ def test_every_choice_becomes_a_trial(composer: Composer, group: str, name: str,
 def test_every_choice_trains(composer: Composer, group: str) -> None:
     names = [choice.name for choice in choices(group)]
     runs = [
-        ["data=iris", *(SMALL[1:] if name in SUITED else SMALL), f"{group}={name}", *needed(group, name)]
+        [*(SMALL[1:] if name in FITTING else ["data=iris", *SMALL]), f"{group}={name}", *needed(group, name)]
         for name in names
     ]
     for trial, outcome in executed(composer, runs):
@@ -114,7 +115,8 @@ def test_a_choice_names_every_argument_of_its_target(composer: Composer, group: 
         values = trial.config[group]
         if choice.name != "custom":
             missing = set(factories.taken(group, values) or ()) - set(values)
-            assert missing <= {"logistic"}, (choice.name, missing)  # for the curious
+            fitted = {"logistic", "slope", "blocks", "heads"}  # to the network, by the scheme itself
+            assert missing <= fitted, (choice.name, missing)
 
 
 def test_shared_keys_stand_in_the_files_as_in_the_schema(composer: Composer) -> None:

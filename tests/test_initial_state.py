@@ -13,6 +13,7 @@ from runner.config.composition import Composer
 from runner.records import LABELS, Outcome
 from runner.training.judging import SCATTER
 from runner.training.loop import train
+from tests.fitting import fitting
 
 SMALL = ["architecture.depth=4", "architecture.width=64", "training.steps=0", "training.probe.size=64", "tracking=none"]
 
@@ -63,7 +64,11 @@ def test_where_networks_of_the_same_laws_lie_is_recorded() -> None:
         ]
         measured, median, spread = (np.array(table) for table in tables)
         assert np.allclose(spread, spread[0])
-        z = (measured - median if "correlation" in quantity else np.log(measured / median)) / spread
+        z = (
+            measured - median
+            if quantity in ("activation_correlation", "jacobian_spread")
+            else np.log(measured / median)
+        ) / spread
         assert np.abs(z.mean(axis=0)).max() < 4 / math.sqrt(40)
         assert 0.7 < z.std() < 1.3
     growth = [math.log(of[-2][2] / of[0][2]) for of in (o.rows.select("init_activation_rms") for o in outcomes)]
@@ -103,8 +108,7 @@ def test_the_jacobian_is_recorded_beside_its_theory() -> None:
 
 @pytest.mark.parametrize("scheme", [choice.name for choice in choices("scheme") if choice.name != "custom"])
 def test_every_scheme_draws_what_it_declares(scheme: str) -> None:
-    fitting = dict.fromkeys(("depth_mup", "completep"), ("architecture=residual_mlp",))
-    for outcome in trained(f"scheme={scheme}", *fitting.get(scheme, ()), each=[[f"seed={seed}"] for seed in range(4)]):
+    for outcome in trained(f"scheme={scheme}", *fitting(scheme, []), each=[[f"seed={seed}"] for seed in range(4)]):
         assert outcome.labels["audit"] in ("follows", "unknown")
         assert outcome.summary.get("audit_faults", 0.0) == 0.0
 

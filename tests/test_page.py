@@ -21,11 +21,14 @@ import pytest
 
 from runner.analysis.best_rates import compared
 from runner.report import page
+from runner.report.judgements import theory_sentence
 from runner.tracking.address import silence
 from runner.tracking.frames import frames
+from runner.training.judging import SCATTER
 from tests.browser import INSTALLED, Browser, browser
 from tests.commands import started
 from tests.recorded import run, seeds
+from weightinit.reference import JACOBIAN
 
 VOID = {"meta", "link", "br", "img", "input", "hr", "circle", "rect", "path"}
 SESSION = {
@@ -69,15 +72,26 @@ class Page(HTMLParser):
         return [data for tag, data in self.words if tag == "script"][order]
 
 
+def with_rows(recorded: Any, more: list[Any]) -> Any:
+    """A recorded run with more rows."""
+    trial, outcome = recorded
+    rows = list(zip(outcome.rows.step, outcome.rows.quantity, outcome.rows.layer, outcome.rows.value, strict=True))
+    return trial, type(outcome)(**{**outcome.__dict__, "rows": type(outcome.rows).of([*rows, *more])})
+
+
 def with_layers(recorded: list[Any]) -> list[Any]:
     """The runs with statistics through training, as the runner records them."""
-    made = []
-    for trial, outcome in recorded:
-        rows = list(zip(outcome.rows.step, outcome.rows.quantity, outcome.rows.layer, outcome.rows.value, strict=True))
-        for step in (0, 100, 200, 300):
-            rows += [(step, "activation_rms", layer, 0.5 + step / 1000) for layer in ("hidden/1", "hidden/2", "output")]
-        made.append((trial, type(outcome)(**{**outcome.__dict__, "rows": type(outcome.rows).of(rows)})))
-    return made
+    more = [
+        (step, "activation_rms", layer, 0.5 + step / 1000)
+        for step in (0, 100, 200, 300)
+        for layer in ("hidden/1", "hidden/2", "output")
+    ]
+    return [with_rows(one, more) for one in recorded]
+
+
+def charts(text: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(Page(text).script("data"))["charts"]
+    return found
 
 
 def swept() -> list[Any]:
@@ -152,6 +166,37 @@ def test_charts_are_what_plotly_takes(text: str) -> None:
         assert plain["traces"], name
         quantities |= {trace.get("type", "scatter") for trace in plain["traces"]}
     assert quantities == {"scatter", "heatmap"}
+
+
+def test_charts_by_layer_show_where_correct_networks_lie(text: str) -> None:
+    """Two scatters about the median, as the recorded rows say."""
+    by_layer = [chart for chart in charts(text).values() if chart["layout"]["xaxis"].get("title") == {"text": "layer"}]
+    traces = [trace for trace in by_layer[0]["traces"] if trace.get("fill") == "toself"]
+    assert {trace["name"] for trace in traces} == {"he", "xavier", "random"}
+    x, y = np.array(traces[0]["x"]), np.array(traces[0]["y"])
+    assert y[np.flatnonzero(x == 6)] == pytest.approx(np.exp([-0.2, 0.2]), rel=1e-4)
+    assert y[np.flatnonzero(x == 1)] == pytest.approx(np.exp([-0.2 / 6**0.5, 0.2 / 6**0.5]), rel=1e-4)
+
+
+def test_the_jacobian_stands_beside_its_theory_and_correct_networks() -> None:
+    measured = {"init": 2.0, "predicted": 1.0, "reference": 1.5}
+    rows = [(0, f"{side}_{name}", "", value) for side, value in measured.items() for name in JACOBIAN]
+    rows += [(0, SCATTER[name], "", 0.25) for name in JACOBIAN]
+    text = rendered([with_rows(run("he", seed=0), rows)])
+    panels = [
+        chart["traces"] for chart in charts(text).values() if chart["layout"].get("xaxis", {}).get("ticktext") == ["he"]
+    ]
+    for (band, point, theory), edges in zip(panels, ([0.91, 2.473], [1.0, 2.0]), strict=True):
+        assert (min(band["y"]), max(band["y"])) == pytest.approx(edges, rel=1e-3)
+        assert (point["y"], theory["y"]) == ([2.0], [1.0, 1.0])
+
+
+def test_the_page_says_why_theory_has_no_number() -> None:
+    recorded = [run("lsuv", seed=seed, labels={"no_theory": "the law is unknown"}) for seed in range(3)]
+    said = "At initialization, theory lacks numbers for 3 of 5 runs: the law is unknown."
+    assert said in rendered([*recorded, *seeds(2, "he", 0.9)])
+    assert "theory lacks" not in rendered(seeds(2, "he", 0.9))
+    assert "theory lacks" in theory_sentence(frames(recorded)[0])
 
 
 def test_the_answer_comes_first_and_each_scheme_is_at_its_own_best_rate(text: str) -> None:

@@ -191,7 +191,7 @@ def test_the_gradient_of_a_multiplied_network_is_exact() -> None:
 @pytest.mark.parametrize(
     ("scheme", "network", "said"),
     [
-        ("mup", "autoencoder", "mup needs a network whose hidden sizes all grow with one width"),
+        ("mup", "autoencoder", "mup needs one width; this network has sizes of its own"),
         ("depth_mup", "mlp", "depth_mup needs residual branches; this network has none"),
         ("completep", "cnn", "completep needs residual branches"),
     ],

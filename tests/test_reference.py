@@ -16,11 +16,12 @@ from scipy import stats
 
 from tests.calibration import DEPTHS, FAULTS, LAWS, SCALES, Setting, band_of, judged, probe, study
 from tests.schemes_for_tests import HE, Mislabelled, Unlawful
-from weightinit import activations, schemes
+from weightinit import activations, initializers, schemes
 from weightinit.arrays import Array
 from weightinit.laws import Law
 from weightinit.nn import LOSSES, Dense, Network, Nonlinearity, Residual, Sum, mlp
 from weightinit.reference import (
+    JACOBIAN,
     SAMPLES,
     Band,
     Batches,
@@ -38,6 +39,7 @@ from weightinit.reference import store as store_module
 from weightinit.reference.draws import RESERVED
 from weightinit.reference.observation import QUANTITIES
 from weightinit.reference.response import response
+from weightinit.reference.scales import recorded, scaled, unscaled
 from weightinit.schemes import LSUV, AutoInit, Critical, Identity, Orthogonal, Rule, Sparse, TruncatedNormal
 from weightinit.statistics import STATISTICS
 
@@ -101,6 +103,24 @@ def test_orthogonal_laws_draw_orthogonal_matrices(shape: tuple[int, int]) -> Non
         for matrix in stack.params["output/weight"]:
             singular = np.linalg.svd(matrix, compute_uv=False)
             assert np.allclose(singular, np.linalg.svd(drawn, compute_uv=False))
+
+
+def test_square_orthogonal_matrices_are_uniform_and_any_two_are_independent() -> None:
+    """Of a uniform Q of size n, E[(tr Q)²] is 1 and Q has no preferred element; so of Q' R for independent Q and R."""
+    networks, size = 200, 8
+    network = mlp(size, 3, "relu", depth=2, width=size, dtype="float64")
+    (stack,) = Draws(Orthogonal().laws(network)).stacks(network, networks, networks)
+    matrices = stack.params["hidden/1/weight"]
+    assert np.allclose(matrices @ matrices.swapaxes(1, 2), np.eye(size))
+    one, other = np.triu_indices(networks, 1)
+    traces = np.einsum("nij,nij->n", matrices[one], matrices[other])  # 19,900 pairs, a tenth of them with an A or B
+    across = np.einsum("nij,nij->n", matrices, stack.params["hidden/2/weight"])
+    for squares in (traces**2, across**2, np.trace(matrices, axis1=1, axis2=2) ** 2):
+        assert squares.mean() == pytest.approx(1.0, abs=5 * math.sqrt(2 / min(networks, len(squares))))
+    assert np.abs(matrices.mean(axis=0)).max() < 4.5 / math.sqrt(size * networks)
+    assert (size * matrices**2).mean(axis=0) == pytest.approx(1.0, abs=5 * math.sqrt(2 / networks))
+    parts = list(Draws(Orthogonal().laws(network)).stacks(network, networks, 7))
+    assert np.array_equal(np.concatenate([part.params["hidden/1/weight"] for part in parts]), matrices)
 
 
 def test_who_draws() -> None:
@@ -170,11 +190,19 @@ def test_the_response_is_one_whatever_entered() -> None:
         larger, same = response(x, 1.2 * (x @ w + b), (weight,) * runs, (bias,) * runs)
         assert larger == pytest.approx(1.44 * size)
         assert same == pytest.approx(evenness)
-    _, equal = response(x, np.repeat(x @ w[:, :, :1], units, axis=2), (weight,) * runs, (bias,) * runs)
-    assert equal == pytest.approx(1.0)
+    for rank in (1, 3, 16):  # of what entered
+        x = rng.standard_normal((runs, SAMPLES, rank)) @ rng.standard_normal((runs, rank, 20))
+        z = x @ rng.standard_normal((runs, 20, units))
+        laws, nothing = (Law("normal", 0.0, 1.0),) * runs, (Law("constant", 0.0, 0.0),) * runs
+        _, evenness = response(x, z, laws, nothing)
+        assert evenness.mean() == pytest.approx(1.0, abs=0.02)
+        _, equal = response(x, z[:, :, :1].repeat(units, axis=2), laws, nothing)
+        assert np.all(equal > 1.5 * evenness) or rank == 1
+        turn = np.stack([initializers.orthogonal(rng, (20, 20), dtype=np.float64) for _ in range(runs)])
+        _, evenness = response(x, x @ turn, (Law("orthogonal", 0.0, 20**-0.5),) * runs, nothing)
+        assert evenness == pytest.approx(1.0, abs=1e-6)
     for broken in (np.zeros_like(x), np.full_like(x, np.nan)):
-        nothing = Law("constant", 0.0, 0.0)
-        assert np.isnan(response(broken, broken @ w, (replace(weight, mean=0.0),) * runs, (nothing,) * runs)).all()
+        assert np.isnan(response(broken, broken @ turn, laws, nothing)).all()
 
 
 def test_a_fault_shows_in_its_own_layer_alone() -> None:
@@ -187,6 +215,22 @@ def test_a_fault_shows_in_its_own_layer_alone() -> None:
     assert z[0] > 8
     assert np.all(np.abs(z[1:]) < 1.5)
     assert np.mean([judgement.z["activation_rms"][1] for judgement in found]) > 2
+
+
+# Scales
+
+
+@pytest.mark.parametrize("name", ["activation_rms", "activation_correlation", "jacobian_spread"])
+def test_a_scale_leads_there_and_back_and_its_scatter_to_that_of_the_quantity(name: str) -> None:
+    values = np.array([0.01, 0.3, 0.9])
+    there = scaled(name, values, 64)
+    assert unscaled(name, there, 64) == pytest.approx(values)
+    by_hand = (unscaled(name, there + 1e-6, 64) - values) / 1e-6
+    expected = by_hand / values if name == "activation_rms" else by_hand
+    assert recorded(name, np.ones(3), values, 64) == pytest.approx(expected, rel=1e-4)
+    if name == "activation_correlation":
+        assert unscaled(name, np.array([-50.0, 50.0]), 64) == pytest.approx([-1 / 63, 1.0])
+        assert np.isnan(scaled(name, np.array([1.0, -1 / 63, -0.5]), 64)).all()
 
 
 # Judgement
@@ -247,6 +291,20 @@ def test_faults_without_weights_are_found() -> None:
     assert {judgement.fault for judgement in judgements if judgement.alarm} <= {"activation_rms"}
 
 
+def test_samples_that_look_alike_and_a_jacobian_of_another_size_are_found() -> None:
+    """By networks whose other numbers are those of the reference."""
+    band = reference(NETWORK, draws(), SMALL).band
+    assert band is not None
+    drawn = HE(NETWORK, range(10))
+    seen = observe(NETWORK, drawn.params, SMALL, drawn.laws)
+    for name, place, layer in (("activation_correlation", 1, "hidden/2"), *((name, -1, "output") for name in JACOBIAN)):
+        off = seen.values[name].copy()
+        at = unscaled(name, band.centre[name] + 40 * band.scatter[name], 16)
+        off[:, place] = at[place]
+        for judgement in judge(replace(seen, values={**seen.values, name: off}), band):
+            assert (judgement.layer, judgement.fault) == (layer, name)
+
+
 def test_a_network_that_dies_as_others_do_is_no_alarm() -> None:
     setting = Setting("relu", "normal", 8, 50)
     band = band_of(setting)
@@ -275,7 +333,9 @@ def test_a_network_of_zeros_is_right_where_zeros_are_the_law() -> None:
 def made(**columns: Sequence[Sequence[float]]) -> Observation:
     shape = np.shape(next(iter(columns.values())))
     values: dict[str, Array] = {name: np.ones(shape) for name in QUANTITIES} | {"copied": np.zeros(shape)}
-    return Observation(tuple("abcdefgh"[: shape[1]]), values | {name: np.array(v) for name, v in columns.items()})
+    return Observation(
+        tuple("abcdefgh"[: shape[1]]), values | {name: np.array(v) for name, v in columns.items()}, SAMPLES
+    )
 
 
 def test_the_line_is_exceeded_by_one_network_in_two_hundred_whatever_the_distribution() -> None:
@@ -392,6 +452,11 @@ def test_what_a_network_shows_is_what_the_statistics_say(dtype: str, size: float
             ("activation_correlation", tape.activation[layer]),
         ):
             assert shown[name][:, place] == pytest.approx(STATISTICS[name].function(array), rel=1e-6), name
+    count = network.jacobian_samples
+    singular = np.linalg.svd(network.jacobian(params, {}, some.x[:, :count]), compute_uv=False)
+    for name in JACOBIAN:
+        assert np.isnan(shown[name][:, :-1]).all()
+        assert shown[name][:, -1] == pytest.approx(STATISTICS[name].function(singular), rel=1e-5), name
 
 
 def test_residual_blocks_and_constants_are_judged_too() -> None:
@@ -407,7 +472,8 @@ def test_residual_blocks_and_constants_are_judged_too() -> None:
     layers = Dense("first", 64, 16, "input"), *blocks, Dense("output", 16, 10, "output")
     network = Network(64, layers, np.dtype(np.float32))
     scale = {f"block/{number}/branch_scale": 0.5 for number in range(1, 5)}
-    found = draws_of(network, HE, HE.laws(network), constants=scale)
+    halved = {name: Law("constant", value, 0.0) for name, value in scale.items()}
+    found = draws_of(network, HE, HE.laws(network) | halved)
     assert isinstance(found, Draws)
     band = Store().get(network, found, SMALL).band
     assert band is not None

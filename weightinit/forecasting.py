@@ -197,7 +197,7 @@ def _laws(scheme: Scheme, network: Network, seed: int, second_moment: float) -> 
         return scheme.rule_for(network, second_moment).laws(network)
     noise = stream(seed, "forecast").standard_normal((1, SAMPLES, network.inputs)) * math.sqrt(second_moment)
     drawn = scheme(network, [seed], noise.astype(network.dtype))
-    return {name: laws[0] for name, laws in drawn.laws.items()}
+    return drawn.laws_of(0)
 
 
 def _variances(network: Network, laws: Mapping[str, Law], layer: str) -> tuple[float, float]:

@@ -27,7 +27,7 @@ from runner.optimizers import Optimizer
 from weightinit.activations import LARGEST, Activation
 from weightinit.nn import Network
 from weightinit.nn.architectures import Form
-from weightinit.schemes import Ruled, Scheme
+from weightinit.schemes import Ruled, Scheme, require
 
 Values = Mapping[str, Any]
 # Addresses of the lab's own targets; of all others the source takes part in a trial's key.
@@ -218,6 +218,7 @@ def make_network(architecture: Part, activation: Part, inputs: int, outputs: int
 def make_scheme(part: Part, network: Network) -> Scheme:
     """Return the scheme of a part; raises ValueError where it can't initialize this network."""
     scheme: Scheme = make(part)
+    require(scheme, network)
     if isinstance(scheme, Ruled):
         try:
             laws = scheme.rule_for(network).laws(network)

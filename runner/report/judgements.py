@@ -17,12 +17,17 @@ if TYPE_CHECKING:
 CHANCE = {3.0: 0.01, 6.0: 0.002}  # share of networks whose largest deviation is beyond (docs/theory.md)
 UNLIKELY = 0.01  # chance that a sweep is said to have more alarms than chance explains
 FAR = 1.25  # factor from which on theory's distance from networks of this width is worth a word
+REASONS = 3  # why theory ends, said of one comparison
 FAULTS = {
     "weight_rms": "the weights of {} are not of the size of their law",
     "response": "{} does not answer its input with the size that its law gives",
     "evenness": "the units of {} are not as different as independent ones",
     "activation_rms": "{} has another rms than networks of these laws",
+    "activation_correlation": "{} makes samples more or less alike than networks of these laws do",
     "gradient_std": "{} has another gradient than networks of these laws",
+    "jacobian_mean_s2": "the Jacobian of {} by the input has another size than in networks of these laws",
+    "jacobian_spread": "the singular values of {}'s Jacobian by the input are less or more even than in networks of "
+    "these laws",
     "zero": "{} is zero, as in no other network of these laws",
     "infinite": "{} is infinite, as in no other network of these laws",
     "alive": "{} is neither zero nor infinite, as it is in all networks of these laws",
@@ -81,6 +86,16 @@ def sweep_sentence(runs: pd.DataFrame) -> str:
         reason = runs["not_judged"].dropna().iloc[0]
         said.append(f"{unjudged} of {len(runs)} runs not judged: {reason}")
     return "; ".join(said)
+
+
+def theory_sentence(runs: pd.DataFrame) -> str:
+    """Return why theory has no number for some of a comparison's runs; empty where it has one for each."""
+    if "no_theory" not in runs or runs["no_theory"].isna().all():
+        return ""
+    reasons = runs["no_theory"].dropna().value_counts()
+    said = [str(reason) for reason in reasons.index[:REASONS]]
+    more = [f"{len(reasons) - REASONS} more reasons"] * (len(reasons) > REASONS)
+    return f"theory lacks numbers for {reasons.sum()} of {len(runs)} runs: {'; '.join(said + more)}"
 
 
 def layer_name(layer: str) -> str:

@@ -14,11 +14,11 @@ from weightinit.arrays import Array
 from weightinit.auditing import audit
 from weightinit.meanfield import signal_stability
 from weightinit.nn import Network
+from weightinit.reference import JACOBIAN
 from weightinit.schemes import Initialized
 
 # The chance of a false alarm in a run's audit: sweeps have thousands of runs.
 LEVEL = 1e-6
-JACOBIAN = ("jacobian_mean_s2", "jacobian_spread")
 
 
 def initial(

@@ -14,7 +14,19 @@ from runner.training.measurement import Log
 from runner.training.samples import ProbeSamples, part_arrays
 from weightinit.arrays import Array
 from weightinit.nn import LOSSES, Loss, Network
-from weightinit.reference import SAMPLES, Band, Batches, Draws, Judgement, Observation, Probe, Store, draws_of, judge
+from weightinit.reference import (
+    JACOBIAN,
+    SAMPLES,
+    Band,
+    Batches,
+    Draws,
+    Judgement,
+    Observation,
+    Probe,
+    Store,
+    draws_of,
+    judge,
+)
 from weightinit.reference import observe as observed
 from weightinit.schemes import Initialized
 
@@ -24,6 +36,8 @@ SCATTER = {
     "activation_rms": "predicted_scatter",
     "gradient_std": "predicted_gradient_scatter",
     "activation_correlation": "predicted_correlation_scatter",
+    "jacobian_mean_s2": "predicted_jacobian_mean_s2_scatter",
+    "jacobian_spread": "predicted_jacobian_spread_scatter",
 }
 GROWTH = "reference_growth_scatter"
 
@@ -85,19 +99,22 @@ def record(log: Log, judged: Sequence[Judged]) -> None:
     ``reference_activation_rms``, ``_gradient_std``, ``_activation_correlation``: the median, carried over from the
     reference's samples to the probe's. ``predicted_scatter``, ``predicted_gradient_scatter``: standard deviations of
     the logarithms; ``predicted_correlation_scatter``: of the correlation; ``reference_growth_scatter``: of the growth
-    of log rms from the first hidden layer to the last.
+    of log rms from the first hidden layer to the last. Of the network as a whole, ``reference_jacobian_mean_s2`` and
+    ``_spread``, with ``predicted_jacobian_mean_s2_scatter``, of the logarithm, and ``_spread_scatter``.
     """
     measured = dict(zip(zip(log.quantities, log.layers, strict=True), log.values, strict=True))
-    layers = next((run.observation.layers for run in judged if run.observation is not None), ())
+    sites = next((run.observation.layers for run in judged if run.observation is not None), ())
     everyone = np.arange(len(judged))
     for name, scatter in SCATTER.items():
+        layers = [""] if name in JACOBIAN else sites  # the last layer of an observation has the whole network's
         missing = np.full(len(judged), np.nan)
         found = np.array([measured.get((f"init_{name}", layer), missing) for layer in layers])  # (layers, runs)
         medians, scatters = np.full((2, *found.shape), np.nan)
         for index, run in enumerate(judged):
             if run.band is not None and run.observation is not None:
-                medians[:, index] = run.band.usual(name, run.observation.values[name], found[:, index])[0]
-                scatters[:, index] = run.band.scatter[name]
+                start = -len(layers)
+                medians[:, index] = run.band.usual(name, run.observation.values[name][:, start:], found[:, index])[0]
+                scatters[:, index] = run.band.width(name)[start:]
         for place, layer in enumerate(layers):
             log.add(0, f"reference_{name}", layer, medians[place], everyone)
             log.add(0, scatter, layer, scatters[place], everyone)
@@ -107,9 +124,7 @@ def record(log: Log, judged: Sequence[Judged]) -> None:
 def _draws(trial: Trial, network: Network, initialized: Initialized, run: int) -> Draws | str:
     x, _ = part_arrays(trial.dataset, "train", network.dtype.name)
     batches = Batches(x, trial.plan.batch_size, trial.dataset.digest)
-    constants = {name: float(values[run]) for name, values in initialized.constants.items()}
-    laws = {name: by_run[run] for name, by_run in initialized.laws.items()}
-    return draws_of(network, trial.scheme, laws, batches, constants)
+    return draws_of(network, trial.scheme, initialized.laws_of(run), batches)
 
 
 @lru_cache(maxsize=4)

@@ -16,9 +16,6 @@ from weightinit.nn import Loss, Network, Params, State, Sum, Tape
 from weightinit.nn.layers import Attention
 from weightinit.statistics import Reading, histogram, measure
 
-# Jacobian: largest number of samples, of rows (unless a single sample has more), and of elements per sample.
-JACOBIANS, JACOBIAN_ROWS, JACOBIAN_SIZE = 4, 64, 1 << 18
-
 
 @dataclass(eq=False)
 class Log:
@@ -132,7 +129,7 @@ def probe(
         for quantity, layer, values in layer_statistics(network, params, tape, ends=True, laws=part_laws):
             found.setdefault((quantity, layer), []).append(values)
         part_arrays = _histograms(network, params, tape)
-        if network.outputs * network.inputs <= JACOBIAN_SIZE and not network.takes_tokens:
+        if network.jacobian_samples:
             spectra = singular_values(network, params, network.calibrated(part_state, tape), samples.x)
             for quantity, values in measure({"singular_values": spectra}, ends=True).items():
                 found.setdefault((quantity, ""), []).append(values)
@@ -152,8 +149,7 @@ def singular_values(network: Network, params: Params, state: State, x: Array) ->
 
     Their number is that of the outputs or of the inputs, whichever is smaller. NaN where the Jacobian is not finite.
     """
-    count = max(1, min(JACOBIANS, JACOBIAN_ROWS // network.outputs))
-    jacobian = network.jacobian(params, state, x[:, :count])
+    jacobian = network.jacobian(params, state, x[:, : network.jacobian_samples])
     runs, samples, *shape = jacobian.shape
     return Reading(jacobian.reshape(-1, *shape)).singular_values.reshape(runs, samples, -1)
 

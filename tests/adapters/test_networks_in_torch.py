@@ -56,7 +56,7 @@ class Reference:
         if isinstance(node, Serial):
             return self.serial(node.children, x)
         if isinstance(node, Residual):
-            scale = node.end.branch_scale * (self.weights[f"{node.name}/scale"][0, 0] if node.end.trained else 1.0)
+            scale = node.end.branch_scale * self.weights[f"{node.name}/scale"][0, 0]
             return node.end.skip_scale * self.serial(node.skip, x) + scale * self.serial(node.branch, x)
         name, weights = node.name, self.weights
         affine = weights.get(f"{name}/gain", None), weights.get(f"{name}/bias", None)
@@ -143,15 +143,19 @@ def assert_equal_to_torch(net: Network, flat: Array, x: Array) -> None:
     d_input = np.zeros((runs, *x.shape[1:]), x.dtype)
     gradients = net.backward(net.views(flat), tape.d_output, tape, d_input=d_input)
     for run in range(runs):
-        weights = {name: torch.tensor(array[run], requires_grad=True) for name, array in net.views(flat.copy()).items()}
+        trained = {spec.name: spec.trained for spec in net.weights}
+        weights = {
+            name: torch.tensor(array[run], requires_grad=trained[name]) for name, array in net.views(flat).items()
+        }
         masks = {path: torch.tensor(array[run]) for (path, what), array in tape.arrays.items() if what == "mask"}
         entering = torch.tensor(x[run], requires_grad=True)
         expected = Reference(weights, masks).serial(net.layers, entering)
         (expected * torch.tensor(weight[run])).sum().backward()
         near(output[run], expected.detach(), "output")
-        largest = max(float(tensor.grad.abs().max()) for tensor in weights.values())
+        largest = max(float(tensor.grad.abs().max()) for tensor in weights.values() if tensor.requires_grad)
         for name, tensor in weights.items():
-            near(gradients[name][run], tensor.grad, name, 1e-4 * largest)
+            if trained[name]:
+                near(gradients[name][run], tensor.grad, name, 1e-4 * largest)
         if not net.takes_tokens:
             near(d_input[run], entering.grad, "input")
 
@@ -190,10 +194,11 @@ def test_a_transformer_is_that_of_torch(placement: str) -> None:
     net = transformer(64, 3, "gelu", depth=2, width=8, heads=2, placement=placement, form=Form((8, 8, 1)),
                       dtype="float64")  # fmt: skip
     x = inputs(net, 1, 5)
-    flat = 0.5 * np.random.default_rng(1).standard_normal((1, net.parameters))
+    params = dict(net.views(0.5 * np.random.default_rng(1).standard_normal((1, net.parameters))))
+    params |= {spec.name: np.ones((1, 1, 1)) for spec in net.weights if spec.role == "scale"}
     tape = net.tape(1, 5)
-    output = net.forward(net.views(flat), {}, x, tape, phase="evaluate")
-    weights = {name: torch.tensor(array[0]) for name, array in net.views(flat).items()}
+    output = net.forward(params, {}, x, tape, phase="evaluate")
+    weights = {name: torch.tensor(array[0]) for name, array in params.items()}
     dense = Reference(weights, {})
     tokens = dense.serial(net.layers[:3], torch.tensor(x[0]))
     for number in (1, 2):

@@ -20,6 +20,9 @@ from weightinit.schemes.base import ONE, ZERO
 BY_FANS: Final = ("dense", "convolution", "recurrent")
 """Roles of tensors whose scale follows their fans: those that a scheme's name rules."""
 
+PACKED: Final = "the packed matrix's "
+"""Beginning of the name of a law that packed parts have together."""
+
 MISCOUNTED: Final = ("he", "he_uniform", "xavier", "lecun_uniform", "glorot_normal", "glorot_uniform")
 """Rules whose fans are often counted over all groups of a convolution."""
 
@@ -94,7 +97,7 @@ def _unsaid(model: Model) -> Chosen:
         except ValueError:  # a configuration that lacks what the family needs
             return Chosen(usual, "what is usual")
     if model.config and scale_of(model.config):
-        return Chosen(_or_usual(model, configured), "the scale that its configuration names")
+        return Chosen(_and_usual(model), "the scale that its configuration names, or what is usual")
     return Chosen(usual, "what is usual for each module")
 
 
@@ -115,6 +118,16 @@ def _or_usual(model: Model, laws: Callable[[ModelTensor, Mapping[str, Any]], Exp
     def of(tensor: ModelTensor, spec: WeightSpec) -> tuple[Expectations, bool]:
         said = laws(tensor, model.config)
         return (said, True) if said else usual(tensor, spec)
+
+    return of
+
+
+def _and_usual(model: Model) -> Of:
+    """The scale that a configuration names beside what is usual: how its library means it is not known."""
+
+    def of(tensor: ModelTensor, spec: WeightSpec) -> tuple[Expectations, bool]:
+        found, _ = usual(tensor, spec)
+        return (*configured(tensor, model.config), *found), False
 
     return of
 
@@ -153,7 +166,7 @@ def _packed(tensor: ModelTensor, spec: WeightSpec, source: LawStating) -> tuple[
         return ()
     names = ", ".join(part.name for part in tensor.parts)
     remark = f"drawn as one packed matrix ({names}): its fans {tuple(tensor.fans)} in place of {tuple(spec.fans)}"
-    return (Mistake("the packed matrix's law", together, remark),)
+    return (Mistake(f"{PACKED}law", together, remark),)
 
 
 def _groups(tensor: ModelTensor, spec: WeightSpec) -> tuple[Mistake, ...]:
@@ -171,6 +184,16 @@ def _groups(tensor: ModelTensor, spec: WeightSpec) -> tuple[Mistake, ...]:
     return tuple(mistakes)
 
 
+def _slips(tensor: ModelTensor, spec: WeightSpec) -> tuple[Mistake, ...]:
+    """Glorot's laws of packed parts together, and the usual rules over all groups."""
+    packed = [
+        Mistake(f"{PACKED}{name}", *mistake[1:])
+        for name in ("glorot_uniform", "glorot_normal")
+        for mistake in _packed(tensor, spec, rule(name))
+    ]
+    return (*packed, *_groups(tensor, spec))
+
+
 def usual(tensor: ModelTensor, spec: WeightSpec) -> tuple[Expectations, bool]:
     """The module's own default, or what is usual for the role; nothing for what stands alone."""
     pytorch = rule("pytorch")
@@ -178,15 +201,17 @@ def usual(tensor: ModelTensor, spec: WeightSpec) -> tuple[Expectations, bool]:
     found: list[Expectation] = []
     if tensor.default.known:
         same = tensor.role in BY_FANS and tensor.default == pytorch.law(spec)
-        mistakes = _groups(tensor, spec) if tensor.role in BY_FANS else ()
+        mistakes = _slips(tensor, spec) if tensor.role in BY_FANS else ()
         found.append(Expectation(tensor.default, label, mistakes, source=pytorch if same else None))
     match tensor.role:
         case "gain":
             found.append(Expectation(ONE, "ones"))
         case "bias":
             found.insert(0, Expectation(ZERO, "zeros"))
+            if tensor.fans:
+                found.append(Expectation(pytorch.bias_law(spec), "PyTorch's own default"))
         case "dense" | "convolution" | "recurrent" if not found:
-            found.append(Expectation(pytorch.law(spec), "U(±1/sqrt(fan_in))", _groups(tensor, spec), source=pytorch))
+            found.append(Expectation(pytorch.law(spec), "U(±1/sqrt(fan_in))", _slips(tensor, spec), source=pytorch))
     return tuple({each.law: each for each in found}.values()), False
 
 

@@ -92,13 +92,16 @@ def of_any_scale(elements: Elements, alpha: float) -> Explanation | None:
         return None
     low, high = elements.range if mean else (-max(map(abs, elements.range)), max(map(abs, elements.range)))
     sigma, below, above = truncation(std_after=std)
+    if not mean and high > sigma * above:  # the largest element tells the cut better than the std does
+        sigma *= high / (sigma * above)
+    cut = truncated_moments(below, above)[1] * sigma
     location = f"mean={mean:.4g}, " if mean else ""
     free = [
         Explanation(f"normal({location}std={std:.4g})", Law("normal", mean, std), ""),
         Explanation(f"uniform(low={low:.4g}, high={high:.4g})", _uniform(low, high), ""),
         Explanation(
-            f"truncated_normal({location}std_after={std:.4g})",
-            Law("truncated_normal", mean, std, (mean + sigma * below, mean + sigma * above)),
+            f"truncated_normal({location}std_after={cut:.4g})",
+            Law("truncated_normal", mean, cut, (mean + sigma * below, mean + sigma * above)),
             "",
         ),
     ]

@@ -77,7 +77,7 @@ def configured(tensor: ModelTensor, config: Config) -> Expectations:
     """What holds for most models of ``transformers``: weights N(0, initializer_range²), biases 0, norms 1."""
     named = scale_of(part_of(config, tensor.name))
     if tensor.role == "gain":
-        return (Expectation(ONE, "ones"),)
+        return constant(0.0, "zeros, added to 1") if "Gemma" in tensor.kind else (Expectation(ONE, "ones"),)
     if tensor.role == "bias":
         default = _own(tensor) if tensor.kind == "MultiheadAttention" else ()
         return default or (Expectation(ZERO, "zeros"),)
@@ -169,6 +169,16 @@ def whisper(tensor: ModelTensor, config: Config) -> Expectations:
     return configured(tensor, config)
 
 
+def funnel(tensor: ModelTensor, config: Config) -> Expectations:
+    """Std 1/sqrt(fan_in+fan_out), embeddings N(0, 1), where initializer_std is none (Dai et al. 2020, code)."""
+    std = config.get("initializer_std")
+    if tensor.role == "dense" and tensor.kind == "Linear" and tensor.fans:
+        return of_std(std, "initializer_std") if std else of_std(sum(tensor.fans) ** -0.5, "1/sqrt(fan_in+fan_out)")
+    if tensor.name.endswith("word_embeddings.weight"):
+        return of_std(std or 1.0, "initializer_std" if std else "1")
+    return configured(tensor, config)
+
+
 def mamba(tensor: ModelTensor, config: Config) -> Expectations:
     """S4D-real states, steps log-uniform through softplus; convolution and way out by PyTorch (Gu & Dao 2023)."""
     name = tensor.name
@@ -200,6 +210,7 @@ FAMILIES: Final[Mapping[str, Family]] = {
     "deit": vit,
     "convnext": convnext,
     "whisper": whisper,
+    "funnel": funnel,
     "mamba": mamba,
     "mamba2": mamba,
     **dict.fromkeys(
@@ -209,14 +220,26 @@ FAMILIES: Final[Mapping[str, Family]] = {
                 "bert",
                 "blip",
                 "camembert",
-                "clip",
                 "distilbert",
                 "electra",
                 "ernie",
                 "gpt_bigcode",
                 "gpt_neo",
             ),
-            *("gpt_neox", "gptj", "llama", "mistral", "mixtral", "mobilevit", "olmo", "olmo2", "openai-gpt", "opt"),
+            *(
+                "gpt_neox",
+                "gptj",
+                "gemma",
+                "gemma2",
+                "llama",
+                "mistral",
+                "mixtral",
+                "mobilevit",
+                "olmo",
+                "olmo2",
+                "openai-gpt",
+                "opt",
+            ),
             *("phi", "phi3", "qwen2", "qwen3", "roberta", "smollm3", "stablelm", "starcoder2", "xlm-roberta"),
         ),
         configured,

@@ -21,9 +21,6 @@ from weightinit.auditing.tests_of_law import largest_z
 from weightinit.laws import Law
 from weightinit.model import Model
 
-HALF: Final = "Drawn in half precision"
-"""Beginning of the remark on coarse random numbers."""
-
 BY_CAUSE: Final = ("law", "scale", "trained")
 """Kinds of findings whose words end with a cause: tensors alike are joined where they share that."""
 
@@ -79,14 +76,17 @@ def _say(piece: Piece, votes: Counter[str], limit: float) -> None:
         else:
             measured = finding.measured[0].lower() + finding.measured[1:]
             piece.fault(finding.kind, f"{measured}. {finding.advice}".rstrip("."))
-    if law is not None and law.std > 0 and exam.remark.startswith(HALF):
+    if piece.coarse and law is not None and law.std > 0:
         off = (exam.mean - law.mean) * math.sqrt(min(math.prod(piece.shape), LARGEST)) / law.std
-        if abs(off) > limit:
-            piece.fault(
-                "coarse", f"{exam.remark} Their mean is {off:+.1f} standard errors off: draw in float32, then cast"
-            )
+        shifted = f"; their mean is {off:+.1f} standard errors off" if abs(off) > limit else ""
+        bits = piece.coarse.partition(", which")[0]
+        bits = bits[0].lower() + bits[1:]
+        if piece.tensor.dtype not in ("bfloat16", "float16"):
+            piece.fault("coarse", f"{bits}{shifted}; stored as {piece.tensor.dtype}: draw it in that type")
+        elif shifted:
+            piece.fault("coarse", f"{bits}{shifted}: draw in float32, then cast")
         else:
-            piece.note("coarse", exam.remark.rstrip("."))
+            piece.note("coarse", f"{bits}: draw in float32, then cast")
 
 
 def _cause(exam: Examination, finding: Finding, law: Law) -> str:
@@ -120,9 +120,11 @@ def _findings(pieces: list[Piece]) -> list[ModelFinding]:
     for piece in pieces:
         for kind, weight, said in piece.found:
             cause = said.rpartition(": ")[2] if kind in BY_CAUSE else kind
-            alike.setdefault((piece.pattern, kind, weight, cause), []).append((piece, said))
+            alike.setdefault((piece.tensor.pattern, kind, weight, cause), []).append((piece, said))
     for (pattern, kind, weight, _), members in alike.items():
         names = tuple(piece.name for piece, _ in members)
+        if parts := list(dict.fromkeys(piece.part.name for piece, _ in members if piece.part)):
+            pattern += f"[{','.join(parts)}]"
         said = members[0][1]
         if kind not in BY_CAUSE and len({words for _, words in members}) > 1:
             said += " (the first; the others alike)"

@@ -19,7 +19,7 @@ from weightinit.auditing.matrices import repeats
 from weightinit.auditing.model_findings import report_on
 from weightinit.auditing.model_report import ModelReport, number
 from weightinit.auditing.never_meant import look_at_heads, look_at_never_meant
-from weightinit.auditing.pieces import Piece, Values, not_finite, pieces_of, thinned, whole
+from weightinit.auditing.pieces import LARGEST, Piece, Values, not_finite, pieces_of, thinned, whole
 from weightinit.auditing.tests_of_law import fit
 from weightinit.auditing.usual import settle
 from weightinit.laws import UNKNOWN, Law
@@ -83,8 +83,9 @@ def _judge(piece: Piece, copy: tuple[str, bool] | None, alpha: float) -> None:
     if not exam.elements.values.size or not np.isfinite(exam.elements.values).any():
         return
     hold_against_law(exam, alpha)
-    if values is not everything and not exam.findings and values.ndim == 2 and everything.size <= 1 << 28:
+    if not exam.findings and through is None and everything.ndim == 2 and LARGEST < everything.size <= 1 << 28:
         _equal_rows(piece, everything)
+    piece.coarse = exam.elements.grid_in_words if exam.std > 0 else ""
     exam.let_go()
 
 

@@ -62,7 +62,7 @@ def rule(text: str) -> Rule:
 
     Raises ValueError for an unknown name or option, and whatever the rule itself raises for a value.
     """
-    name, options = _name_and_options(text)
+    name, options = name_and_options(text)
     if name not in NAMED:
         nearest = (get_close_matches(name, NAMED, 1, 0.0) or ["he"])[0]
         raise ValueError(f"law must be one of {', '.join(NAMED)}; got {name!r}. Pass law={nearest!r}.")
@@ -97,7 +97,8 @@ def notation(law: Law) -> str:
     return f"{law.family} elements of std {law.std:.4g}"
 
 
-def _name_and_options(text: str) -> tuple[str, dict[str, Any]]:
+def name_and_options(text: str) -> tuple[str, dict[str, Any]]:
+    """Return a name and its options, written as in a call; raise ValueError for anything else."""
     try:
         match ast.parse(text.strip(), mode="eval").body:
             case ast.Name(name):

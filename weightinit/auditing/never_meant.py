@@ -15,8 +15,14 @@ from weightinit.model import Model
 ABSURD: Final = 1e12
 """Size that no initial value has: bits that mean something else, read as numbers."""
 
+TINY: Final = 1e-12
+"""Share of the largest element that random numbers of 24 bits never fall below, but for exact zeros."""
+
 DEAD: Final = 1e-4
 """Share of its input's size that a layer of drawn weights passes on, below which it is dead."""
+
+UNREADABLE: Final = ("unwritten", "not_finite")
+"""Kinds of findings after which nothing else is said of a tensor's values."""
 
 LOUD: Final = 2.0
 """Nats that the first loss lies above that of equal chances, from which on a head is too loud."""
@@ -35,7 +41,8 @@ def look_at_never_meant(piece: Piece, everything: Array, bad: int) -> bool:
     smallest = float(np.finfo(everything.dtype).tiny) if everything.dtype.itemsize > 2 else 1e-37
     denormal = int(np.count_nonzero((values > 0) & (values < smallest)))
     largest = float(values.max())
-    if largest > ABSURD or denormal > max(2, size // 1000):
+    tiny = 0 if piece.tensor.role == "position" else int(np.count_nonzero((values > 0) & (values < TINY * largest)))
+    if largest > ABSURD or denormal > max(2, size // 1000) or tiny > 2:
         low = float(values[values > 0].min())
         piece.fault("unwritten", f"holds sizes from {low:.1e} to {largest:.1e}: memory that was never written")
         piece.candidates = ()
@@ -49,19 +56,23 @@ def look_at_heads(model: Model, pieces: list[Piece], family: str) -> None:
     places = model.positions()
     for piece in pieces:
         tensor, exam = piece.tensor, piece.exam
-        if exam is None or not math.isfinite(exam.std):
+        if exam is None or not math.isfinite(exam.std) or any(kind in UNREADABLE for kind, _, _ in piece.found):
             continue
         if tensor.role in ("dense", "convolution") and tensor.fans and exam.std > 0:
             passed = math.hypot(exam.std, exam.mean) * math.sqrt(piece.spec.fans.fan_in)
             if passed < DEAD:
-                piece.fault("dead", f"std {number(exam.std)} passes {passed:.1e} of its input's size on: a dead layer")
+                by = f", as {piece.expectation.label} says" if piece.given and piece.expectation else ""
+                piece.fault(
+                    "dead", f"std {number(exam.std)}{by}: passes {passed:.1e} of its input's size on, a dead layer"
+                )
         if tensor.role == "embedding" and exam.std > 0 and "dense" not in tensor.used_as:
             rms = math.hypot(exam.std, exam.mean)
             if rms < DEAD / 10:
                 piece.fault("dead", f"std {number(exam.std)}: the embedding is dead")
-        denied = model.config.get("tie_word_embeddings") is False and "dense" in tensor.used_as
+        key = next((k for k in ("tie_word_embeddings", "scale_decoder_outputs") if model.config.get(k) is False), None)
+        denied = key is not None and "dense" in tensor.used_as
         if denied and tensor.role == "embedding":
-            piece.fault("tied", f"tied to {tensor.also[-1]}, though the configuration says tie_word_embeddings=False")
+            piece.fault("tied", f"tied to {tensor.also[-1]}, though the configuration says {key}=False")
         is_head = tensor.role == "embedding" and "dense" in tensor.used_as
         is_head |= tensor.role == "dense" and places[tensor.layer] == "output" and tensor.shape[0] == vocabulary
         if is_head and not denied:
@@ -76,7 +87,7 @@ def _loudness(piece: Piece, family: str, model: Model) -> None:
     assert exam is not None
     classes, width = (piece.tensor.shape[0], piece.tensor.shape[-1])
     spread = math.hypot(exam.std, exam.mean) * math.sqrt(width)
-    if family in ("t5", "mt5") and model.config.get("tie_word_embeddings", True):
+    if family in ("t5", "mt5"):  # it divides its features by the root of the width where head and embedding are tied
         spread /= math.sqrt(width)
     above = spread * spread / 2
     most = math.sqrt(2 * math.log(max(classes, 2)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from weightinit.arrays import Array
 from weightinit.auditing.examination import Examination
 from weightinit.auditing.families import Expectation, Expectations
+from weightinit.branches import branches_of
 from weightinit.model import Model, ModelTensor, Part
 from weightinit.nn.weights import Position, WeightSpec
 
@@ -27,7 +28,8 @@ class Piece:
     """A tensor, or one of the parts packed into it, with what it should be and what was found.
 
     ``given``: whether somebody said the law; else it is what is usual. ``found`` holds kind, weight and words of each
-    finding. ``cloned``: whether it is part of a block that repeats another.
+    finding. ``cloned``: whether it is part of a block that repeats
+    another. ``coarse``: words on random numbers of few bits.
     """
 
     tensor: ModelTensor
@@ -38,6 +40,7 @@ class Piece:
     expectation: Expectation | None = None
     exam: Examination | None = None
     remark: str = ""
+    coarse: str = ""
     cloned: bool = False
     found: list[tuple[str, str, str]] = field(default_factory=list)
 
@@ -59,6 +62,8 @@ class Piece:
     @property
     def comparable(self) -> bool:
         """Whether a copy of this tensor would be a fault: not of what is never drawn."""
+        if any(each.through is not None or each.law.std == 0 for each in self.candidates):
+            return False
         return self.spec.role == "weight" or self.tensor.default.std > 0
 
     def fault(self, kind: str, words: str) -> None:
@@ -72,13 +77,15 @@ class Piece:
 
 def pieces_of(model: Model, laws_of: Callable[[ModelTensor, WeightSpec], tuple[Expectations, bool]]) -> list[Piece]:
     """Return the pieces of all tensors, in order, each with the laws that ``laws_of`` has for it."""
-    places = model.positions()
+    places, branches = model.positions(), branches_of(model)
     result = []
     for tensor in model:
         position: Position = places[tensor.layer]
         specs: list[tuple[Part | None, WeightSpec]] = [(part, tensor.part(part)) for part in tensor.parts] or [
             (None, tensor.spec(position))
         ]
+        branch = branches.get(tensor.name)
+        specs = [(part, replace(spec, branch=branch)) for part, spec in specs]
         result += [Piece(tensor, part, spec, *laws_of(tensor, spec)) for part, spec in specs]
     return result
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from weightinit.auditing.expectations import BY_FANS
+from weightinit.auditing.expectations import BY_FANS, PACKED
 from weightinit.auditing.explanations import KNOWN, Explanation
 from weightinit.auditing.families import Expectation, constant
 from weightinit.auditing.model_report import number
@@ -88,6 +88,10 @@ def _known_laws(piece: Piece, votes: Counter[str]) -> None:
         likely = [each for each in exam.explained if each.name in KNOWN or each.name in mistakes]
         if not exam.differs:  # a kernel that is written down: the identity, Dirac's
             _accept(piece, exam.explained[0])
+        elif likely and (packed := next((each for each in likely if each.name.startswith(PACKED)), None)):
+            _accept(piece, packed)
+            if piece.part and piece.part.name == "q":
+                _note_packed(piece)
         elif likely and (best := max(likely, key=lambda each: votes[_base(each.name)])).name not in mistakes:
             _accept(piece, best)
         elif likely:
@@ -150,7 +154,9 @@ def _one_rule(weights: list[Piece], alpha: float) -> None:
     """Layers without a known law: one std for all of them, or one factor on a rule's, is a rule of its own."""
     free = [piece for piece in weights if _kinds(piece) == {"scale"}]
     known = Counter(
-        piece.expectation.label for piece in weights if not _kinds(piece) and piece.expectation and piece.exam
+        piece.expectation.label.removeprefix(PACKED)
+        for piece in weights
+        if not _kinds(piece) and piece.expectation and piece.exam
     )
     limit = largest_z(alpha)
     errors = np.array([math.sqrt(0.5 / math.prod(piece.shape)) for piece in free])
@@ -165,6 +171,13 @@ def _one_rule(weights: list[Piece], alpha: float) -> None:
         for i in best:
             _accept(free[i], free[i].exam.explained[0])  # type: ignore[union-attr]
             free[i].note("scale", "of no known std, but like its likes")
+    rest = [piece for piece in free if _kinds(piece) == {"scale"}]
+    if 3 * len(rest) > len(weights) > 3:
+        for piece in rest:
+            exam = piece.exam
+            assert exam is not None
+            _accept(piece, exam.explained[0])
+            piece.note("scale", "of no std known here, as many in this model: give its laws to have it judged")
     if known:
         name, count = known.most_common(1)[0]
         for piece in free:
@@ -223,11 +236,13 @@ def _packed(pieces: list[Piece]) -> None:
     """Queries, keys and values that the module draws as one matrix."""
     for piece in pieces:
         part, exam = piece.part, piece.exam
-        if piece.tensor.kind == "MultiheadAttention" and part and part.name == "q" and exam and exam.std > 0:
-            alone = rule("glorot_uniform").law(piece.spec).std
-            if not _kinds(piece) and exam.tensor.law == piece.tensor.default:
-                piece.note(
-                    "packed",
-                    f"q, k and v are drawn as one matrix: std {number(exam.std)} where Glorot's law gives each "
-                    f"{number(alone)}: half the variance",
-                )
+        first = piece.tensor.kind == "MultiheadAttention" and part is not None and part.name == "q"
+        if first and exam and exam.std > 0 and not _kinds(piece) and exam.tensor.law == piece.tensor.default:
+            _note_packed(piece)
+
+
+def _note_packed(piece: Piece) -> None:
+    assert piece.exam is not None
+    alone = number(rule("glorot_uniform").law(piece.spec).std)
+    said = f"q, k and v are drawn as one matrix: std {number(piece.exam.std)} where Glorot's law gives each {alone}"
+    piece.note("packed", f"{said}: half the variance")

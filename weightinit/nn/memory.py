@@ -101,7 +101,7 @@ class Memory:
         for slot in self.slots:
             kind = dtype if slot.dtype is None else np.dtype(slot.dtype)
             if slot.scope == "scratch":
-                scratch[slot.quantity] = max(scratch.get(slot.quantity, 0), batch * prod(slot.shape))
+                scratch[slot.quantity] = max(scratch.get(slot.quantity, 0), prod(slot.shape))
             else:
                 leading = (runs, batch) if slot.scope == "sample" else (runs,)
                 tape.arrays[slot.path, slot.quantity] = xp.empty((*leading, *slot.shape), kind)

@@ -45,8 +45,11 @@ class Moments:
         ``covariance``: E[x x'] of pairs, times 1 / ``power`` if given.
         """
         second_moment = float(np.mean(squares))
-        with np.errstate(all="ignore"):
-            correlation = covariance * ((power or 1.0) / second_moment)
+        if second_moment == 0.0:  # zeros are all alike
+            correlation = np.ones(np.shape(covariance))
+        else:
+            with np.errstate(all="ignore"):
+                correlation = covariance * ((power or 1.0) / second_moment)
         full = np.broadcast_to(np.asarray(means, np.float64), squares.shape)
         return cls(second_moment, float(np.mean(full)), correlation, relative_variance, "", squares, full)
 
@@ -112,8 +115,8 @@ class Moments:
         total = self.second_moment + other.second_moment
         if self.mean and other.mean:
             return unknown_moments("both parts of a sum have a mean")
-        if total == 0.0:
-            return replace(self, second_moment=total)
+        if other.second_moment == 0.0:
+            return self
         share = other.second_moment / total
         spread = other.relative_variance + 2.0 / units
         even = self.squares is None and other.squares is None

@@ -24,6 +24,8 @@ from weightinit.nn.tree import Node, Step, steps
 from weightinit.nn.weights import ConstantSpec, StatisticSpec, WeightSpec
 
 MEASURED = ("preactivation", "activation")  # quantities that make a site of their slot
+# Jacobian: largest number of samples, of rows (unless a single sample has more), and of elements per sample.
+JACOBIANS, JACOBIAN_ROWS, JACOBIAN_SIZE = 4, 64, 1 << 18
 
 
 @dataclass(frozen=True)
@@ -285,31 +287,44 @@ class Network:
                 found |= step.layer.statistics_of(tape)
         return found
 
-    def jacobian(self, params: Params, state: State, x: Array) -> Array:
-        """Return the derivatives (runs, samples, outputs, inputs) of each output by each input, float64.
+    @property
+    def jacobian_samples(self) -> int:
+        """Number of samples that a Jacobian is affordable at; 0 where it is too large, or where inputs are tokens."""
+        if self.takes_tokens or self.outputs * self.inputs > JACOBIAN_SIZE:
+            return 0
+        return max(1, min(JACOBIANS, JACOBIAN_ROWS // self.outputs))
+
+    def jacobian(self, params: Params, state: State, x: Array, *, dtype: np.dtype | type = np.float64) -> Array:
+        """Return the derivatives (runs, samples, outputs, inputs) of each output by each input, computed in ``dtype``.
 
         ``x``: samples (runs or 1, samples, inputs). The backward pass takes each output as a separate sample, in phase
         ``evaluate``, in which samples do not act on each other.
         """
-        xp = array_module(x)
-        double = replace(self, dtype=np.dtype(np.float64))
-        params = {name: weight.astype(xp.float64) for name, weight in params.items()}
-        state = {name: values.astype(xp.float64) for name, values in state.items()}
+        xp, dtype = array_module(x), np.dtype(dtype)
+        network = self if dtype == self.dtype else replace(self, dtype=dtype)
+        params = {name: weight.astype(dtype, copy=False) for name, weight in params.items()}
+        state = {name: values.astype(dtype, copy=False) for name, values in state.items()}
         runs, samples = len(next(iter(params.values()))), x.shape[1]
-        tape = double.tape(runs, samples * self.outputs, xp=xp)
-        double.forward(params, state, x.astype(xp.float64).repeat(self.outputs, axis=1), tape, phase="evaluate")
+        tape = network.tape(runs, samples * self.outputs, xp=xp)
+        network.forward(params, state, x.astype(dtype).repeat(self.outputs, axis=1), tape, phase="evaluate")
         d_output = tape.d_output.reshape(runs, samples * self.outputs, self.outputs)
         d_output[...] = xp.tile(xp.eye(self.outputs), (samples, 1))
-        jacobian: Array = xp.empty((runs, samples * self.outputs, self.inputs))
-        double.backward(params, tape.d_output, tape, d_input=jacobian)
+        jacobian: Array = xp.empty((runs, samples * self.outputs, self.inputs), dtype)
+        network.backward(params, tape.d_output, tape, d_input=jacobian)
         return jacobian.reshape(runs, samples, self.outputs, self.inputs)
+
+    def entering_moments(self, moments: Moments) -> Moments:
+        """Return the moments of the input, by position where it has some; a token is a vector of size 1."""
+        if self.takes_tokens and moments.squares is None:
+            return spread(Moments(1.0, correlation=moments.correlation), (*self.in_shape, 1))
+        return spread(moments, self.in_shape)
 
     def expect(self, moments: Moments, laws: Mapping[str, Law]) -> tuple[Prediction, ...]:
         """Return the theory of every step for inputs of ``moments`` and weights of ``laws``, by weight's name.
 
         Constants that differ from their defaults are among the ``laws``, as laws without spread.
         """
-        registers = [spread(moments, self.in_shape)]
+        registers = [self.entering_moments(moments)]
         for step in self.steps:
             registers.append(step.expect(registers, laws))
         gradients: dict[int, Gradient] = {len(self.steps): Gradient()}

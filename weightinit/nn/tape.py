@@ -20,10 +20,10 @@ class Slot(NamedTuple):
     """Memory that a layer asks for.
 
     ``path`` and ``quantity`` are its key in the tape; what is called ``preactivation`` or ``activation`` is measured.
-    ``shape``: of one sample with scope ``sample``, of one run with scope ``run``; memory of scope ``scratch`` serves
-    one run at a time, is shared by all layers and holds nothing between their calls. ``gradient``, of a layer's output:
-    in memory of its ``own``, so that it can be measured, or in memory ``shared`` with others. ``dtype``: None for the
-    network's.
+    ``shape``: of one sample with scope ``sample``, of one run with scope ``run``; memory of scope ``scratch`` has this
+    shape whatever the batch, is shared by all layers and holds nothing between their calls. ``gradient``, of a layer's
+    output: in memory of its ``own``, so that it can be measured, or in memory ``shared`` with others. ``dtype``: None
+    for the network's.
     """
 
     path: str
@@ -40,9 +40,9 @@ class Tape:
 
     ``arrays``: by path and quantity, ``(runs, batch, *shape)``; the gradient of the loss with respect to an array has
     the quantity ``d_...``. ``gradients``: those of the outputs of the network's steps, in order, some of which share
-    memory; ``spare``: memory for one more; ``scratch``: memory for one run at a time, by name. ``input`` refers to what
-    entered a layer. By weight: ``gradient``, views into ``flat_gradient`` ``(runs, parameters)``. ``ones`` is
-    ``(1, 1, batch)``; ``xp`` is the module of the arrays.
+    memory; ``spare``: memory for one more; ``scratch``: memory for some samples of one run at a time, by name.
+    ``input`` refers to what entered a layer. By weight: ``gradient``, views into ``flat_gradient`` ``(runs,
+    parameters)``. ``ones`` is ``(1, 1, batch)``; ``xp`` is the module of the arrays.
 
     A forward pass leaves its ``state`` and ``phase`` here. ``step``: number of the training step, for layers that draw
     noise.

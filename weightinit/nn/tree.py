@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -48,7 +49,8 @@ class Step:
     ``source``: register that the layer reads; ``skip``: the second one that a sum reads, else None; ``entering``,
     ``leaving``: shapes without runs and batch; ``block``: name of the residual block on whose branch or skip it lies,
     empty on the trunk; ``depth``: blocks around it; ``weights``: of the layer, with their place on the branch;
-    ``independent``: whether weights lie between what a sum adds, so that its parts are uncorrelated.
+    ``independent``: whether weights lie between what a sum adds, so that its parts are uncorrelated; ``on_skip``:
+    whether it lies on the skip of its block.
     """
 
     layer: Layer
@@ -60,6 +62,7 @@ class Step:
     depth: int
     weights: tuple[WeightSpec, ...] = ()
     independent: bool = True
+    on_skip: bool = False
 
     @property
     def path(self) -> str:
@@ -124,50 +127,49 @@ class _Flat:
     steps: list[Step]
     shapes: dict[int, Shape]
 
-    def serial(self, nodes: Sequence[Node], register: int, block: str, depth: int) -> int:
+    def serial(self, nodes: Sequence[Node], register: int, block: str, depth: int, *, on_skip: bool = False) -> int:
         for node in nodes:
-            register = self.node(node, register, block, depth)
+            register = self.node(node, register, block, depth, on_skip=on_skip)
         return register
 
-    def node(self, node: Node, register: int, block: str, depth: int) -> int:
+    def node(self, node: Node, register: int, block: str, depth: int, *, on_skip: bool = False) -> int:
         if isinstance(node, Serial):
-            return self.serial(node.children, register, block, depth)
-        if isinstance(node, Residual):
-            skip = self.serial(node.skip, register, node.name, depth + 1)
-            branch = self.serial(node.branch, register, node.name, depth + 1)
-            if self.shapes[skip] != self.shapes[branch]:
-                raise ValueError(
-                    f"{node.name}: its branch and its skip must have one shape; got {self.shapes[branch]} and "
-                    f"{self.shapes[skip]}. Give the skip a projection."
-                )
-            return self._add(node.end, branch, skip, block, depth, weighed(node.branch) or weighed(node.skip))
-        return self._add(node, register, None, block, depth)
+            return self.serial(node.children, register, block, depth, on_skip=on_skip)
+        entering = self.shapes[register]
+        if not isinstance(node, Residual):
+            leaving = node.out_shape(entering)
+            return self._add(Step(node, register, None, entering, leaving, block, depth, node.weights, on_skip=on_skip))
+        skip = self.serial(node.skip, register, node.name, depth + 1, on_skip=True)
+        branch = self.serial(node.branch, register, node.name, depth + 1)
+        shape = self.shapes[branch]
+        if self.shapes[skip] != shape:
+            raise ValueError(
+                f"{node.name}: its branch and its skip must have one shape; got {shape} and {self.shapes[skip]}. "
+                "Give the skip a projection."
+            )
+        apart = weighed(node.branch) or weighed(node.skip)
+        return self._add(Step(node.end, branch, skip, shape, shape, block, depth, node.end.weights, apart, on_skip))
 
-    def _add(
-        self, layer: Layer, source: int, skip: int | None, block: str, depth: int, independent: bool = True
-    ) -> int:
-        entering = self.shapes[source]
-        leaving = layer.out_shape(entering)
-        self.steps.append(Step(layer, source, skip, entering, leaving, block, depth, layer.weights, independent))
-        self.shapes[len(self.steps)] = leaving
+    def _add(self, step: Step) -> int:
+        self.steps.append(step)
+        self.shapes[len(self.steps)] = step.leaving
         return len(self.steps)
 
 
 def _with_branches(found: Sequence[Step]) -> tuple[Step, ...]:
-    blocks = list(dict.fromkeys(step.path for step in found if step.skip is not None))
-    kernels = {
-        name: [spec.name for step in found if step.block == name for spec in step.weights if spec.role == "weight"]
-        for name in blocks
-    }
+    """Return the steps with the place of each weight on its residual branch; a sum stands at the end of its own."""
+    ends = [step.path for step in found if step.skip is not None]
+    index = {name: number for number, name in enumerate(dict.fromkeys(ends), start=1)}
+    on_branch = [step for step in found if step.block and not step.on_skip]
+    kernels = Counter(step.block for step in on_branch for spec in step.weights if spec.role == "weight")
+    passed: Counter[str] = Counter()
 
     def placed(step: Step) -> Iterator[WeightSpec]:
+        block = step.path if step.skip is not None else "" if step.on_skip else step.block
         for spec in step.weights:
-            beside = f"{spec.layer}/weight"
-            if step.block and beside in kernels[step.block]:
-                names = kernels[step.block]
-                place = Branch(blocks.index(step.block) + 1, len(blocks), names.index(beside) + 1, len(names))
-                yield replace(spec, branch=place)
-            else:
-                yield spec
+            if block and step.skip is None:
+                passed[block] += spec.role == "weight"
+            place = Branch(index[block], len(index), passed[block], kernels[block]) if block else None
+            yield replace(spec, branch=place)
 
     return tuple(replace(step, weights=tuple(placed(step))) for step in found)

@@ -9,13 +9,17 @@ from weightinit.fans import Fans
 
 Role = Literal["weight", "bias", "gain", "scale"]
 Position = Literal["input", "hidden", "output"]
+Part = Literal[
+    "dense", "convolution", "query", "key", "value", "out", "gate", "up", "embedding", "positions", "norm", "sum"
+]
 
 
 @dataclass(frozen=True)
 class Branch:
     """Place of a weight among the residual branches of its network.
 
-    ``index`` of ``count`` branches, and ``place`` of ``length`` weights of role ``weight`` in that branch; both from 1.
+    ``index`` of ``count`` branches from 1. The branch has ``length`` weights of role ``weight``; ``place`` counts those
+    up to this one, so that it is 0 for a norm at the start of a branch, and ``length`` for what stands at its end.
     """
 
     index: int
@@ -31,8 +35,9 @@ class WeightSpec:
     ``name`` follows the structure (``hidden/3/weight``), so it means the same weight in a deeper network. ``shape`` has
     no runs axis: ``(*kernel, fan_in, fan_out)``, for a dense bias ``(1, fan_out)``. ``fans``: a bias has those of the
     weight beside it. ``position``: ``output`` for the layer of the network's output, ``input`` for the first other
-    layer with weights, else ``hidden``. ``branch``: its place in a residual branch, None on the trunk. ``trained``: a
-    frozen weight stays as it was initialized, and has no part in decay, in the clipping of gradients and in norms.
+    layer with weights, else ``hidden``. ``branch``: its place in a residual branch, None on the trunk and on the way
+    past a branch. ``part``: the kind of its layer, or its place in it. ``trained``: a frozen weight stays as it was
+    initialized, and has no part in decay, in the clipping of gradients and in norms.
     """
 
     name: str
@@ -41,7 +46,13 @@ class WeightSpec:
     role: Role
     position: Position
     branch: Branch | None = None
+    part: Part = "dense"
     trained: bool = True
+
+    @property
+    def ends_branch(self) -> bool:
+        """Whether this is the last weight of role ``weight`` of a residual branch, or stands behind it."""
+        return self.branch is not None and self.branch.place == self.branch.length
 
     @property
     def layer(self) -> str:

@@ -3,12 +3,13 @@
 from weightinit.reference.band import Band
 from weightinit.reference.draws import Batches, Draws, draws_of
 from weightinit.reference.judgement import ALARM, Judgement, judge
-from weightinit.reference.observation import SAMPLES, Observation, Probe, observe
+from weightinit.reference.observation import JACOBIAN, SAMPLES, Observation, Probe, observe
 from weightinit.reference.stack import Reference, reference
 from weightinit.reference.store import Store
 
 __all__ = [
     "ALARM",
+    "JACOBIAN",
     "SAMPLES",
     "Band",
     "Batches",

@@ -12,23 +12,18 @@ import numpy as np
 
 from weightinit.arrays import Array
 from weightinit.reference.observation import Observation
+from weightinit.reference.scales import floor, recorded, scaled, unscaled
 
 State = Literal["zero", "infinite"]
 
 FAMILIES: Mapping[str, tuple[str, ...]] = {
-    "activation": ("weight_rms", "response", "evenness", "activation_rms"),
-    "gradient": ("gradient_std",),
+    "activation": ("weight_rms", "response", "evenness", "activation_rms", "activation_correlation"),
+    "gradient": ("gradient_std", "jacobian_mean_s2", "jacobian_spread"),
 }
 """Quantities that are judged together, each family at half a percent."""
 
-PLAIN = ("activation_correlation",)
-"""Quantities that are compared as they are; all others are sizes, compared by their logarithms."""
-
 LEAST = 20
 """Networks of a reference that must show a number in a layer for that layer to be judged by it."""
-
-FLOOR = 1e-5
-"""Least scatter of a logarithm: what rounding alone does to a network that has none."""
 
 LEVEL = 0.005
 """Chance that a correct network exceeds the line of a family."""
@@ -41,8 +36,8 @@ TAIL = 0.1
 class Band:
     """Range of correct networks, measured on many of them: the ``observation`` of a reference.
 
-    ``centre``, ``scatter``: median and standard deviation of the logarithm of each quantity (of a correlation, of
-    itself) by layer (layers,), NaN where fewer than ``LEAST`` networks have one. ``line``: of each family of
+    ``centre``, ``scatter``: median and standard deviation of each quantity on its scale (``scales``; of a size, of its
+    logarithm) by layer (layers,), NaN where fewer than ``LEAST`` networks have one. ``line``: of each family of
     quantities, the |z| that the layers of a correct network exceed with a chance of half a percent. No smaller than the
     largest of the reference's own: of 200 networks a further one exceeds all with a chance of 1/201, whatever the
     distribution. That largest one differs much between references, so the line is no smaller than where an exponential
@@ -53,7 +48,7 @@ class Band:
 
     @cached_property
     def _scaled(self) -> Mapping[str, Array]:
-        return {name: scaled(name, values) for name, values in self.observation.values.items()}
+        return {name: self._on_scale(name, values) for name, values in self.observation.values.items()}
 
     @cached_property
     def centre(self) -> Mapping[str, Array]:
@@ -62,9 +57,10 @@ class Band:
 
     @cached_property
     def scatter(self) -> Mapping[str, Array]:
-        """Standard deviations by quantity, at least ``FLOOR``."""
+        """Standard deviations by quantity, at least ``scales.floor``."""
         return {
-            name: np.maximum(_over_networks(np.nanstd, values, ddof=1), FLOOR) for name, values in self._scaled.items()
+            name: np.maximum(_over_networks(np.nanstd, values, ddof=1), floor(name))
+            for name, values in self._scaled.items()
         }
 
     @cached_property
@@ -85,17 +81,22 @@ class Band:
 
     def z(self, name: str, values: Array) -> Array:
         """Return how far ``values`` (runs, layers) of a quantity lie from the centre, in units of the scatter."""
-        distance: Array = (scaled(name, values) - self.centre[name]) / self.scatter[name]
+        distance: Array = (self._on_scale(name, values) - self.centre[name]) / self.scatter[name]
         return distance
 
     def usual(self, name: str, values: Array, measured: Array) -> Array:
         """Return the median of a quantity for other samples, on which networks of these ``values`` have ``measured``.
 
-        All (runs, layers): a network lies as far from this median as from that of the reference.
+        All (runs, layers), of the last layers where there are fewer: a network lies as far from this median as from
+        that of the reference.
         """
-        distance = scaled(name, values) - self.centre[name]
-        median: Array = measured - distance if name in PLAIN else measured * np.exp(-distance)
-        return median
+        distance = self._on_scale(name, values) - self.centre[name][-values.shape[1] :]
+        return unscaled(name, self._on_scale(name, measured) - distance, self.observation.samples)
+
+    def width(self, name: str) -> Array:
+        """Return by layer (layers,) the standard deviation of a size's logarithm, of any other quantity itself."""
+        samples = self.observation.samples
+        return recorded(name, self.scatter[name], unscaled(name, self.centre[name], samples), samples)
 
     def share(self, name: str, state: State) -> Array:
         """Return the share of networks (layers,) whose ``name`` is ``zero`` or ``infinite``."""
@@ -121,15 +122,11 @@ class Band:
             squares = (count - 1) * self.scatter[name] ** 2
             mean = _over_networks(np.nanmean, values)
             others = (squares - count / (count - 1) * (values - mean) ** 2) / (count - 2)
-            z = np.abs(distance) / np.sqrt(np.maximum(others, FLOOR**2))
+            z = np.abs(distance) / np.sqrt(np.maximum(others, floor(name) ** 2))
         return np.where(np.isnan(z), -1.0, z)
 
-
-def scaled(name: str, values: Array) -> Array:
-    """Return values of a quantity on the scale on which they are compared, NaN where they are not finite there."""
-    with np.errstate(all="ignore"):
-        result = values if name in PLAIN else np.log(values)
-    return np.where(np.isfinite(result), result, np.nan)
+    def _on_scale(self, name: str, values: Array) -> Array:
+        return scaled(name, values, self.observation.samples)
 
 
 def states(values: Array, state: State) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -37,42 +37,40 @@ class Batches:
 class Draws:
     """Origin of networks: each weight of one of ``laws`` by itself, or of a ``scheme`` on ``batches``, if given.
 
-    ``constants``: of networks that are drawn from laws.
+    Constants that differ from their defaults are among the ``laws``, as laws without spread.
     """
 
     laws: Mapping[str, Law] = field(hash=False)
     scheme: Scheme | None = None
     batches: Batches | None = None
-    constants: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     @property
     def identity(self) -> str:
         """Text that is equal for equal draws of a network."""
         if self.scheme is None:
-            return repr((sorted(self.laws.items()), sorted(self.constants.items())))
+            return repr(sorted(self.laws.items()))
         data = (self.batches.digest, self.batches.size) if self.batches else ()
         return f"{type(self.scheme).__module__} {self.scheme!r} {data}"
 
     def stacks(self, network: Network, networks: int, at_once: int) -> Iterator[Initialized]:
         """Yield all ``networks``, ``at_once`` at a time."""
         ends = [*range(0, networks, at_once), networks]
-        streams = {spec.name: stream(RESERVED, spec.name) for spec in network.weights}
-        for start, stop in pairwise(ends):
-            runs = stop - start
-            if self.scheme is None:
-                yield Initialized(
-                    params={
-                        spec.name: _drawn(self.laws[spec.name], spec, runs, network.dtype, streams[spec.name])
-                        for spec in network.weights
-                    },
-                    laws={name: (law,) * runs for name, law in self.laws.items()},
-                    constants={name: np.full(runs, value) for name, value in self.constants.items()},
-                    learning_rate_scale={},
-                    notes=((),) * runs,
-                )
-            else:
+        if self.scheme is not None:
+            for start, stop in pairwise(ends):
                 seeds = [RESERVED + number for number in range(start, stop)]
                 yield self.scheme(network, seeds, self.batches.of(seeds) if self.batches else None)
+            return
+        sources = {spec.name: _source(self.laws[spec.name], spec, networks, network.dtype) for spec in network.weights}
+        constants = {name: law.mean for name, law in self.laws.items() if name not in sources}
+        for start, stop in pairwise(ends):
+            runs = stop - start
+            yield Initialized(
+                params={name: source(runs) for name, source in sources.items()},
+                laws={name: (self.laws[name],) * runs for name in sources},
+                constants={name: np.full(runs, value) for name, value in constants.items()},
+                learning_rate_scale={},
+                notes=((),) * runs,
+            )
 
 
 def draws_of(
@@ -80,11 +78,10 @@ def draws_of(
     scheme: Scheme,
     laws: Mapping[str, Law],
     batches: Batches | None = None,
-    constants: Mapping[str, float] | None = None,
 ) -> Draws | str:
     """Return how networks of a scheme are drawn, or why they can't be.
 
-    ``laws``, ``constants``: those that the scheme declares, by name. A law that states the joint distribution of its
+    ``laws``: those that the scheme declares, as in ``Draws``. A law that states the joint distribution of its
     elements is drawn from, whoever declares it. Where it doesn't (sparse, fitted to data), a scheme of the library
     draws itself; one of a user's own would be its own judge.
     """
@@ -92,7 +89,7 @@ def draws_of(
     fitted = not isinstance(scheme, Rule | Critical)
     unstated = [spec for spec in network.weights if not _stated(laws[spec.name])]
     if not unstated and not (shipped and fitted):
-        return Draws(dict(laws), constants=dict(constants or {}))
+        return Draws(dict(laws))
     if not shipped:
         return f"the scheme states no law that {unstated[0].name} could be drawn from"
     if fitted and batches is None:
@@ -107,9 +104,16 @@ def _stated(law: Law) -> bool:
     return cut or law.family in ("constant", "normal", "uniform", "orthogonal")
 
 
-def _drawn(law: Law, spec: WeightSpec, runs: int, dtype: np.dtype, rng: np.random.Generator) -> Array:
-    """Return ``runs`` draws (runs, *shape) of a weight."""
-    shape = (runs, *spec.shape)
+def _source(law: Law, spec: WeightSpec, networks: int, dtype: np.dtype) -> Callable[[int], Array]:
+    """Return what draws a weight of the next so many of the ``networks``: (runs, *shape)."""
+    rng = stream(RESERVED, spec.name)
+    if law.family == "orthogonal":
+        return _Orthogonal(law, spec, networks, dtype, rng)
+    return lambda runs: _elements(law, (runs, *spec.shape), dtype, rng)
+
+
+def _elements(law: Law, shape: tuple[int, ...], dtype: np.dtype, rng: np.random.Generator) -> Array:
+    """Return elements drawn one by one."""
     match law.family:
         case "constant":
             return np.full(shape, law.mean, dtype)
@@ -120,13 +124,42 @@ def _drawn(law: Law, spec: WeightSpec, runs: int, dtype: np.dtype, rng: np.rando
             values *= dtype.type(law.support[1] - law.support[0])
             values += dtype.type(law.support[0])
             return values
-        case "truncated_normal":
-            return initializers.truncated_normal(
-                rng, shape, mean=law.mean, std_after=law.std, absolute_bounds=law.support, dtype=dtype
-            )
-    gain = law.std * math.sqrt(max(spec.fans.fan_in, math.prod(spec.shape) // spec.fans.fan_in))
-    matrices = [initializers.orthogonal(rng, spec.shape, gain=gain, dtype=dtype) for _ in range(runs)]
-    return np.stack(matrices)
+    return initializers.truncated_normal(
+        rng, shape, mean=law.mean, std_after=law.std, absolute_bounds=law.support, dtype=dtype
+    )
+
+
+class _Orthogonal:
+    """Orthogonal matrices of a weight's shape, each uniform (Haar); the square ones of a reference are products A B.
+
+    n A's times m B's, drawn uniformly, give n m products, for a QR decomposition of n + m matrices instead of n m. Any
+    three products are independent of each other: given one, an A or B that it lacks makes the next uniform again.
+    """
+
+    def __init__(self, law: Law, spec: WeightSpec, networks: int, dtype: np.dtype, rng: np.random.Generator) -> None:
+        self.spec, self.dtype, self.rng = spec, dtype, rng
+        outputs = math.prod(spec.shape) // spec.fans.fan_in
+        self.gain = law.std * math.sqrt(max(spec.fans.fan_in, outputs))
+        self.square = len(spec.shape) == 2 and outputs == spec.fans.fan_in
+        self.number = 0
+        self.right = self._drawn(math.isqrt(networks), 1.0) if self.square else None
+
+    def __call__(self, runs: int) -> Array:
+        if self.right is None:
+            return self._drawn(runs, self.gain)
+        products = np.empty((runs, *self.spec.shape), self.dtype)
+        for product in products:
+            place = self.number % len(self.right)
+            if place == 0:
+                self.left = self._drawn(1, self.gain)[0].astype(np.float64)
+            product[...] = self.left @ self.right[place].astype(np.float64)
+            self.number += 1
+        return products
+
+    def _drawn(self, count: int, gain: float) -> Array:
+        return np.stack(
+            [initializers.orthogonal(self.rng, self.spec.shape, gain=gain, dtype=self.dtype) for _ in range(count)]
+        )
 
 
 def _normal(law: Law, shape: tuple[int, ...], dtype: np.dtype, rng: np.random.Generator) -> Array:

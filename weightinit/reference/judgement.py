@@ -21,7 +21,16 @@ LOSES = 10 * ALARM
 
 STATES: tuple[State, ...] = ("zero", "infinite")
 
-Quantity = Literal["weight_rms", "response", "evenness", "activation_rms", "gradient_std"]
+Quantity = Literal[
+    "weight_rms",
+    "response",
+    "evenness",
+    "activation_rms",
+    "activation_correlation",
+    "gradient_std",
+    "jacobian_mean_s2",
+    "jacobian_spread",
+]
 Fault = Quantity | State | Literal["alive", "copied"]
 
 
@@ -32,9 +41,9 @@ class Judgement:
     ``deviation``: of each family (``activation``, ``gradient``), 3 |z| / line for the layer of the largest |z|, so that
     chance takes one network in 200 beyond 3; infinite where a layer is in a state that no correct network has; NaN
     where nothing could be judged. ``layer``, ``fault``: the layer that alarms and what of it, if one does: the size of
-    its weights, activations or gradient, its size or its units given what entered it (``response``, ``evenness``),
-    ``zero`` or ``infinite`` weights, activations or gradient, ``alive`` where those of all others are not, a copy of
-    another layer's weights (``copied``). ``z``: by
+    its weights, activations or gradient, the correlation of its activations, its size or its units given what entered
+    it (``response``, ``evenness``), the Jacobian of the network up to it, ``zero`` or ``infinite`` weights, activations
+    or gradient, ``alive`` where those of all others are not, a copy of another layer's weights (``copied``). ``z``: by
     quantity and layer (layers,). ``died``: the share of correct networks with a layer that is zero or infinite, where
     this one has such a layer and it is no alarm. ``reason``: why nothing was judged.
     """

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
-from math import prod
 
 import numpy as np
 
@@ -17,9 +16,10 @@ from weightinit.nn import Loss, Network, Params, Tape
 from weightinit.reference.response import response
 
 SAMPLES = 64
+JACOBIAN = ("jacobian_mean_s2", "jacobian_spread")
 QUANTITIES = (
     *("weight_rms", "activation_rms", "gradient_std", "activation_correlation"),
-    *("response", "evenness", "copied"),
+    *("response", "evenness", "copied", *JACOBIAN),
 )
 NO_BIAS = Law("constant", 0.0, 0.0)
 CACHE = 8 << 20  # bytes that a part of a stack may touch
@@ -48,12 +48,15 @@ class Observation:
 
     ``weight_rms``, ``activation_rms``, ``activation_correlation``, ``gradient_std``: as in ``weightinit.statistics``;
     ``response``, ``evenness``: of the pre-activations given the layer's input (``weightinit.reference.response``);
-    ``copied``: 1 where the layer's weights equal those of a layer before it, else 0. What is no finite number is
-    infinite; NaN is what a layer does not have.
+    ``copied``: 1 where the layer's weights equal those of a layer before it, else 0; ``jacobian_mean_s2``,
+    ``jacobian_spread``: of the network from its input to its last layer, which has them. What is no finite number is
+    infinite; NaN is what a layer does not have. ``samples``: number of
+    samples of the probe.
     """
 
     layers: tuple[str, ...]
     values: Mapping[str, Array]
+    samples: int
 
     @property
     def runs(self) -> int:
@@ -62,13 +65,13 @@ class Observation:
 
     def of(self, runs: Array) -> Observation:
         """Return the observation of some of the networks."""
-        return Observation(self.layers, {name: values[runs] for name, values in self.values.items()})
+        return Observation(self.layers, {name: values[runs] for name, values in self.values.items()}, self.samples)
 
 
 def networks_at_once(network: Network, samples: int) -> int:
     """Return the number of networks whose weights, gradients and activations stay in the cache."""
-    units = sum(prod(step.leaving) for step in network.steps)
-    return max(1, CACHE // (network.dtype.itemsize * 2 * (network.parameters + samples * units)))
+    elements = 2 * network.parameters + network.memory.elements(samples)
+    return max(1, CACHE // (network.dtype.itemsize * elements))
 
 
 def observe(
@@ -85,7 +88,7 @@ def observe(
     """
     runs, samples = len(next(iter(params.values()))), probe.x.shape[1]
     layers = tuple(site.name for site in network.sites)
-    values = {name: np.empty((runs, len(layers))) for name in QUANTITIES}
+    values = {name: np.full((runs, len(layers)), np.nan) for name in QUANTITIES}
     step = networks_at_once(network, samples)
     tape: Tape | None = None
     for start in range(0, runs, step):
@@ -101,7 +104,14 @@ def observe(
             network.backward(some, tape.d_output, tape)
         for name, found in _shown(network, some, tape, {name: law[part] for name, law in laws.items()}).items():
             values[name][part] = found
-    return Observation(layers, values)
+        if count_of_samples := network.jacobian_samples:
+            with np.errstate(all="ignore"):
+                jacobian = network.jacobian(
+                    some, network.calibrated(state, tape), probe.x[:, :count_of_samples], dtype=network.dtype
+                )
+                for name, numbers in zip(JACOBIAN, _squared_singular_values(jacobian), strict=True):
+                    values[name][part, -1] = numbers
+    return Observation(layers, values, samples)
 
 
 @np.errstate(all="ignore")
@@ -113,8 +123,8 @@ def _shown(network: Network, params: Params, tape: Tape, laws: Mapping[str, Sequ
         columns["activation_correlation"][:, place] = correlation
         if site.weight is not None:
             weight, gradient = params[site.weight.name], tape.gradient[site.weight.name]
-            columns["weight_rms"][:, place] = _lost_is_infinite(_rms_and_std(weight)[0])
-            columns["gradient_std"][:, place] = _lost_is_infinite(_rms_and_std(gradient)[1])
+            columns["weight_rms"][:, place] = _lost_is_infinite(_rms(weight))
+            columns["gradient_std"][:, place] = _lost_is_infinite(_std(gradient))
             columns["copied"][:, place] = 0.0
             entered = tape.input.get((site.name, "preactivation"))
             # Of tokens and positions, weights are picked and added, not multiplied.
@@ -150,12 +160,19 @@ def _folded(x: Array) -> Array:
 # The statistics of the same names take several passes more, for minima, maxima and exact zeros of a std.
 
 
-def _rms_and_std(x: Array) -> tuple[Array, Array]:
-    """Return rms and std (runs,), float64, over all elements of each run."""
+def _rms(x: Array) -> Array:
+    """Return the rms (runs,), float64, over all elements of each run."""
     values, scale = _float64(x.reshape(len(x), 1, -1))
-    square = _products(values) / values.shape[-1]
-    mean = values.mean(axis=(1, 2))
-    return scale * np.sqrt(square), scale * np.sqrt(np.maximum(square - mean**2, 0.0))
+    rms: Array = scale * np.sqrt(_products(values) / values.shape[-1])
+    return rms
+
+
+def _std(x: Array) -> Array:
+    """Return the std (runs,), float64, over all elements of each run."""
+    values, scale = _float64(x.reshape(len(x), 1, -1))
+    square, mean = _products(values) / values.shape[-1], values.mean(axis=(1, 2))
+    std: Array = scale * np.sqrt(np.maximum(square - mean**2, 0.0))
+    return std
 
 
 def _rms_and_correlation(x: Array) -> tuple[Array, Array]:
@@ -166,6 +183,18 @@ def _rms_and_correlation(x: Array) -> tuple[Array, Array]:
     total = _products(values.reshape(runs, 1, -1))
     together = _products(np.ones((1, 1, samples)) @ values)
     return scale * np.sqrt(total / values[0].size), (together - total) / ((samples - 1) * total)
+
+
+def _squared_singular_values(jacobian: Array) -> tuple[Array, Array]:
+    """Return mean of s², and mean over samples of Var(s²) / mean(s²)² (runs,), of (runs, samples, outputs, inputs)."""
+    values, scale = _float64(jacobian)
+    if values.shape[-2] > values.shape[-1]:
+        values = values.swapaxes(-1, -2)
+    gram = values @ values.swapaxes(-1, -2)
+    number = gram.shape[-1]
+    mean = np.trace(gram, axis1=-2, axis2=-1) / number
+    spread = (gram * gram).sum((-2, -1)) / (number * mean**2) - 1
+    return scale**2 * mean.mean(-1), spread.mean(-1)
 
 
 def _products(rows: Array) -> Array:

@@ -22,8 +22,10 @@ def response(x: Array, z: Array, weights: Sequence[Law], biases: Sequence[Law]) 
     ``x`` (runs or 1, samples, fan_in); ``z`` (runs, samples, units); the laws of W and b by run. Where the elements of
     W and b are independent, each unit has the second moments K = Var[w] x x' + Var[b] + (means)² over samples, and the
     units are independent given x, Gaussian for a normal law. With M = (K + ridge)^-1 z z' / units, ``size`` is tr M
-    over its expectation: 1, whatever entered. ``evenness`` is tr M² / (tr M)²: least where all units differ, 1 where
-    they are equal. A law that is not known counts as of variance 1 / fan_in. NaN where x is zero or not finite.
+    over its expectation: 1, whatever entered. ``evenness`` is tr M² / (tr M)² over what it is for such units: 1,
+    whatever entered, more where units are alike. Orthogonal units scatter less: not at all where there are as many of
+    them as inputs, since z z' then is x x'. A law that is not known counts as of variance 1 / fan_in.
+    NaN where x is zero or not finite.
     """
     x, z = (array[:, :SAMPLES].astype(np.float64) for array in (x, z))
     fan_in, units, samples = x.shape[2], z.shape[2], x.shape[1]
@@ -35,6 +37,8 @@ def response(x: Array, z: Array, weights: Sequence[Law], biases: Sequence[Law]) 
     shift = column([law.mean if law.known else 0.0 for law in weights])
     offset = column([law.mean if law.known else 0.0 for law in biases])
     spread = column([law.std**2 if law.known else 0.0 for law in biases])
+    bound = np.array([law.family == "orthogonal" for law in weights])
+    scatter = np.where(bound, max(0.0, 1 - units / fan_in), 1.0) / units  # of M, of independent units 1 / units
     with np.errstate(all="ignore"):
         mean = shift * x.sum(axis=2, keepdims=True) + offset
         expected = variance * (x @ x.swapaxes(1, 2)) + spread + mean * mean.swapaxes(1, 2)
@@ -45,9 +49,15 @@ def response(x: Array, z: Array, weights: Sequence[Law], biases: Sequence[Law]) 
     ridge = np.eye(samples)
     expected, measured = (np.where(valid[:, None, None], array, ridge) for array in (expected, measured))
     whitening = np.linalg.inv(expected + RIDGE * ridge)
-    whitened = whitening @ measured
-    trace = np.trace(whitened, axis1=1, axis2=2)
+    trace, square = _traces(whitening @ measured)
+    usual, usual_square = _traces(whitening @ expected)
     with np.errstate(all="ignore"):
-        size = trace / (whitening * expected).sum((1, 2))  # both are symmetric, so the sum is the trace of the product
-        evenness = (whitened * whitened.swapaxes(1, 2)).sum((1, 2)) / trace**2
+        size = trace / usual
+        among = usual**2 + 2 * scatter * usual_square  # the expected (tr M)²
+        evenness = square / trace**2 / (1 - (1 - scatter) * (usual**2 - usual_square) / among)
     return np.where(valid, size, np.nan), np.where(valid, evenness, np.nan)
+
+
+def _traces(matrices: Array) -> tuple[Array, Array]:
+    """Return tr M and tr M² of each of the ``matrices`` M (runs, n, n)."""
+    return np.trace(matrices, axis1=1, axis2=2), (matrices * matrices.swapaxes(1, 2)).sum((1, 2))

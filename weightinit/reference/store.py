@@ -20,7 +20,7 @@ from weightinit.reference.draws import RESERVED, Draws
 from weightinit.reference.observation import QUANTITIES, Observation, Probe
 from weightinit.reference.stack import BUDGET, NETWORKS, Reference, operations, reference
 
-VERSION = 2
+VERSION = 3
 """Raised whenever a reference's numbers change."""
 
 KEPT = 64  # references in memory
@@ -48,7 +48,7 @@ class Store:
         with self._lock:
             busy = self._busy.setdefault(key, threading.Lock())
         with busy:  # a thread that asks for what another computes waits for it
-            found = self._kept.get(key) or self._read(key, network)
+            found = self._kept.get(key) or self._read(key, network, probe)
             if found is None:
                 found = reference(network, draws, probe)
                 self._write(key, found)
@@ -63,7 +63,7 @@ class Store:
         parts = (VERSION, NETWORKS, echo(network, probe), network.dtype, draws.identity)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
-    def _read(self, key: str, network: Network) -> Reference | None:
+    def _read(self, key: str, network: Network, probe: Probe) -> Reference | None:
         if self.folder is None:
             return None
         layers = tuple(site.name for site in network.sites)
@@ -75,7 +75,7 @@ class Store:
             return None
         if any(array.shape != (NETWORKS, len(layers)) for array in values.values()):
             return None
-        return Reference(Observation(layers, values))
+        return Reference(Observation(layers, values, probe.x.shape[1]))
 
     def _write(self, key: str, found: Reference) -> None:
         if self.folder is None or found.observation is None:

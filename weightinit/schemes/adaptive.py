@@ -14,13 +14,12 @@ import numpy as np
 from weightinit import activations
 from weightinit.activations import Activation
 from weightinit.arrays import Array
-from weightinit.laws import Law
 from weightinit.meanfield import CriticalPoint, critical_point
-from weightinit.nn.moments import Moments, spread
+from weightinit.nn.moments import Moments
 from weightinit.nn.network import Network
 from weightinit.nn.tree import Step
 from weightinit.nn.weights import WeightSpec
-from weightinit.schemes.base import ONE, ZERO, Rule
+from weightinit.schemes.base import ONE, ZERO, ByWeight, Rule
 from weightinit.schemes.initialized import Initialized, merge
 from weightinit.schemes.rules import Orthogonal, VarianceScaling
 
@@ -57,10 +56,17 @@ class Critical:
             names = ", ".join(activation.name for activation in network.activations)
             raise ValueError(f"critical needs one activation in all layers; got {names}. {_INSTEAD}")
         phi = (network.activations or (activations.linear(),))[0]
+        return self.point_of(phi, any(spec.role == "bias" for spec in network.weights))
+
+    def point_of(self, phi: Activation, biases: bool) -> CriticalPoint:
+        """Return the critical point of an activation; raise ValueError where there is none as requested.
+
+        ``biases``: whether the layers have any, as a point with a variance of biases needs.
+        """
         point = _critical_point(phi, self.q, self.sigma_b2)
         if point is None:
             raise ValueError(f"{phi.name} has no critical point{self._asked}. {_other_points(phi)}")
-        if point.sigma_b2 > 0 and all(spec.role != "bias" for spec in network.weights):
+        if point.sigma_b2 > 0 and not biases:
             raise ValueError(
                 f"the critical point of {phi.name}{self._asked} needs biases, of variance {point.sigma_b2:.6g}, and "
                 "this network has none. Pass architecture.bias=true."
@@ -69,7 +75,10 @@ class Critical:
 
     def rule_for(self, network: Network, second_moment: float = 1.0) -> Rule:
         """Return the rule that draws weights and biases with the variances of the critical point."""
-        point = self.point(network)
+        return self.rule_at(self.point(network))
+
+    def rule_at(self, point: CriticalPoint) -> Rule:
+        """Return the rule that draws weights and biases with the variances of a critical point."""
         return scaled(point.sigma_w2, self.distribution, math.sqrt(point.sigma_b2))
 
     def __call__(self, network: Network, seeds: Sequence[int], batch: Array | None = None) -> Initialized:
@@ -111,7 +120,7 @@ class AutoInit:
 
     def rule_for(self, network: Network, second_moment: float = 1.0) -> Rule:
         """Return a rule for each weight; raise ValueError at a layer without theory or with a zero signal."""
-        registers = [spread(Moments(second_moment), network.in_shape)]
+        registers = [network.entering_moments(Moments(second_moment))]
         rules: dict[str, Rule] = {}
         for step in network.walk():
             names = [spec.name for spec in step.weights if spec.role == "weight" and spec.name not in rules]
@@ -130,7 +139,7 @@ class AutoInit:
     def __call__(self, network: Network, seeds: Sequence[int], batch: Array | None = None) -> Initialized:
         """Return the initial state of one run for each of ``seeds``, for inputs of the size of its ``batch``."""
         places: dict[float, list[int]] = {}
-        for run, second_moment in enumerate(_second_moments(batch, len(seeds))):
+        for run, second_moment in enumerate(_second_moments(None if network.takes_tokens else batch, len(seeds))):
             places.setdefault(second_moment, []).append(run)
         parts = [
             (runs, self.rule_for(network, second_moment)(network, [seeds[run] for run in runs]))
@@ -140,16 +149,13 @@ class AutoInit:
 
 
 @dataclass(frozen=True)
-class _Each(Rule):
+class _Each(ByWeight):
     """A rule for every weight, by its name."""
 
     rules: Mapping[str, Rule] = field(default_factory=dict)
 
-    def draw(self, spec: WeightSpec, rng: np.random.Generator) -> Array:
-        return self.rules[spec.name].draw(spec, rng)
-
-    def law(self, spec: WeightSpec) -> Law:
-        return self.rules[spec.name].law(spec)
+    def rule(self, spec: WeightSpec) -> Rule:
+        return self.rules[spec.name]
 
 
 @lru_cache(maxsize=256)

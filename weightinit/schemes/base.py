@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
 from weightinit.arrays import Array, stream
-from weightinit.initializers import normal, ones, zeros
+from weightinit.initializers import constant, normal, zeros
 from weightinit.laws import Law
 from weightinit.nn.network import Network
 from weightinit.nn.weights import WeightSpec
 from weightinit.schemes.initialized import Initialized
+from weightinit.schemes.needs import require
 
 ZERO = Law("constant", 0.0, 0.0, (0.0, 0.0))
 ONE = Law("constant", 1.0, 0.0, (1.0, 1.0))
@@ -49,8 +50,12 @@ class Rule(ABC):
     """A scheme that draws each weight by itself, from the stream of the weight's name below the run's seed.
 
     A subclass defines the draw, in float64, and its law. Biases are zeros, or N(0, ``bias_std``²), where ``bias_std``
-    is the sigma_b of mean-field theory (Poole et al. 2016). Weights of role gain and scale are 1.
+    is the sigma_b of mean-field theory (Poole et al. 2016). Weights of role gain and scale are ``start``, 1 by default.
+    ``name``: in the lab; ``needs``: what a network must have, keys of ``weightinit.schemes.needs.NEEDS``.
     """
+
+    name: ClassVar[str] = ""
+    needs: ClassVar[tuple[str, ...]] = ()
 
     bias_std: float = field(default=0.0, kw_only=True)
 
@@ -78,33 +83,79 @@ class Rule(ABC):
         """Return the law of :meth:`draw_bias`."""
         return ZERO if self.bias_std == 0 else Law("normal", 0.0, float(self.bias_std))
 
+    def start(self, spec: WeightSpec) -> float:
+        """Return the value at which a gain or a factor of a branch starts."""
+        return 1.0
+
+    def constants(self, network: Network) -> Mapping[str, float]:
+        """Return the network's constants that differ from their defaults, by name."""
+        return {}
+
+    def stream(self, spec: WeightSpec) -> str:
+        """Return the name of the stream that a weight is drawn from; weights drawn together share one."""
+        return spec.name
+
     def rule_for(self, network: Network, second_moment: float = 1.0) -> Rule:
         """Return this rule, or a variant fitted to the network as a whole."""
+        require(self, network)
         return self
 
     def laws(self, network: Network) -> dict[str, Law]:
-        """Return the law of each of the network's weights, by name."""
+        """Return the law of each of the network's weights, by name, and its constants as laws without spread."""
         rule = self.rule_for(network)
-        by_role = {"weight": rule.law, "bias": rule.bias_law}
-        return {spec.name: by_role.get(spec.role, _law_of_ones)(spec) for spec in network.weights}
+        fixed = {name: Law("constant", float(value), 0.0) for name, value in rule.constants(network).items()}
+        return {spec.name: rule.law_of(spec) for spec in network.weights} | fixed
+
+    def law_of(self, spec: WeightSpec) -> Law:
+        """Return the law of a weight of any role."""
+        match spec.role:
+            case "weight":
+                return self.law(spec)
+            case "bias":
+                return self.bias_law(spec)
+        return _constant_law(self.start(spec))
+
+    def draw_of(self, spec: WeightSpec, rng: np.random.Generator) -> Array:
+        """Draw float64 values of ``spec.shape`` for a weight of any role."""
+        match spec.role:
+            case "weight":
+                return self.draw(spec, rng)
+            case "bias":
+                return self.draw_bias(spec, rng)
+        return constant(rng, spec.shape, value=self.start(spec), dtype=np.float64)
 
     def __call__(self, network: Network, seeds: Sequence[int], batch: Array | None = None) -> Initialized:
         """Return the initial state of one run for each of ``seeds``; ``batch`` has no effect."""
         rule = self.rule_for(network)
-        by_role = {"weight": rule.draw, "bias": rule.draw_bias}
+        runs = len(seeds)
         params: dict[str, Array] = {}
         for spec in network.weights:
-            draw = by_role.get(spec.role, _draw_ones)
-            params[spec.name] = np.empty((len(seeds), *spec.shape), network.dtype)
+            params[spec.name] = np.empty((runs, *spec.shape), network.dtype)
             for run, seed in enumerate(seeds):
-                params[spec.name][run] = draw(spec, stream(seed, spec.name))  # the one cast
-        laws = {name: (law,) * len(seeds) for name, law in self.laws(network).items()}
-        return Initialized(params, laws, {}, {}, ((),) * len(seeds))
+                params[spec.name][run] = rule.draw_of(spec, stream(seed, rule.stream(spec)))  # the one cast
+        laws = {spec.name: (rule.law_of(spec),) * runs for spec in network.weights}
+        constants = {name: np.full(runs, value) for name, value in rule.constants(network).items()}
+        return Initialized(params, laws, constants, {}, (rule.notes(network),) * runs)
+
+    def notes(self, network: Network) -> tuple[str, ...]:
+        """Return sentences on the network's initial state for a person to read."""
+        return ()
 
 
-def _draw_ones(spec: WeightSpec, rng: np.random.Generator) -> Array:
-    return ones(rng, spec.shape, dtype=np.float64)
+@dataclass(frozen=True)
+class ByWeight(Rule):
+    """A scheme that takes a rule for each weight of role weight, by its place in the network."""
+
+    @abstractmethod
+    def rule(self, spec: WeightSpec) -> Rule:
+        """Return the rule that draws this weight."""
+
+    def draw(self, spec: WeightSpec, rng: np.random.Generator) -> Array:
+        return self.rule(spec).draw(spec, rng)
+
+    def law(self, spec: WeightSpec) -> Law:
+        return self.rule(spec).law(spec)
 
 
-def _law_of_ones(spec: WeightSpec) -> Law:
-    return ONE
+def _constant_law(value: float) -> Law:
+    return Law("constant", float(value), 0.0, (float(value), float(value)))

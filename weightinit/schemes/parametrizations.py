@@ -26,6 +26,7 @@ from weightinit.nn.weights import WeightSpec
 from weightinit.schemes.adaptive import Drawn, scaled
 from weightinit.schemes.base import Rule
 from weightinit.schemes.initialized import Initialized
+from weightinit.schemes.needs import require
 from weightinit.schemes.rules import Constant
 
 
@@ -83,6 +84,7 @@ class Parametrization(Rule):
 
     def rule_for(self, network: Network, second_moment: float = 1.0) -> Rule:
         """Return the rule that draws this network's weights, with its multipliers and scales."""
+        require(self, network)
         activation = next(iter(network.activations), None)
         base = self.scale if self.scale is not None else _squared_gain(activation)
         sizes = {spec.name: self.sizes(spec, network, base) for spec in network.weights}
@@ -114,6 +116,7 @@ class MuP(Parametrization):
     """
 
     name: ClassVar[str] = "mup"
+    needs: ClassVar[tuple[str, ...]] = ("one_width",)
 
     def sizes(self, spec: WeightSpec, network: Network, scale: float) -> Sizes:
         m = self._widening(network)
@@ -128,11 +131,7 @@ class MuP(Parametrization):
         return super().constants(network) | dict.fromkeys(multipliers, 1.0 / self._widening(network))
 
     def _widening(self, network: Network) -> float:
-        if network.width is None:
-            raise ValueError(
-                f"{self.name} needs a network whose hidden sizes all grow with one width; this one has sizes of their "
-                "own. Use architecture.width in place of a list, or scheme=spectral, which goes by each weight's fans."
-            )
+        assert network.width is not None
         return network.width / self.base_width
 
 
@@ -146,6 +145,7 @@ class _Deep(MuP):
 
     base_depth: int = 1
 
+    needs: ClassVar[tuple[str, ...]] = ("one_width", "branches")
     alpha: ClassVar[float]
 
     def __post_init__(self) -> None:
@@ -165,11 +165,7 @@ class _Deep(MuP):
         return super().constants(network) | {f"{end.name}/branch_scale": end.branch_scale * factor for end in sums}
 
     def _deepening(self, network: Network) -> float:
-        if network.depth is None or all(spec.branch is None for spec in network.weights):
-            raise ValueError(
-                f"{self.name} needs residual branches; this network has none. "
-                "Use architecture=residual_mlp, resnet or transformer."
-            )
+        assert network.depth is not None
         return network.depth / self.base_depth
 
 
@@ -230,18 +226,14 @@ class _Fitted(Rule):
     def law(self, spec: WeightSpec) -> Law:
         return self.rules[spec.name].law(spec)
 
-    def laws(self, network: Network) -> dict[str, Law]:
-        """Return the law of each weight, and the multipliers as laws without spread, by name."""
-        fixed = {name: Law("constant", value, 0.0) for name, value in self.multipliers.items()}
-        return super().laws(network) | fixed
+    def constants(self, network: Network) -> Mapping[str, float]:
+        return self.multipliers
 
     def __call__(self, network: Network, seeds: Sequence[int], batch: Array | None = None) -> Initialized:
         drawn = super().__call__(network, seeds)
         runs = len(seeds)
         return replace(
             drawn,
-            laws={spec.name: drawn.laws[spec.name] for spec in network.weights},
-            constants={name: np.full(runs, value) for name, value in self.multipliers.items()},
             learning_rate_scale={name: np.full(runs, sizes.update) for name, sizes in self.sizes.items()},
             gradient_scale={name: np.full(runs, sizes.gradient) for name, sizes in self.sizes.items()},
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 
@@ -168,6 +168,8 @@ class Identity(_Basic):
     """
 
     gain: float = 1.0
+
+    needs: ClassVar[tuple[str, ...]] = ("no_convolutions",)
 
     def draw(self, spec: WeightSpec, rng: np.random.Generator) -> Array:
         return initializers.identity(rng, spec.shape, gain=self.gain, dtype=np.float64)

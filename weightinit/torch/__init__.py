@@ -1,4 +1,4 @@
-"""Models of PyTorch: audit of their parameters, trace of their initialization, probe of their signal."""
+"""Models of PyTorch: audit of their parameters, draws and trace of their initialization, probe of their signal."""
 
 try:
     import torch as _torch  # noqa: F401
@@ -8,11 +8,13 @@ except ImportError:
     ) from None
 
 from weightinit.auditing.model_report import ModelFinding, ModelReport
+from weightinit.drawing import rule
 from weightinit.torch.auditing import audit
+from weightinit.torch.initialization import initialize_, mup
 from weightinit.torch.probing import probe
 from weightinit.torch.tracing import trace
 from weightinit.torch.translation import translate
 
 Report = ModelReport
 
-__all__ = ["ModelFinding", "Report", "audit", "probe", "trace", "translate"]
+__all__ = ["ModelFinding", "Report", "audit", "initialize_", "mup", "probe", "rule", "trace", "translate"]

@@ -13,11 +13,11 @@ from typing import Any, Final
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from weightinit.model import blocks_of
 from weightinit.probing import Draw, FirstStep, Place, ProbeReport, Reading, alike, backward_norm, read, report, slopes
+from weightinit.torch.activations import ACTIVATIONS, CUT
 from weightinit.torch.redraw import redraw_
 from weightinit.torch.samples import LossLike, Objective, Sample, main_output, objective, sample_of
 from weightinit.torch.translation import to_numpy
@@ -26,17 +26,7 @@ RATE: Final = 1e-3
 CHANNELS_FIRST: Final = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)
 """Modules whose output has its units on axis 1."""
 
-_NAMES: Final = "relu relu6 leaky_relu elu selu celu gelu silu mish tanh sigmoid hardtanh softplus softsign hardswish"
 _NORM: Final = re.compile(r"(Layer|Batch|Group|Instance|RMS)Norm")
-_CUT: Final = ("relu", "relu6", "relu_", "hardswish")
-ACTIVATIONS: Final[dict[Any, str]] = {
-    getattr(space, name): name.removesuffix("_")
-    for space in (functional, torch, torch.Tensor)
-    for base in f"{_NAMES} hardsigmoid threshold".split()
-    for name in (base, f"{base}_")
-    if callable(getattr(space, name, None))
-}
-"""Activation functions as functions, for modules and for code that calls them."""
 
 
 def probe(
@@ -209,7 +199,7 @@ class _Pass(TorchFunctionMode):
             z = z.detach().clone().requires_grad_()
             y = function(z.clone(), *args[1:], **kwargs)
             (slope,) = torch.autograd.grad(y.sum(), z)
-        self._slopes[place] = slope, self._channels_first, name in _CUT
+        self._slopes[place] = slope, self._channels_first, name in CUT
 
 
 def _models(model: Any, sample: Any, draws: int, seed: int) -> Iterator[nn.Module]:

@@ -80,7 +80,7 @@ def _tensors(model: nn.Module) -> Iterator[tuple[ModelTensor, Any]]:
             yield replace(_tensor(full, path, kind, tensor, use, read), parametrized=by), _memory(tensor)
             for inner, parameter in module.parametrizations[name].named_parameters():
                 if inner != held:
-                    use = Use("gain" if by == "_WeightNorm" else "parameter", out_axes=tuple(range(parameter.ndim)))
+                    use = Use("parameter", out_axes=tuple(range(parameter.ndim)))
                     full = _join(path, f"parametrizations.{name}.{inner}")
                     made = _tensor(full, path, kind, parameter, use, _reader(parameter))
                     yield replace(made, parametrized=by), _memory(parameter)

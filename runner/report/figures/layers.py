@@ -37,8 +37,8 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class _Profile:
-    """Statistic of one group by layer: quantiles over its runs, theory; median and scatter of log of its reference."""
+class Profile:
+    """Statistic of one group by layer: quantiles over its runs, theory; median and scatter of its reference."""
 
     group: Group
     layers: list[str]
@@ -52,7 +52,7 @@ class _Profile:
     def band(self, quantity: str) -> tuple[Array, Array]:
         """Return two scatters below and above the median of networks of the same laws."""
         if quantity in LINEAR:
-            return self.usual - 2 * self.scatter, self.usual + 2 * self.scatter
+            return self.usual - 2 * self.scatter, np.minimum(self.usual + 2 * self.scatter, 1.0)
         return self.usual * np.exp(-2 * self.scatter), self.usual * np.exp(2 * self.scatter)
 
 
@@ -61,22 +61,22 @@ def panel(axis: Axes, curves: pd.DataFrame, groups: Sequence[Group], quantity: s
 
     Bars hold the middle 90% of the runs. Without theory a thin line joins the points.
     """
-    profiles = _profiles(curves[curves["step"] == 0], groups, quantity)
-    band = bands and any(np.isfinite(profile.usual).any() for profile in profiles)
-    values = [v for p in profiles for v in (p.low, p.middle, p.high, p.theory)]
+    shown = profiles(curves, groups, quantity)
+    band = bands and any(np.isfinite(profile.usual).any() for profile in shown)
+    values = [v for p in shown for v in (p.low, p.middle, p.high, p.theory)]
     if band:
-        values += [edge for p in profiles for edge in p.band(quantity)]
+        values += [edge for p in shown for edge in p.band(quantity)]
     limits = (_unit_axis if quantity in LINEAR else log_axis)(axis, np.concatenate(values))
-    longest = max((profile.layers for profile in profiles), key=len)
-    size = 3.5 if len(longest) > CROWDED else 6.5 if len(profiles) <= 6 else 5
+    longest = max((profile.layers for profile in shown), key=len)
+    size = 3.5 if len(longest) > CROWDED else 6.5 if len(shown) <= 6 else 5
     remarks: set[str] = set()
     sentences = []
-    for profile in profiles:
+    for profile in shown:
         _draw_theory(axis, profile, limits, profile.band(quantity) if band else None)
         remarks |= _draw_points(axis, profile, limits, size, positive=quantity not in LINEAR)
         ends = [f"{number(profile.middle[i], 2)} at {profile.layers[i]}" for i in _ends(profile.middle)]
         sentences.append(f"{profile.group.label} {' to '.join(ends)}".strip())
-    if all(profile.layers == longest for profile in profiles):
+    if all(profile.layers == longest for profile in shown):
         ticks, labels = layer_ticks(longest)
         axis.set_xticks(ticks, labels)
         if max(map(len, labels)) > 4:
@@ -87,17 +87,19 @@ def panel(axis: Axes, curves: pd.DataFrame, groups: Sequence[Group], quantity: s
         axis.set_xticks(ticks, [str(tick) for tick in ticks])
         axis.set_xlabel("layer, the last of each network its output")
     axis.set_xlim(0.5, len(longest) + 0.5)
-    theory = any(np.isfinite(profile.theory).any() for profile in profiles)
+    theory = any(np.isfinite(profile.theory).any() for profile in shown)
     return Panel(theory, band, tuple(sorted(remarks)), tuple(sentences))
 
 
-def _profiles(curves: pd.DataFrame, groups: Sequence[Group], quantity: str) -> list[_Profile]:
+def profiles(curves: pd.DataFrame, groups: Sequence[Group], quantity: str) -> list[Profile]:
+    """Return the profile at initialization of each group that has one."""
+    curves = curves[curves["step"] == 0]
     measured, theory = initial(curves, quantity), initial(curves, THEORY.get(quantity, f"predicted_{quantity}"))
     usual, scatter = theory.iloc[:0], theory.iloc[:0]
     if quantity in SCATTER:
         usual, scatter = initial(curves, f"reference_{quantity}"), initial(curves, SCATTER[quantity])
     pairs = curves.loc[curves["layer"] != "", ["key", "layer"]].drop_duplicates()
-    profiles = []
+    found = []
     for group in groups:
         keys = [key for key in group.keys if key in measured]
         # A layer whose measurement was not a number has no row, but keeps its place.
@@ -108,11 +110,11 @@ def _profiles(curves: pd.DataFrame, groups: Sequence[Group], quantity: str) -> l
                 over_runs(table.reindex(index=layers, columns=keys).to_numpy(np.float64))[1]
                 for table in (theory, usual, scatter)
             )
-            profiles.append(_Profile(group, layers, *quantiles, *others))
-    return profiles
+            found.append(Profile(group, layers, *quantiles, *others))
+    return found
 
 
-def _draw_theory(axis: Axes, profile: _Profile, limits: tuple[float, float], band: tuple[Array, Array] | None) -> None:
+def _draw_theory(axis: Axes, profile: Profile, limits: tuple[float, float], band: tuple[Array, Array] | None) -> None:
     x, lines, color = np.arange(1.0, len(profile.layers) + 1), [profile.theory, *(band or ())], profile.group.color
     if len(x) == 1:  # a line needs two ends
         x, lines = np.array([0.75, 1.25]), [line.repeat(2) for line in lines]
@@ -123,9 +125,7 @@ def _draw_theory(axis: Axes, profile: _Profile, limits: tuple[float, float], ban
         axis.plot(x, line.clip(*limits), color=color, ls=profile.group.line, lw=1.6)
 
 
-def _draw_points(
-    axis: Axes, profile: _Profile, limits: tuple[float, float], size: float, *, positive: bool
-) -> set[str]:
+def _draw_points(axis: Axes, profile: Profile, limits: tuple[float, float], size: float, *, positive: bool) -> set[str]:
     """Draw the measured points; return remarks on those that no log axis can hold."""
     x = np.arange(1.0, len(profile.layers) + 1)
     low, middle, high, color = profile.low, profile.middle, profile.high, profile.group.color

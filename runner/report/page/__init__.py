@@ -26,9 +26,10 @@ from runner.report.experiment import Experiment
 from runner.report.figures.canvas import Group
 from runner.report.figures.sweep import groups as drawn_groups
 from runner.report.figures.tables import by_block
-from runner.report.judgements import sweep_sentence
+from runner.report.judgements import sweep_sentence, theory_sentence
 from runner.report.page import layers, training
 from runner.report.page.chart import COLORS, SYMBOLS, Figure, color
+from runner.report.page.jacobian import jacobian
 from runner.report.ranking import ranking
 from runner.report.sentences import answer, evidence
 from runner.text import Column, setting
@@ -89,6 +90,7 @@ def render(
         Section("rates", "Learning rates", _kept(training.sensitivity(comparison, groups, shown.by))),
         Section("learning", "Learning", training.learning(shown_curves, groups)),
         Section("start", "By layer, at initialization", layers.at_start(shown_curves, groups)),
+        Section("jacobian", "From input to output, at initialization", _kept(jacobian(shown_curves, groups))),
         Section("shapes", "Distributions", _kept(layers.shapes(groups, load))),
         Section("layers", "By layer, through training", layers.through_training(shown_curves, groups)),
     ]
@@ -110,7 +112,7 @@ def render(
         answers=[*experiment.answers(shown), answer(shown)],
         evidence=evidence(shown) if (shown.groups["verdict"] != "").any() else [],
         counted=_counted(runs),
-        judged=sweep_sentence(comparison.runs),
+        initially=[said for said in (sweep_sentence(runs), theory_sentence(runs)) if said],
         tables=_tables(comparison, at_best, experiment),
         groups=[_switch(group) for group in groups],
         left_out=left_out,

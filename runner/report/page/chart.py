@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from runner.report.figures.canvas import PALETTE, Group
+from runner.report.figures.canvas import BAND, PALETTE, Group
 from weightinit.arrays import Array
 
 Trace = dict[str, Any]
@@ -77,6 +77,23 @@ def marker(group: Group, size: float = 8, opacity: float = 1.0) -> dict[str, Any
         "size": size,
         "opacity": opacity,
     }
+
+
+def band(number: int, group: Group, x: Array, low: Array, high: Array) -> list[Trace]:
+    """Return the area between two lines, where both are known; nothing where they are not."""
+    known = np.isfinite(low) & np.isfinite(high)
+    if not known.any():
+        return []
+    x, low, high = (array[known] for array in (x, low, high))
+    if len(x) == 1:  # an area needs a width
+        x, low, high = x[0] + np.array([-0.25, 0.25]), low.repeat(2), high.repeat(2)
+    outline = values(np.concatenate([low, high[::-1]]))
+    return [
+        of_group(
+            number, group, x=values(np.concatenate([x, x[::-1]])), y=outline, mode="lines", line={"width": 0},
+            fill="toself", fillcolor=color(group, BAND), hoverinfo="skip",
+        )
+    ]  # fmt: skip
 
 
 def values(array: Array | Iterable[float]) -> list[float | None]:

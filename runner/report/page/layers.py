@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 
 from runner.report.figures.canvas import NAMES, Group
-from runner.report.figures.layers import THEORY, layer_ticks
-from runner.report.figures.tables import initial, network_order, over_runs
+from runner.report.figures.layers import LINEAR, layer_ticks, profiles
+from runner.report.figures.tables import network_order
 from runner.report.page.chart import (
     SCALE,
     Figure,
     Panel,
     Trace,
+    band,
     color,
     line,
     log_axis,
@@ -30,47 +31,44 @@ FALLS = {
     "activation_rms": "Activations that fall from left to right vanish; those that rise explode.",
     "gradient_std": "Gradients flow from right to left; those that fall on that way vanish.",
     "weight_std": "Standard deviation of the weights that the scheme drew.",
+    "activation_correlation": "At 1 all samples look alike to a layer.",
 }
 STEPS = 40  # columns of a heatmap
 WITHIN = 4.5  # standard deviations that a shape is drawn to
 
 
 def at_start(curves: pd.DataFrame, groups: Sequence[Group]) -> list[Figure]:
-    """Statistics by layer at initialization: theory as lines, measurement as points."""
-    start = curves[curves["step"] == 0]
-    return [figure for quantity in QUANTITIES if (figure := _at_start(start, groups, quantity)) is not None]
+    """Statistics by layer at initialization: theory as lines, correct networks as bands, measurement as points."""
+    quantities = (*QUANTITIES, *LINEAR)
+    return [figure for quantity in quantities if (figure := _at_start(curves, groups, quantity)) is not None]
 
 
 def _at_start(curves: pd.DataFrame, groups: Sequence[Group], quantity: str) -> Figure | None:
-    measured, theory = initial(curves, quantity), initial(curves, THEORY.get(quantity, f"predicted_{quantity}"))
+    shown = [(profile, groups.index(profile.group)) for profile in profiles(curves, groups, quantity)]
+    linear = quantity in LINEAR
+    bands: list[Trace] = []
     traces: list[Trace] = []
     extremes: list[float] = []
-    longest: list[str] = []
     zeros: list[str] = []
     story: list[str] = []
-    expected = False
-    for number, group in enumerate(groups):
-        keys = [key for key in group.keys if key in measured]
-        shown = measured[keys].dropna(how="all")
-        if shown.empty:
-            continue
-        low, middle, high = over_runs(shown.to_numpy(np.float64))
-        x = np.arange(1, len(shown) + 1)
-        longest = max(longest, list(shown.index), key=len)
-        names = [layer.replace("hidden/", "layer ") for layer in shown.index]
-        lines = over_runs(theory.reindex(index=shown.index, columns=keys).to_numpy(np.float64))[1]
-        if np.isfinite(lines).any():
-            expected = True
+    for profile, number in shown:
+        group, low, middle, high = profile.group, profile.low, profile.middle, profile.high
+        x = np.arange(1, len(profile.layers) + 1)
+        names = [layer.replace("hidden/", "layer ") for layer in profile.layers]
+        lower, upper = profile.band(quantity)
+        bands += band(number, group, x, lower, upper)
+        expected = np.isfinite(profile.theory).any()
+        if expected:
             traces.append(
                 of_group(
-                    number, group, x=x.tolist(), y=values(lines), mode="lines", line=line(group, 1.6), text=names,
-                    hovertemplate="%{text}: theory %{y:.3g}",
+                    number, group, x=x.tolist(), y=values(profile.theory), mode="lines", line=line(group, 1.6),
+                    text=names, hovertemplate="%{text}: theory %{y:.3g}",
                 )
             )  # fmt: skip
-        points: Trace = {"mode": "markers", "marker": marker(group, 7 if len(shown) <= 20 else 4)}
-        if not np.isfinite(lines).any():
+        points: Trace = {"mode": "markers", "marker": marker(group, 7 if len(x) <= 20 else 4)}
+        if not expected:
             points |= {"mode": "lines+markers", "line": line(group, 0.8)}
-        if len(keys) > 1:
+        if len(group.keys) > 1:
             points["error_y"] = {
                 "type": "data", "symmetric": False, "array": values(high - middle), "arrayminus": values(middle - low),
                 "color": color(group), "thickness": 1.2, "width": 0,
@@ -80,25 +78,29 @@ def _at_start(curves: pd.DataFrame, groups: Sequence[Group], quantity: str) -> F
                 number, group, x=x.tolist(), y=values(middle), text=names, hovertemplate="%{text}: %{y:.3g}", **points
             )
         )
-        extremes += [value for array in (low, middle, high, lines) for value in array]
-        zeros += [group.label] * bool((middle == 0).any())
-        story.append(f"{group.label} {middle[0]:.2g} to {middle[-1]:.2g}")
-    known = np.array([value for value in extremes if np.isfinite(value) and value > 0])
+        extremes += [value for array in (low, middle, high, profile.theory, lower, upper) for value in array]
+        zeros += [group.label] * bool((middle == 0).any() and not linear)
+        ends = middle[~np.isnan(middle)][[0, -1]]
+        story.append(f"{group.label} {ends[0]:.2g} to {ends[1]:.2g}")
+    known = np.array([value for value in extremes if np.isfinite(value) and (linear or value > 0)])
     if not len(known):
         return None
-    ticks, labels = layer_ticks(longest)
+    ticks, labels = layer_ticks(max((profile.layers for profile, _ in shown), key=len))
     layout = {
         "xaxis": {"title": {"text": "layer"}, "tickvals": ticks, "ticktext": labels},
-        "yaxis": log_axis(max(known.min(), 1e-300), min(known.max(), 1e300)),
+        "yaxis": {"range": [min(-0.05, 1.1 * known.min()), 1.05]}
+        if linear
+        else log_axis(max(known.min(), 1e-300), min(known.max(), 1e300)),
     }
-    how = FALLS[quantity] + f" Lines: {'theory' if expected else 'only to join the points'}; points: measured"
-    how += ", the median of a group's runs; bars: the middle 90% of them." if _several(groups) else "."
+    theory = any(np.isfinite(profile.theory).any() for profile, _ in shown)
+    how = FALLS[quantity] + f" Lines: {'theory' if theory else 'only to join the points'}; points: measured"
+    how += ", the median of a group's runs; bars: the middle 90% of them" if _several(groups) else ""
+    how += "; bands: correct networks, two standard deviations about their median." if bands else "."
     if zeros:
         how += f" Exactly zero, hence not on this axis: {', '.join(zeros)}."
     name = NAMES[quantity].capitalize()
-    return Figure(
-        name, how, f"{name} by layer at initialization, first to last: {'; '.join(story)}.", (Panel(traces, layout),)
-    )
+    alt = f"{name} by layer at initialization, first to last: {'; '.join(story)}."
+    return Figure(name, how, alt, (Panel([*bands, *traces], layout),))
 
 
 def through_training(curves: pd.DataFrame, groups: Sequence[Group]) -> list[Figure]:

@@ -47,6 +47,15 @@ def check_choice(name: str, value: Any, allowed: Sequence[str]) -> None:
         )
 
 
+def check_trained(value: Any) -> None:
+    """Raise ValueError unless an option says which factors of residual branches are trained."""
+    if not isinstance(value, bool) and value != "unit":
+        raise ValueError(
+            f"architecture.trained_scale must be true, false or unit; got {value!r}. "
+            "Pass architecture.trained_scale=true."
+        )
+
+
 def check_number(name: str, value: Any) -> None:
     """Raise TypeError or ValueError unless an option is a finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float):

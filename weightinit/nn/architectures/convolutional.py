@@ -12,6 +12,7 @@ from weightinit.nn.architectures.checks import (
     check_number,
     check_size,
     check_sizes,
+    check_trained,
     common,
     dtype_of,
 )
@@ -29,6 +30,7 @@ from weightinit.nn.layers import (
     Sum,
 )
 from weightinit.nn.layers.positions import Padding
+from weightinit.nn.layers.residual import Trained
 from weightinit.nn.network import Network
 from weightinit.nn.tree import Node, Residual
 
@@ -99,26 +101,31 @@ def resnet(
     width: int = 16,
     stages: int = 2,
     norm: str = "batch",
+    placement: str = "pre",
     branch_scale: float = 1.0,
     skip_scale: float = 1.0,
-    trained_scale: bool = False,
+    trained_scale: Trained = False,
     bias: bool = True,
     dtype: str = "float32",
     form: Given = None,
 ) -> Network:
-    """Return a pre-activation residual network of ``depth`` blocks of two 3x3 convolutions (He et al. 2016).
+    """Return a residual network of ``depth`` blocks of two 3x3 convolutions.
 
     The blocks are divided into ``stages``; each stage but the first halves height and width and doubles the filters,
-    with a 1x1 projection on its first skip. ``norm``: batch, layer, group or none; ``branch_scale``, ``skip_scale``
-    and ``trained_scale`` as of ``residual_mlp``. After the last block: norm, activation, mean over positions, dense.
-    Raises ValueError for data without images and numbers out of range.
+    with a 1x1 projection on its first skip. ``norm``: batch, layer, group or none. ``placement``: pre, norm and
+    activation before each convolution and after the last block (He et al. 2016, "Identity mappings"), or post, a norm
+    behind each convolution and the activation behind the sum (He et al. 2016, "Deep residual learning").
+    ``branch_scale``, ``skip_scale`` and ``trained_scale`` as of ``residual_mlp``. At the end stand a mean over
+    positions and a dense layer. Raises ValueError for data without images and numbers out of range.
     """
     shape = image(Form.of(form, inputs), "resnet")
     check_choice("norm", norm, ("batch", "layer", "group", "none"))
+    check_choice("placement", placement, ("pre", "post"))
     check_sizes(1, depth=depth, width=width, stages=stages)
     check_depth(depth)
     check_number("branch_scale", branch_scale)
     check_number("skip_scale", skip_scale)
+    check_trained(trained_scale)
     if stages > depth:
         raise ValueError(
             f"architecture.stages must be at most architecture.depth={depth}; got {stages}. Pass architecture.stages=1."
@@ -129,24 +136,43 @@ def resnet(
         strides = (stride, stride)
         return Convolution(name, channels, filters, (kernel, kernel), "hidden", strides, bias=bias)
 
-    def block(name: str, channels: int, filters: int, stride: int) -> Residual:
+    def active(name: str, units: int) -> list[Node]:
+        """Return a norm, if there is one, and the activation behind it."""
+        return [*normed(norm, name, units), Nonlinearity(name, units, phi)]
+
+    def before(name: str, channels: int, filters: int, stride: int) -> list[Node]:
         branch: list[Node] = []
         for place, (entering, step) in enumerate(((channels, stride), (filters, 1)), start=1):
-            before = f"{name}/norm/{place}" if norm != "none" else f"{name}/conv/1" if place > 1 else f"{name}/entry"
-            branch += normed(norm, f"{name}/norm/{place}", entering)
-            branch.append(Nonlinearity(before, entering, phi))
+            without = f"{name}/conv/1" if place > 1 else f"{name}/entry"
+            branch += active(f"{name}/norm/{place}" if norm != "none" else without, entering)
             branch.append(convolution(f"{name}/conv/{place}", entering, filters, step))
+        return branch
+
+    def behind(name: str, channels: int, filters: int, stride: int) -> list[Node]:
+        return [
+            convolution(f"{name}/conv/1", channels, filters, stride),
+            *active(f"{name}/norm/1" if norm != "none" else f"{name}/conv/1", filters),
+            convolution(f"{name}/conv/2", filters, filters),
+            *normed(norm, f"{name}/norm/2", filters),
+        ]
+
+    def block(name: str, channels: int, filters: int, stride: int) -> list[Node]:
+        branch = (before if placement == "pre" else behind)(name, channels, filters, stride)
         skip = [] if stride == 1 else [convolution(f"{name}/projection", channels, filters, stride, kernel=1)]
         end = Sum(name, filters, float(branch_scale), float(skip_scale), trained_scale)
-        return Residual(end, tuple(branch), tuple(skip))
+        exit_ = [] if placement == "pre" else [Nonlinearity(f"{name}/exit", filters, phi)]
+        return [Residual(end, tuple(branch), tuple(skip)), *exit_]
 
     layers: list[Node] = [Convolution("input", shape[-1], width, (3, 3), "input", bias=bias)]
+    if placement == "post":
+        layers += active("norm" if norm != "none" else "input", width)
     filters = width
     for index in range(depth):
         first = index > 0 and index * stages // depth != (index - 1) * stages // depth
-        layers.append(block(f"block/{index + 1}", filters, 2 * filters if first else filters, 2 if first else 1))
+        layers += block(f"block/{index + 1}", filters, 2 * filters if first else filters, 2 if first else 1)
         filters *= 2 if first else 1
-    layers += [*normed(norm, "norm", filters), Nonlinearity("exit" if norm == "none" else "norm", filters, phi)]
+    if placement == "pre":
+        layers += active("norm" if norm != "none" else "exit", filters)
     layers.append(GlobalPooling("pool"))
     return _with_output(Network(shape, tuple(layers), dtype_of(dtype), width, depth), outputs, bias=bias)
 

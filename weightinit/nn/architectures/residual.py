@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from weightinit.activations import Activation, get
-from weightinit.nn.architectures.checks import check_choice, check_depth, check_number, check_sizes, dtype_of
+from weightinit.nn.architectures.checks import (
+    check_choice,
+    check_depth,
+    check_number,
+    check_sizes,
+    check_trained,
+    dtype_of,
+)
 from weightinit.nn.architectures.norms import normed
 from weightinit.nn.layers import Dense, Nonlinearity, Sum
+from weightinit.nn.layers.residual import Trained
 from weightinit.nn.network import Network
 from weightinit.nn.tree import Node, Residual
 
@@ -23,7 +31,7 @@ def residual_mlp(
     norm: str = "none",
     branch_scale: float = 1.0,
     skip_scale: float = 1.0,
-    trained_scale: bool = False,
+    trained_scale: Trained = False,
     bias: bool = True,
     dtype: str = "float32",
 ) -> Network:
@@ -31,14 +39,15 @@ def residual_mlp(
 
     A block adds ``branch_scale`` times a branch to ``skip_scale`` times what enters it. The branch is pre-activation
     (He et al. 2016): ``branch_layers`` times norm, activation, dense. ``norm``: none, layer or rms; with one, a norm
-    stands before the output too. ``trained_scale``: each branch has a trained factor, 1 at the start unless a scheme
-    says otherwise. Raises ValueError for numbers out of range.
+    stands before the output too. ``trained_scale``: each branch has a trained factor (true), or one of each unit
+    (unit), 1 at the start unless a scheme says otherwise. Raises ValueError for numbers out of range.
     """
     check_sizes(1, depth=depth, width=width, branch_layers=branch_layers)
     check_depth(depth)
     check_choice("norm", norm, NORMS)
     check_number("branch_scale", branch_scale)
     check_number("skip_scale", skip_scale)
+    check_trained(trained_scale)
     phi = get(activation)
 
     def block(name: str) -> Residual:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from weightinit.activations import Activation, get
-from weightinit.nn.architectures.checks import check_choice, check_depth, check_number, check_sizes, dtype_of
+from weightinit.nn.architectures.checks import (
+    check_choice,
+    check_depth,
+    check_number,
+    check_sizes,
+    check_trained,
+    dtype_of,
+)
 from weightinit.nn.architectures.form import Form, Given
 from weightinit.nn.architectures.norms import normed
 from weightinit.nn.layers import (
@@ -21,6 +28,7 @@ from weightinit.nn.layers import (
     Sum,
 )
 from weightinit.nn.layers.attention import Scale
+from weightinit.nn.layers.residual import Trained
 from weightinit.nn.network import Network
 from weightinit.nn.tree import Node, Residual
 
@@ -44,7 +52,7 @@ def transformer(
     dropout: float = 0.0,
     branch_scale: float = 1.0,
     skip_scale: float = 1.0,
-    trained_scale: bool = False,
+    trained_scale: Trained = False,
     bias: bool = True,
     dtype: str = "float32",
     form: Given = None,
@@ -66,6 +74,7 @@ def transformer(
     check_choice("attention_scale", attention_scale, ("sqrt", "width"))
     for name, value in (("branch_scale", branch_scale), ("skip_scale", skip_scale), ("dropout", dropout)):
         check_number(name, value)
+    check_trained(trained_scale)
     if width % heads:
         raise ValueError(
             f"architecture.heads must divide architecture.width={width}; got {heads}. Pass architecture.heads=1."

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 import numpy as np
 
@@ -14,14 +14,14 @@ from weightinit.arrays import Array, stream
 from weightinit.fans import Fans
 from weightinit.laws import Law
 from weightinit.nn.layers.base import Layer
-from weightinit.nn.layers.dense import folded, silent, through_weights
+from weightinit.nn.layers.dense import add_bias, folded, silent, through_weights
 from weightinit.nn.layers.positions import extended, pairs_of
 from weightinit.nn.moments import Gradient, Moments, unknown_gradient, unknown_moments
 from weightinit.nn.tape import Params, Shape, Slot, Tape, ones_for
-from weightinit.nn.weights import ConstantSpec, WeightSpec
+from weightinit.nn.weights import ConstantSpec, Part, WeightSpec
 
 Scale = Literal["sqrt", "width"]
-PARTS = ("query", "key", "value", "out")
+PARTS: Final[tuple[Part, ...]] = ("query", "key", "value", "out")
 DRAWS, FEW = 1000, 6  # of attention patterns in the Monte Carlo estimate, and the samples that it follows
 ZERO = Law("constant", 0.0, 0.0)
 
@@ -53,12 +53,12 @@ class Attention(Layer):
 
     @property
     def weights(self) -> tuple[WeightSpec, ...]:
-        fans = Fans(self.units, self.units)
+        fans, shape = Fans(self.units, self.units), (self.units, self.units)
         specs = []
         for part in PARTS:
-            specs.append(WeightSpec(f"{self.name}/{part}/weight", (self.units, self.units), fans, "weight", "hidden"))
+            specs.append(WeightSpec(f"{self.name}/{part}/weight", shape, fans, "weight", "hidden", part=part))
             if self.bias:
-                specs.append(WeightSpec(f"{self.name}/{part}/bias", (1, self.units), fans, "bias", "hidden"))
+                specs.append(WeightSpec(f"{self.name}/{part}/bias", (1, self.units), fans, "bias", "hidden", part=part))
         return tuple(specs)
 
     @property
@@ -131,10 +131,9 @@ class Attention(Layer):
         return out
 
     def _project(self, part: str, params: Params, x: Array, out: Array, tape: Tape) -> None:
-        z = folded(out)
-        tape.xp.matmul(folded(x), params[f"{self.name}/{part}/weight"], out=z)
+        tape.xp.matmul(folded(x), params[f"{self.name}/{part}/weight"], out=folded(out))
         if self.bias:
-            z += params[f"{self.name}/{part}/bias"]
+            add_bias(out, params[f"{self.name}/{part}/bias"])
 
     def _project_back(
         self, part: str, params: Params, x: Array, d: Array, tape: Tape, into: Array | None
@@ -180,7 +179,7 @@ class Attention(Layer):
         for part in PARTS:
             if reason := silent(laws[f"{self.name}/{part}/weight"]):
                 return unknown_moments(reason)
-        projected = {part: self._projected(part, moments, laws) for part in PARTS[:3]}
+        projected: dict[str, Array] = {part: self._projected(part, moments, laws) for part in PARTS[:3]}
         patterns = self._patterns(projected, self._logit_scale(laws))
         value = projected["value"]
         few, tokens = value.shape[:2]
@@ -199,7 +198,7 @@ class Attention(Layer):
         """Return the gradient that comes through values, queries and keys, as if the way back had its own weights."""
         if reason := gradient.reason or moments.reason:
             return unknown_gradient(reason)
-        projected = {part: self._projected(part, moments, laws) for part in PARTS[:3]}
+        projected: dict[str, Array] = {part: self._projected(part, moments, laws) for part in PARTS[:3]}
         patterns = self._patterns(projected, self._logit_scale(laws))
         sigma = {part: self.units * laws[f"{self.name}/{part}/weight"].second_moment for part in PARTS}
         value, key, query = (projected[part] for part in ("value", "key", "query"))

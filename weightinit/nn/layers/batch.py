@@ -10,8 +10,8 @@ import numpy as np
 from weightinit.arrays import Array
 from weightinit.laws import Law
 from weightinit.nn.layers.base import Layer
-from weightinit.nn.layers.dense import folded
-from weightinit.nn.layers.norm import EPSILON, FIXED, NONE, affine, affine_gradients
+from weightinit.nn.layers.dense import folded, wide
+from weightinit.nn.layers.norm import EPSILON, FIXED, NONE, affine, affine_gradients, apply_affine
 from weightinit.nn.layers.positions import pairs_of
 from weightinit.nn.moments import Gradient, Moments, times, unknown_gradient, unknown_moments
 from weightinit.nn.tape import Params, Shape, Slot, Tape, ones_for
@@ -57,20 +57,20 @@ class BatchNorm(Layer):
         )
 
     def forward(self, params: Params, x: Array, tape: Tape) -> Array:
-        xp, x = tape.xp, folded(x)
-        normalized, out = folded(tape[self.name, "normalized"]), folded(tape[self.name, "preactivation"])
+        xp, rows, out = tape.xp, folded(x), tape[self.name, "preactivation"]
         mean, scale = tape[self.name, "mean"], tape[self.name, "scale"]
+        (normalized,) = wide(tape[self.name, "normalized"])
         if tape.phase == "evaluate":
             mean[...] = tape.state[f"{self.name}/mean"]
             scale[...] = tape.state[f"{self.name}/variance"]
-            xp.subtract(x, mean, out=normalized)
+            xp.subtract(*wide(x, mean), out=normalized)
         else:
-            share = mean.dtype.type(1.0 / x.shape[1])
-            ones = ones_for(tape, x.shape[1])
-            mean[...] = xp.matmul(ones, x) * share
-            xp.subtract(x, mean, out=normalized)
-            xp.multiply(normalized, normalized, out=out)
-            xp.matmul(ones, out, out=scale)
+            share = mean.dtype.type(1.0 / rows.shape[1])
+            ones = ones_for(tape, rows.shape[1])
+            mean[...] = xp.matmul(ones, rows) * share
+            xp.subtract(*wide(x, mean), out=normalized)
+            xp.multiply(normalized, normalized, out=out.reshape(normalized.shape))
+            xp.matmul(ones, folded(out), out=scale)
             scale *= share
             if tape.phase == "train":
                 for name, values in (("mean", mean), ("variance", scale)):
@@ -80,10 +80,9 @@ class BatchNorm(Layer):
         scale += scale.dtype.type(EPSILON)
         xp.sqrt(scale, out=scale)
         xp.divide(1.0, scale, out=scale)
-        normalized *= scale
-        xp.multiply(normalized, params[f"{self.name}/gain"], out=out)
-        out += params[f"{self.name}/bias"]
-        return tape[self.name, "preactivation"]
+        normalized *= wide(x, scale)[1]
+        apply_affine(self.name, params, tape, bias=True)
+        return out
 
     def backward(self, params: Params, d_output: Array, tape: Tape, *, into: Array | None) -> Array | None:
         xp, d = tape.xp, folded(d_output)
@@ -91,15 +90,17 @@ class BatchNorm(Layer):
         product = xp.empty_like(d) if into is None else folded(into)
         affine_gradients(self.name, d, normalized, tape, product, bias=True)
         if into is not None:
-            gain, d_x = params[f"{self.name}/gain"], folded(into)
+            d_x, factor = wide(into, params[f"{self.name}/gain"] * tape[self.name, "scale"])
             if tape.phase == "evaluate":
-                d_x[...] = d
+                into[...] = d_output
             else:
                 share = d.dtype.type(1.0 / d.shape[1])
-                xp.multiply(normalized, tape.gradient[f"{self.name}/gain"] * share, out=d_x)
-                xp.subtract(d, d_x, out=d_x)
-                d_x -= tape.gradient[f"{self.name}/bias"] * share
-            d_x *= gain * tape[self.name, "scale"]
+                along, level = (tape.gradient[f"{self.name}/{part}"] * share for part in ("gain", "bias"))
+                units, along, level = wide(tape[self.name, "normalized"], along, level)
+                xp.multiply(units, along, out=d_x)
+                xp.subtract(*wide(d_output), d_x, out=d_x)
+                d_x -= level
+            d_x *= factor
         return into
 
     def expect(self, moments: Moments, laws: Mapping[str, Law]) -> Moments:
@@ -205,6 +206,8 @@ def _left(gradient: Gradient, course: Array, samples: int) -> float:
     pairs = pairs_of(gradient, min(few, len(known)) if known.ndim else few, positions)
     both = range(min(few, len(pairs)))
     size = float(np.mean([np.diagonal(pairs[t, :, t]).mean() for t in both]))
+    if size == 0.0:
+        return 1.0
     level = float(np.mean([pairs[t, :, t].mean() for t in both])) / size
     along = float(np.mean([(pairs[t, :, t] * courses[t, :, t]).mean() for t in both])) / size
     return max(1.0 - (level + along) / samples, 0.0)
@@ -262,9 +265,7 @@ class GroupNorm(Layer):
         xp.sqrt(scale, out=scale)
         xp.divide(1.0, scale, out=scale)
         normalized *= scale
-        flat = folded(tape[self.name, "preactivation"])
-        xp.multiply(folded(tape[self.name, "normalized"]), params[f"{self.name}/gain"], out=flat)
-        flat += params[f"{self.name}/bias"]
+        apply_affine(self.name, params, tape, bias=True)
         return tape[self.name, "preactivation"]
 
     def backward(self, params: Params, d_output: Array, tape: Tape, *, into: Array | None) -> Array | None:
@@ -272,7 +273,8 @@ class GroupNorm(Layer):
         product = xp.empty_like(d) if into is None else folded(into)
         affine_gradients(self.name, d, folded(normalized), tape, product, bias=True)
         if into is not None:
-            xp.multiply(d, params[f"{self.name}/gain"], out=folded(into))
+            d_wide, gain = wide(d_output, params[f"{self.name}/gain"])
+            xp.multiply(d_wide, gain, out=into.reshape(d_wide.shape))
             by_group, units = self._by_group(into), self._by_group(normalized)
             level, along = self._average(by_group, tape), self._average(by_group * units, tape)
             by_group -= level

@@ -1,4 +1,4 @@
-"""Convolution over one or two axes of positions: one product of columns a run."""
+"""Convolution over axes of positions: products of columns."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import numpy as np
 from weightinit.arrays import Array
 from weightinit.fans import compute_fans
 from weightinit.laws import Law
+from weightinit.nn.layers import columns
 from weightinit.nn.layers.base import Layer
-from weightinit.nn.layers.dense import folded, silent
+from weightinit.nn.layers.dense import add_bias, folded, silent
 from weightinit.nn.layers.positions import Padding, Windows, by_position, gathered, scattered
 from weightinit.nn.moments import Gradient, Moments, unknown_gradient, unknown_moments
 from weightinit.nn.tape import Params, Shape, Slot, Tape, ones_for
@@ -26,8 +27,8 @@ class Convolution(Layer):
     ``kernel``, ``stride``, ``dilation``: by axis of positions; ``padding`` as of ``Windows``; ``groups``: the channels
     and the filters are divided into so many parts that don't see each other.
 
-    The windows of one run at a time are copied to columns in scratch memory, so that each run is one product. Theory by
-    Xiao et al. 2018, eq. 2.4, with the border.
+    Windows of some samples of one run at a time are copied to columns in scratch memory. Theory by Xiao et al. 2018,
+    eq. 2.4, with the border.
     """
 
     name: str
@@ -58,8 +59,8 @@ class Convolution(Layer):
     def weights(self) -> tuple[WeightSpec, ...]:
         shape = (*self.kernel, self.channels // self.groups, self.filters)
         fans = compute_fans(shape, groups=self.groups)
-        weight = WeightSpec(f"{self.name}/weight", shape, fans, "weight", self.position)
-        bias = WeightSpec(f"{self.name}/bias", (1, self.filters), fans, "bias", self.position)
+        weight = WeightSpec(f"{self.name}/weight", shape, fans, "weight", self.position, part="convolution")
+        bias = WeightSpec(f"{self.name}/bias", (1, self.filters), fans, "bias", self.position, part="convolution")
         return (weight, bias) if self.bias else (weight,)
 
     def out_shape(self, entering: Shape) -> Shape:
@@ -71,103 +72,72 @@ class Convolution(Layer):
         return (*self.windows.out(entering[:-1]), self.filters)
 
     def slots(self, entering: Shape) -> tuple[Slot, ...]:
-        out = self.out_shape(entering)
-        padded = tuple(n + sum(pad) for n, pad in zip(entering[:-1], self.windows.pads(entering[:-1]), strict=True))
-        columns = (*out[:-1], math.prod(self.kernel) * self.channels)
+        framed, matrix = zip(self._entering(entering).elements, self._leaving(entering).elements, strict=True)
         return (
-            Slot(self.name, "preactivation", out),
-            Slot(self.name, "columns", columns, scope="scratch"),
-            Slot(self.name, "padded", (*padded, self.channels), scope="scratch"),
+            Slot(self.name, "preactivation", self.out_shape(entering)),
+            Slot(self.name, "framed", (max(framed),), scope="scratch"),
+            Slot(self.name, "columns", (max(matrix),), scope="scratch"),
         )
+
+    def _entering(self, entering: Shape) -> columns.Columns:
+        return columns.entering(self.windows, entering[:-1], self.channels, self.groups)
+
+    def _leaving(self, entering: Shape) -> columns.Columns:
+        return columns.leaving(self.windows, entering[:-1], self.filters, self.groups)
 
     def forward(self, params: Params, x: Array, tape: Tape) -> Array:
         tape.input[self.name, "preactivation"] = x
-        z = tape[self.name, "preactivation"]
-        out = folded(z)
-        for run in range(len(z)):
-            if run == 0 or len(x) > 1:
-                columns = self._columns(x[run], tape)
-            tape.xp.matmul(columns, self._matrix(params[f"{self.name}/weight"][run]), out=self._grouped(out[run]))
+        z, matrix = tape[self.name, "preactivation"], self._entering(x.shape[2:]).matrix(tape)
+        weight = self._by_group(params[f"{self.name}/weight"]).transpose(0, 3, 1, 2, 4)
+        weight = weight.reshape(len(weight), self.groups, -1, weight.shape[-1])
+        for part in matrix.parts(tape.batch):
+            for run in range(len(z)):
+                if run == 0 or len(x) > 1:
+                    seen = matrix.fill(x[run, part])
+                tape.xp.matmul(seen, weight[run], out=self._rows(z[run, part]))
         if self.bias:
-            out += params[f"{self.name}/bias"]
+            add_bias(z, params[f"{self.name}/bias"])
         return z
 
     def backward(self, params: Params, d_output: Array, tape: Tape, *, into: Array | None) -> Array | None:
-        xp, x, d_z = tape.xp, tape.input[self.name, "preactivation"], folded(d_output)
+        """The gradients of weights and input share the columns of ``d_output``, where these are not mostly zeros."""
+        xp, x = tape.xp, tape.input[self.name, "preactivation"]
         if self.bias:
+            d_z = folded(d_output)
             xp.matmul(ones_for(tape, d_z.shape[1]), d_z, out=tape.gradient[f"{self.name}/bias"])
-        for run in range(len(d_z)):
-            columns = self._columns(x[run if len(x) > 1 else 0], tape)
-            d_run = self._grouped(d_z[run])
-            product = xp.matmul(columns.swapaxes(1, 2), d_run)
-            gradient = tape.gradient[f"{self.name}/weight"][run]
-            gradient.reshape(-1, self.groups, self.filters // self.groups)[...] = product.swapaxes(0, 1)
-            if into is not None:
-                weight = self._matrix(params[f"{self.name}/weight"][run])
-                xp.matmul(d_run, weight.swapaxes(1, 2), out=columns)
-                self._scatter(columns, into[run], tape)
+        gradient = self._by_group(tape.gradient[f"{self.name}/weight"])
+        apart = into is None or math.prod(self.windows.stride) > 1
+        if apart:
+            matrix = self._entering(x.shape[2:]).matrix(tape)
+            for part in matrix.parts(tape.batch):
+                for run in range(len(d_output)):
+                    if run == 0 or len(x) > 1:
+                        seen = matrix.fill(x[run, part])
+                    product = xp.matmul(seen.swapaxes(1, 2), self._rows(d_output[run, part]))
+                    product = product.reshape(self.groups, *gradient.shape[1:3], -1).transpose(1, 2, 0, 3)
+                    _add(product, gradient[run], part)
+        if into is None:
+            return None
+        matrix = self._leaving(x.shape[2:]).matrix(tape)
+        weight = self._by_group(params[f"{self.name}/weight"])[:, ::-1].transpose(0, 3, 1, 4, 2)
+        weight = weight.reshape(len(weight), self.groups, -1, weight.shape[-1])
+        for part in matrix.parts(tape.batch):
+            for run in range(len(d_output)):
+                came = matrix.fill(d_output[run, part])
+                xp.matmul(came, weight[run], out=self._rows(into[run, part]))
+                if not apart:
+                    product = xp.matmul(came.swapaxes(1, 2), self._rows(x[run if len(x) > 1 else 0, part]))
+                    product = product.reshape(self.groups, gradient.shape[1], -1, gradient.shape[2])
+                    _add(product[:, ::-1].transpose(1, 3, 0, 2), gradient[run], part)
         return into
 
-    def _matrix(self, weight: Array) -> Array:
-        """Return the weight of a run as (groups, columns, filters of a group)."""
-        return weight.reshape(-1, self.groups, self.filters // self.groups).swapaxes(0, 1)
+    def _by_group(self, weight: Array) -> Array:
+        """Return a weight as (runs, elements of the kernel, channels of a group, groups, filters of a group)."""
+        return weight.reshape(len(weight), -1, self.channels // self.groups, self.groups, self.filters // self.groups)
 
-    def _grouped(self, z: Array) -> Array:
-        """Return what leaves a run, (rows, filters), as (groups, rows, filters of a group)."""
-        return z.reshape(len(z), self.groups, -1).swapaxes(0, 1)
-
-    def _columns(self, x: Array, tape: Tape) -> Array:
-        """Return the windows of a run's ``x`` (batch, *positions, channels) as (groups, rows, columns of a group)."""
-        windows, positions = self.windows, x.shape[1:-1]
-        out, batch, part = windows.out(positions), len(x), self.channels // self.groups
-        pads = windows.pads(positions)
-        padded = x
-        if any(map(any, pads)):
-            shape = (batch, *(n + sum(pad) for n, pad in zip(positions, pads, strict=True)), self.channels)
-            padded = tape.scratch["padded"][: math.prod(shape)].reshape(shape)
-            self._pad(x, padded, pads)
-        count = len(windows.offsets())
-        columns = tape.scratch["columns"][: batch * math.prod(out) * count * self.channels]
-        shaped = columns.reshape(self.groups, batch, *out, count, part)
-        for number, offset in enumerate(windows.offsets()):
-            seen = padded[(slice(None), *windows.slices(offset, out))]
-            for group in range(self.groups):
-                shaped[group, ..., number, :] = seen[..., group * part : (group + 1) * part]
-        return columns.reshape(self.groups, -1, count * part)
-
-    def _pad(self, x: Array, padded: Array, pads: tuple[tuple[int, int], ...]) -> None:
-        inner = tuple(slice(low, low + n) for n, (low, _) in zip(x.shape[1:-1], pads, strict=True))
-        if self.padding != "circular":
-            padded[...] = 0
-        padded[(slice(None), *inner)] = x
-        if self.padding == "circular":
-            for axis, (low, high) in enumerate(pads, start=1):
-                n = x.shape[axis]
-                moved = padded.swapaxes(1, axis)
-                moved[:, :low] = moved[:, n : n + low]
-                moved[:, low + n :] = moved[:, low : low + high]
-
-    def _scatter(self, columns: Array, into: Array, tape: Tape) -> None:
-        """Add columns up at the positions that their windows saw, in ``into`` (batch, *positions, channels)."""
-        windows, positions = self.windows, into.shape[1:-1]
-        out, batch, part = windows.out(positions), len(into), self.channels // self.groups
-        pads = windows.pads(positions)
-        shape = (batch, *(n + sum(pad) for n, pad in zip(positions, pads, strict=True)), self.channels)
-        padded = tape.scratch["padded"][: math.prod(shape)].reshape(shape)
-        padded[...] = 0
-        shaped = columns.reshape(self.groups, batch, *out, -1, part)
-        for number, offset in enumerate(windows.offsets()):
-            seen = padded[(slice(None), *windows.slices(offset, out))]
-            for group in range(self.groups):
-                seen[..., group * part : (group + 1) * part] += shaped[group, ..., number, :]
-        if self.padding == "circular":
-            for axis, (low, high) in enumerate(pads, start=1):
-                n = positions[axis - 1]
-                moved = padded.swapaxes(1, axis)
-                moved[:, n : n + low] += moved[:, :low]
-                moved[:, low : low + high] += moved[:, low + n :]
-        inner = tuple(slice(low, low + n) for n, (low, _) in zip(positions, pads, strict=True))
-        into[...] = padded[(slice(None), *inner)]
+    def _rows(self, x: Array) -> Array:
+        """Return (samples, *positions, units) as (groups, rows, units of a group)."""
+        return x.reshape(-1, self.groups, x.shape[-1] // self.groups).swapaxes(0, 1)
 
     def expect(self, moments: Moments, laws: Mapping[str, Law]) -> Moments:
         """E[z[p]²] = channels Var[w] sum over offsets of E[x[p + offset]²] + Var[b]."""
@@ -193,3 +163,11 @@ class Convolution(Layer):
         factor = self.filters // self.groups * weight.second_moment
         at = by_position(gradient, moments, self.windows.out(positions))
         return scattered(at, self.windows, positions, factor)
+
+
+def _add(product: Array, total: Array, part: slice) -> None:
+    """Add the product of one part of a batch to the total, which the first part begins."""
+    if part.start == 0:
+        total[...] = product
+    else:
+        total += product

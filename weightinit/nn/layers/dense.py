@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from weightinit.arrays import Array
+from weightinit.arrays import Array, array_module
 from weightinit.fans import Fans
 from weightinit.laws import Law
 from weightinit.meanfield import SingularValues
@@ -77,7 +77,7 @@ class Dense(Layer):
         tape.xp.matmul(folded(x), weight.swapaxes(1, 2) if self.transposed else weight, out=out)
         self._multiply(out, tape)
         if self.bias:
-            out += params[f"{self.name}/bias"]
+            add_bias(z, params[f"{self.name}/bias"])
         return z
 
     def backward(self, params: Params, d_output: Array, tape: Tape, *, into: Array | None) -> Array | None:
@@ -135,6 +135,22 @@ def folded(x: Array) -> Array:
     return x if x.ndim == 3 else x.reshape(x.shape[0], -1, x.shape[-1])
 
 
+def wide(x: Array, *vectors: Array) -> list[Array]:
+    """Return ``x`` (runs, batch, *positions, units) and vectors (runs, 1, units) with positions side by side.
+
+    ``x`` as a view, the vectors repeated. NumPy loops over the last axis, and loops over few units are slow.
+    """
+    positions = math.prod(x.shape[2:-1])
+    repeated = [vector if positions == 1 else array_module(vector).tile(vector, positions) for vector in vectors]
+    return [x.reshape(*x.shape[:2], -1), *repeated]
+
+
+def add_bias(z: Array, bias: Array) -> None:
+    """Add a bias (runs, 1, units) to ``z`` (runs, batch, *positions, units)."""
+    z, bias = wide(z, bias)
+    z += bias
+
+
 def through_weights(moments: Moments, sigma_w2: float, bias: Law) -> Moments:
     """Return the moments after weights of mean zero and fan_in Var[w] = ``sigma_w2``, and a bias."""
     from_weights = sigma_w2 * moments.second_moment
@@ -143,6 +159,8 @@ def through_weights(moments: Moments, sigma_w2: float, bias: Law) -> Moments:
     correlation = share * moments.correlation + (1.0 - share) if q else math.nan
     if moments.squares is None:
         return Moments(q, bias.mean, correlation, share**2 * moments.relative_variance)
+    if q == 0.0:
+        correlation = np.ones(np.shape(moments.correlation))  # zeros are all alike
     squares = sigma_w2 * moments.squares + bias.second_moment
     means = np.full(squares.shape, bias.mean)
     return Moments(q, bias.mean, correlation, share**2 * moments.relative_variance, "", squares, means)

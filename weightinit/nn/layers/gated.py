@@ -16,7 +16,7 @@ from weightinit.nn.layers.dense import folded, silent, through_weights
 from weightinit.nn.layers.nonlinearity import Nonlinearity
 from weightinit.nn.moments import Gradient, Moments, times, unknown_gradient, unknown_moments
 from weightinit.nn.tape import Params, Shape, Slot, Tape
-from weightinit.nn.weights import WeightSpec
+from weightinit.nn.weights import Part, WeightSpec
 
 NONE = Law("constant", 0.0, 0.0)
 
@@ -33,8 +33,9 @@ class Gated(Layer):
     @property
     def weights(self) -> tuple[WeightSpec, ...]:
         fans, shape = Fans(self.fan_in, self.units), (self.fan_in, self.units)
+        parts: tuple[tuple[str, Part], ...] = (("gate", "gate"), ("value", "up"))
         return tuple(
-            WeightSpec(f"{self.name}/{part}/weight", shape, fans, "weight", "hidden") for part in ("gate", "value")
+            WeightSpec(f"{self.name}/{name}/weight", shape, fans, "weight", "hidden", part=part) for name, part in parts
         )
 
     def out_shape(self, entering: Shape) -> Shape:

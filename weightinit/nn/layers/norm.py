@@ -12,7 +12,7 @@ from weightinit.fans import Fans
 from weightinit.laws import Law
 from weightinit.meanfield import SingularValues
 from weightinit.nn.layers.base import UNKNOWN_VALUES, Layer
-from weightinit.nn.layers.dense import folded
+from weightinit.nn.layers.dense import add_bias, folded, wide
 from weightinit.nn.moments import Gradient, Moments, of_few, outer, times, unknown_gradient
 from weightinit.nn.tape import Params, Shape, Slot, Tape, ones_for
 from weightinit.nn.weights import Role, WeightSpec
@@ -62,9 +62,7 @@ class LayerNorm(Layer):
         xp.sqrt(scale, out=scale)
         xp.divide(1.0, scale, out=scale)
         normalized *= scale
-        xp.multiply(normalized, params[f"{self.name}/gain"], out=out)
-        if self.centred:
-            out += params[f"{self.name}/bias"]
+        apply_affine(self.name, params, tape, bias=self.centred)
         return tape[self.name, "preactivation"]
 
     def backward(self, params: Params, d_output: Array, tape: Tape, *, into: Array | None) -> Array | None:
@@ -78,7 +76,8 @@ class LayerNorm(Layer):
             average = xp.full((self.units, 1), 1.0 / self.units, scale.dtype)
             along = xp.matmul(product, xp.swapaxes(params[f"{self.name}/gain"], 1, 2) * average[:1])
             level = xp.matmul(d, xp.swapaxes(params[f"{self.name}/gain"], 1, 2) * average[:1]) if self.centred else None
-            xp.multiply(d, params[f"{self.name}/gain"], out=d_x)
+            d_wide, gain = wide(d_output, params[f"{self.name}/gain"])
+            xp.multiply(d_wide, gain, out=d_x.reshape(d_wide.shape))
             if level is not None:
                 d_x -= level
             d_x -= normalized * along
@@ -107,7 +106,18 @@ def affine(name: str, units: int, *, bias: bool, trained: bool) -> tuple[WeightS
     """Return gain and bias of a norm."""
     roles: tuple[Role, ...] = ("gain", "bias") if bias else ("gain",)
     fans = Fans(units, units)
-    return tuple(WeightSpec(f"{name}/{role}", (1, units), fans, role, "hidden", trained=trained) for role in roles)
+    return tuple(
+        WeightSpec(f"{name}/{role}", (1, units), fans, role, "hidden", part="norm", trained=trained) for role in roles
+    )
+
+
+def apply_affine(name: str, params: Params, tape: Tape, *, bias: bool) -> None:
+    """Write ``gain normalized + bias`` into the norm's output."""
+    normalized, gain = wide(tape[name, "normalized"], params[f"{name}/gain"])
+    (out,) = wide(tape[name, "preactivation"])
+    tape.xp.multiply(normalized, gain, out=out)
+    if bias:
+        add_bias(tape[name, "preactivation"], params[f"{name}/bias"])
 
 
 def affine_gradients(name: str, d: Array, normalized: Array, tape: Tape, product: Array, *, bias: bool) -> None:

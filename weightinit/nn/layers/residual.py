@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -11,29 +12,34 @@ from weightinit.arrays import Array
 from weightinit.fans import Fans
 from weightinit.laws import Law
 from weightinit.nn.layers.base import Layer
+from weightinit.nn.layers.dense import folded
 from weightinit.nn.moments import Gradient, Moments, unknown_moments
-from weightinit.nn.tape import Params, Shape, Slot, Tape
+from weightinit.nn.tape import Params, Shape, Slot, Tape, ones_for
 from weightinit.nn.weights import ConstantSpec, WeightSpec
+
+Trained: TypeAlias = bool | Literal["unit"]
 
 
 @dataclass(frozen=True)
 class Sum(Layer):
     """``skip_scale * skip + branch_scale * scale * branch``.
 
-    ``branch_scale``, ``skip_scale``: constants of each run, by default these numbers. ``scale``: one weight of role
-    scale, ``trained`` or frozen, 1 unless a scheme says otherwise (0 in ReZero, Bachlechner et al. 2021). ``units``:
-    features that leave it.
+    ``branch_scale``, ``skip_scale``: constants of each run, by default these numbers. ``scale``: a weight of role
+    scale, ``trained`` or frozen, 1 unless a scheme says otherwise; one number for True (ReZero, Bachlechner et al.
+    2021), one of each unit for "unit" (LayerScale, Touvron et al. 2021). ``units``: features that leave it.
     """
 
     name: str
     units: int
     branch_scale: float = 1.0
     skip_scale: float = 1.0
-    trained: bool = False
+    trained: Trained = False
 
     @property
     def weights(self) -> tuple[WeightSpec, ...]:
-        return (WeightSpec(f"{self.name}/scale", (1, 1), Fans(1, 1), "scale", "hidden", trained=self.trained),)
+        shape = (1, self.units if self.trained == "unit" else 1)
+        name, trained = f"{self.name}/scale", bool(self.trained)
+        return (WeightSpec(name, shape, Fans(1, 1), "scale", "hidden", part="sum", trained=trained),)
 
     @property
     def constants(self) -> tuple[ConstantSpec, ...]:
@@ -68,7 +74,11 @@ class Sum(Layer):
         if self.trained:
             branch = tape.input[self.name, "activation"]
             factor = tape.constant(f"{self.name}/branch_scale", self.branch_scale, branch)
-            product = tape.xp.matmul(d_output.reshape(len(d_output), 1, -1), branch.reshape(len(branch), -1, 1))
+            if self.trained == "unit":
+                by_unit = folded(d_output) * folded(branch)
+                product = tape.xp.matmul(ones_for(tape, by_unit.shape[1]), by_unit)
+            else:
+                product = tape.xp.matmul(d_output.reshape(len(d_output), 1, -1), branch.reshape(len(branch), -1, 1))
             tape.gradient[f"{self.name}/scale"][...] = product * factor.reshape(-1, 1, 1)
         if into is not None:
             tape.xp.multiply(d_output, self._scale(params, tape, d_output), out=into)
@@ -84,7 +94,8 @@ class Sum(Layer):
 
     def _scale(self, params: Params, tape: Tape, array: Array) -> Array:
         factor = tape.constant(f"{self.name}/branch_scale", self.branch_scale, array)
-        scale: Array = params[f"{self.name}/scale"].reshape(-1, *[1] * (array.ndim - 1)) * factor
+        scales = params[f"{self.name}/scale"]
+        scale: Array = scales.reshape(len(scales), *[1] * (array.ndim - 2), scales.shape[-1]) * factor
         return scale
 
     def expect_sum(self, branch: Moments, skip: Moments, laws: Mapping[str, Law]) -> Moments:

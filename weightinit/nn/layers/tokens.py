@@ -31,8 +31,8 @@ class Embedding(Layer):
 
     @property
     def weights(self) -> tuple[WeightSpec, ...]:
-        fans = Fans(1, self.units)
-        return (WeightSpec(f"{self.name}/weight", (self.vocabulary, self.units), fans, "weight", "input"),)
+        shape = (self.vocabulary, self.units)
+        return (WeightSpec(f"{self.name}/weight", shape, Fans(1, self.units), "weight", "input", part="embedding"),)
 
     def out_shape(self, entering: Shape) -> Shape:
         return (*entering, self.units)
@@ -82,8 +82,8 @@ class Positions(Layer):
 
     @property
     def weights(self) -> tuple[WeightSpec, ...]:
-        fans = Fans(1, self.units)
-        return (WeightSpec(f"{self.name}/weight", (self.positions, self.units), fans, "weight", "input"),)
+        shape = (self.positions, self.units)
+        return (WeightSpec(f"{self.name}/weight", shape, Fans(1, self.units), "weight", "input", part="positions"),)
 
     def slots(self, entering: Shape) -> tuple[Slot, ...]:
         return (Slot(self.name, "preactivation", entering),)
