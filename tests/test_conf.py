@@ -34,7 +34,6 @@ NEEDS = {
     "data": ["data._target_=tests.parts_for_tests.blobs"],
     "optimizer": ["optimizer._target_=tests.parts_for_tests.SignSGD"],
 }
-# A network for schemes that don't suit every one.
 
 
 def needed(group: str, name: str) -> list[str]:
