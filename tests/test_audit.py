@@ -1058,7 +1058,11 @@ def test_without_a_law_the_shell_shows_a_description(model, capsys):
         (["{model}", "--law", "he(gain=1e200)"], "leaves the range of float64"),
         (["nowhere.safetensors", "--law", "he"], "No such file"),
         (["nowhere.npz", "--law", "he"], "No such file"),
-        (["model.pt", "--law", "he"], "must end in .npz or .safetensors"),
+        (["model.txt", "--law", "he"], "must end in .npz or .safetensors"),
+        (["{model}", "--as", "gtp2"], "--as takes a family"),
+        (["{model}", "--as", "gpt2", "--law", "he"], "Leave one out"),
+        (["{model}", "--as", "t5"], "needs the model's configuration with d_model"),
+        (["{model}", "--config", "{model}"], "must hold a configuration"),
     ],
 )
 def test_bad_input_has_status_2_and_one_message(model, capsys, arguments, said):

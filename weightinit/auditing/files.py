@@ -29,6 +29,7 @@ DTYPES: Final = {
     "U8": "u1",
     "BOOL": "?",
 }
+INDEX: Final = ".safetensors.index.json"
 LARGEST_HEADER: Final = 100_000_000
 # An NPZ file of more bytes than the first, that packs them to less than one in the second, is no file of weights.
 LARGEST_UNPACKED, MOST_PACKED = 2**28, 100
@@ -42,9 +43,12 @@ BROKEN: Final = (
 def read_arrays(path: str | Path) -> dict[str, Array]:
     """Return the arrays of a ``.npz`` or ``.safetensors`` file by name; bfloat16 as float32.
 
-    Raises ValueError for a file of another kind and for a broken one, OSError for one that can't be read.
+    Several ``.safetensors`` are read as one by their index (``model.safetensors.index.json``), or by the folder that
+    holds them. Raises ValueError for a file of another kind and for a broken one, OSError for one that can't be read.
     """
     path = Path(path)
+    if path.is_dir() or path.name.endswith(INDEX):
+        return _read_sharded(path)
     readers = {".npz": _read_npz, ".safetensors": _read_safetensors}
     if path.suffix not in readers:
         raise ValueError(
@@ -57,6 +61,29 @@ def read_arrays(path: str | Path) -> dict[str, Array]:
     if not arrays:
         raise ValueError(f"{path} holds no arrays")
     return arrays
+
+
+def _read_sharded(path: Path) -> dict[str, Array]:
+    """Arrays of all files that an index names, each by its name; of a folder without one, of the one file there."""
+    if path.is_dir():
+        files = sorted(path.glob("*.safetensors"))
+        indices = sorted(path.glob(f"*{INDEX}"))
+        if not indices and len(files) == 1:
+            return read_arrays(files[0])
+        if len(indices) != 1:
+            raise ValueError(f"{path} must be a file, or a folder with one .safetensors or one index of several.")
+        (path,) = indices
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+        named = {str(name): str(file) for name, file in index["weight_map"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path} is no index of safetensors files: {error!r}. It needs a weight_map.") from None
+    if outside := [file for file in named.values() if Path(file).name != file]:
+        raise ValueError(f"{path} names a file outside its own folder: {outside[0]!r}. Save the model again.")
+    shards = {file: read_arrays(path.with_name(file)) for file in sorted(set(named.values()))}
+    if missing := [name for name, file in named.items() if name not in shards[file]]:
+        raise ValueError(f"{path} names {missing[0]!r} in {named[missing[0]]}, which doesn't hold it. Save it again.")
+    return {name: shards[file][name] for name, file in named.items()}
 
 
 def check_unpacked(path: Path) -> None:

@@ -30,6 +30,7 @@ def report_on(model: Model, pieces: list[Piece], chosen: Chosen, level: float, a
     votes = Counter(each.name for piece in pieces if piece.exam for each in piece.exam.explained)
     for piece in pieces:
         _say(piece, votes, largest_z(alpha))
+    _say_grains(pieces)
     findings = (*_findings(pieces), *chosen.findings)
     faults = [finding for finding in findings if finding.verdict == "fault"]
     judged = [piece for piece in pieces if piece.expectation is not None and piece.exam is not None]
@@ -81,12 +82,20 @@ def _say(piece: Piece, votes: Counter[str], limit: float) -> None:
         shifted = f"; their mean is {off:+.1f} standard errors off" if abs(off) > limit else ""
         bits = piece.coarse.partition(", which")[0]
         bits = bits[0].lower() + bits[1:]
-        if piece.tensor.dtype not in ("bfloat16", "float16"):
-            piece.fault("coarse", f"{bits}{shifted}; stored as {piece.tensor.dtype}: draw it in that type")
-        elif shifted:
+        if shifted:
             piece.fault("coarse", f"{bits}{shifted}: draw in float32, then cast")
         else:
             piece.note("coarse", f"{bits}: draw in float32, then cast")
+
+
+def _say_grains(pieces: list[Piece]) -> None:
+    """Note the few tensors of float32 whose numbers are those of half precision, where the others have all bits."""
+    wide = [piece for piece in pieces if piece.grain and piece.tensor.dtype == "float32"]
+    few = [piece for piece in wide if piece.grain >= 2.0**-10]
+    if 2 * len(few) < len(wide):
+        for piece in few:
+            kind = "bfloat16" if piece.grain >= 2.0**-7 else "float16"
+            piece.fault("coarse", f"drawn in {kind} and stored as float32, with the bounds and steps of {kind}")
 
 
 def _cause(exam: Examination, finding: Finding, law: Law) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 
@@ -24,6 +25,9 @@ from weightinit.auditing.tests_of_law import fit
 from weightinit.auditing.usual import settle
 from weightinit.laws import UNKNOWN, Law
 from weightinit.model import Model
+
+LEAST: Final = 64
+"""Elements from which on their last bits tell what type they were drawn in."""
 
 
 @np.errstate(all="ignore")  # weights of absurd size overflow and then fail their tests
@@ -85,7 +89,10 @@ def _judge(piece: Piece, copy: tuple[str, bool] | None, alpha: float) -> None:
     hold_against_law(exam, alpha)
     if not exam.findings and through is None and everything.ndim == 2 and LARGEST < everything.size <= 1 << 28:
         _equal_rows(piece, everything)
-    piece.coarse = exam.elements.grid_in_words if exam.std > 0 else ""
+    if exam.std > 0 and exam.elements.size >= LEAST:
+        piece.grain = exam.elements.spacing
+        bits, most = exam.elements.grid_bits, 8 if piece.grain >= 2.0**-7 else 10  # rounding alone leaves more
+        piece.coarse = exam.elements.grid_in_words if bits is not None and bits <= most else ""
     exam.let_go()
 
 

@@ -29,7 +29,8 @@ class Piece:
 
     ``given``: whether somebody said the law; else it is what is usual. ``found`` holds kind, weight and words of each
     finding. ``cloned``: whether it is part of a block that repeats
-    another. ``coarse``: words on random numbers of few bits.
+    another. ``coarse``: words on random numbers of few bits; ``grain``: relative distance of neighbouring
+    numbers as they were drawn.
     """
 
     tensor: ModelTensor
@@ -41,6 +42,7 @@ class Piece:
     exam: Examination | None = None
     remark: str = ""
     coarse: str = ""
+    grain: float = 0.0
     cloned: bool = False
     found: list[tuple[str, str, str]] = field(default_factory=list)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from textwrap import fill
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from weightinit.fans import Fans
 from weightinit.laws import Law
@@ -15,6 +15,8 @@ Kind: TypeAlias = Literal[
 ]
 Verdict: TypeAlias = Literal["follows", "differs", "trained", "unjudged"]
 WIDTH = 100
+NARROW: Final = (24, 12)
+"""Width of names and shapes in a table on a screen."""
 LOOKS_LIKE = "Looks like "
 """Beginning of a description."""
 
@@ -127,8 +129,16 @@ class Report:
         return plain
 
     def __str__(self) -> str:
+        return self.text()
+
+    def text(self, *, whole: bool = False) -> str:
+        """Return the report as a table with sentences; ``whole``: names and shapes are never shortened."""
         judged = any(tensor.law is not None for tensor in self.tensors)
-        lines = self._table() if judged else self._table_of_descriptions()
+        widths: tuple[int, ...] = NARROW
+        if whole:
+            texts = zip(*((tensor.name, tensor.shape_text) for tensor in self.tensors), strict=True)
+            widths = tuple(max(narrow, *map(len, column)) for narrow, column in zip(NARROW, texts, strict=True))
+        lines = self._table(widths) if judged else self._table_of_descriptions(widths)
         for finding, names in self._findings_alike():
             more = finding.sentence
             if len(names) > 1:
@@ -143,21 +153,39 @@ class Report:
         lines += ["", fill(self.sentence, WIDTH)]
         return "\n".join(lines)
 
-    def _table(self) -> list[str]:
-        rows = [_row("tensor", "shape", "mean", "of law", "z", "std", "of law", "z", "verdict")]
+    def to_markdown(self) -> str:
+        """Return the report as a list of findings and a table in Markdown."""
+        found = [
+            f"- **{tensor.verdict}** `{tensor.name}`: {finding.sentence}"
+            for tensor in self.tensors
+            for finding in tensor.findings
+        ]
+        rows = [
+            (f"`{t.name}`", t.shape_text, _number(t.mean), _number(t.std), t.label or "-", t.verdict)
+            for t in self.tensors
+        ]
+        heads = ("tensor", "shape", "mean", "std", "law", "verdict")
+        table = ["| " + " | ".join(row) + " |" for row in (heads, ("---",) * len(heads), *rows)]
+        return "\n".join([self.sentence, "", *found, *([""] if found else []), *table])
+
+    def _table(self, widths: tuple[int, ...]) -> list[str]:
+        rows = [_row(widths, "tensor", "shape", "mean", "of law", "z", "std", "of law", "z", "verdict")]
         for tensor in self.tensors:
             mean, std = (math.nan, math.nan) if tensor.law is None else (tensor.law.mean, tensor.law.std)
             means = _number(tensor.mean), _number(mean), _score(tensor.mean_z)
             stds = _number(tensor.std), _number(std), _score(tensor.std_z)
-            rows.append(_row(tensor.name, tensor.shape_text, *means, *stds, tensor.verdict))
+            rows.append(_row(widths, tensor.name, tensor.shape_text, *means, *stds, tensor.verdict))
         return rows
 
-    def _table_of_descriptions(self) -> list[str]:
-        rows = [_row("tensor", "shape", "mean", "std", "looks like")]
+    def _table_of_descriptions(self, widths: tuple[int, ...]) -> list[str]:
+        rows = [_row(widths, "tensor", "shape", "mean", "std", "looks like")]
+        indent = " " * (sum(widths) + 22)
         for tensor in self.tensors:
             numbers = _number(tensor.mean), _number(tensor.std)
-            row = _row(tensor.name, tensor.shape_text, *numbers, tensor.remark.removeprefix(LOOKS_LIKE) or "-")
-            rows.append(fill(row, WIDTH, subsequent_indent=" " * 58, break_long_words=False, break_on_hyphens=False))
+            words = tensor.remark.removeprefix(LOOKS_LIKE) or "-"
+            row = _row(widths, tensor.name, tensor.shape_text, *numbers, words)
+            wide = WIDTH + sum(widths) - sum(NARROW)
+            rows.append(fill(row, wide, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False))
         return rows
 
     def _findings_alike(self) -> list[tuple[Finding, list[str]]]:
@@ -173,11 +201,12 @@ def _names(names: list[str]) -> str:
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
-def _row(name: str, shape: str, *cells: str) -> str:
+def _row(widths: tuple[int, ...], name: str, shape: str, *cells: str) -> str:
     """A line of a table: name, shape, numbers (the z-scores, third and sixth, are narrow), and words at the end."""
     *numbers, words = cells
     padded = [f"{number:>{6 if place % 3 == 2 else 9}}" for place, number in enumerate(numbers)]
-    return f"{_fit(name, 24):24} {_fit(shape, 12):12} {' '.join(padded)} {words}"
+    texts = [f"{_fit(text, width):{width}}" for text, width in zip((name, shape), widths, strict=True)]
+    return f"{' '.join(texts)} {' '.join(padded)} {words}"
 
 
 def _fit(text: str, width: int) -> str:

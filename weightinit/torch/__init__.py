@@ -12,9 +12,10 @@ from weightinit.drawing import rule
 from weightinit.torch.auditing import audit
 from weightinit.torch.initialization import initialize_, mup
 from weightinit.torch.probing import probe
+from weightinit.torch.same_law import same_law
 from weightinit.torch.tracing import trace
 from weightinit.torch.translation import translate
 
 Report = ModelReport
 
-__all__ = ["ModelFinding", "Report", "audit", "initialize_", "mup", "probe", "rule", "trace", "translate"]
+__all__ = ["ModelFinding", "Report", "audit", "initialize_", "mup", "probe", "rule", "same_law", "trace", "translate"]

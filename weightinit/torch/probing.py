@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import random
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -18,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from weightinit.model import blocks_of
 from weightinit.probing import Draw, FirstStep, Place, ProbeReport, Reading, alike, backward_norm, read, report, slopes
 from weightinit.torch.activations import ACTIVATIONS, CUT
+from weightinit.torch.random_states import random_states, seed_all
 from weightinit.torch.redraw import redraw_
 from weightinit.torch.samples import LossLike, Objective, Sample, main_output, objective, sample_of
 from weightinit.torch.translation import to_numpy
@@ -57,7 +56,7 @@ def probe(
         raise ValueError(f"draws must be a whole number from 1; got {draws!r}. Pass draws=5.")
     passes: list[_Pass] = []
     step = None
-    with _random_states():
+    with random_states():
         for each in _models(model, sample, draws, seed):
             passes.append(_Pass(each, sample_of(each, sample, targets), loss, seed))
             if step is None:
@@ -148,8 +147,7 @@ class _Pass(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
     def _forward(self) -> Any:
-        torch.manual_seed(self.seed)
-        random.seed(self.seed)
+        seed_all(self.seed)
         return self.sample.run(self.model)
 
     def _hooks(self) -> Iterator[Any]:
@@ -227,8 +225,7 @@ def _models(model: Any, sample: Any, draws: int, seed: int) -> Iterator[nn.Modul
             "model itself."
         )
     for draw in range(draws):
-        torch.manual_seed(seed + draw)
-        random.seed(seed + draw)
+        seed_all(seed + draw)
         built = model()
         if not isinstance(built, nn.Module):
             raise TypeError(f"the function must build a torch.nn.Module; got {type(built).__name__}.")
@@ -259,15 +256,3 @@ def _number(value: torch.Tensor) -> float:
 
 def _rms(x: torch.Tensor) -> float:
     return float(x.double().square().mean().sqrt()) if x.numel() else 0.0
-
-
-@contextmanager
-def _random_states() -> Iterator[None]:
-    """Give back the states of all global generators as they were."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - models may draw from it
-    try:
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002
