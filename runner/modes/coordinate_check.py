@@ -76,7 +76,7 @@ def _size(trial: Trial, along: Along) -> int:
 
 def _name(trial: Trial, along: Along) -> str:
     """Return what a group of trials shares, for people."""
-    other = "depth" if along == "width" else "width"
+    other: Along = "depth" if along == "width" else "width"
     fixed = f"{other} {_size(trial, other)}"
     words = [trial.choices[group] for group in ("scheme", "architecture", "activation", "optimizer", "data")]
     return " · ".join([*words, fixed])
