@@ -15,6 +15,8 @@ from scipy import stats
 from runner.analysis.comparison import compare, swept
 from runner.analysis.intervals import COARSEST, holm, intervals, p_more_often, p_values, ratios, resolution
 from runner.analysis.signal import measured_signal
+from runner.report.ranking import ratio_cell
+from runner.report.sentences import times_faster
 from runner.report.signals import signal_or_fate
 from runner.tracking.frames import frames
 from tests.recorded import run, seeds
@@ -214,6 +216,33 @@ def test_a_ratio_is_the_same_from_both_sides():
     )  # of steps that never vary, one proves little
     assert low < 1 < high
     assert p > 0.05
+
+
+def test_an_end_beyond_what_the_budget_allows_is_open():
+    """The slow group's mean is at most the budget, so the ratio is at most the budget over the fast group's mean."""
+    above, below = np.array([[400.0, 410, 390, 420, 400]]), np.array([[10.0, 2, 14, 5, 9]])
+    ratio, low, high, p = ratios(above, below)
+    assert 420 / 8 < high < math.inf
+    assert ratios(above, below, most=420.0) == (ratio, low, math.inf, p)
+    turned = ratios(below, above, most=420.0)
+    assert (turned[1], turned[2]) == (0.0, pytest.approx(1 / low))
+    clear = np.array([[100.0, 110, 120, 105]])
+    assert ratios(2 * clear, clear, most=420.0)[2] < 420 / clear.mean()
+
+
+@pytest.mark.parametrize(
+    ("ends", "said", "cell"),
+    [
+        ((4.0, 1.5, math.inf), "at least 1.5x faster", "at least 1.5"),
+        ((0.25, 0.0, 0.8), "at least 1.2x faster", "at most .80"),
+        ((0.25, 0.2, 0.4), "4.0x faster [2.5, 5.0]", ".25 [.20, .40]"),
+        ((4.0, 1.01, math.inf), "faster", "at least 1.0"),
+    ],
+)
+def test_an_open_ratio_is_said_as_a_bound(ends, said, cell):
+    pair = dict(zip(("ratio", "ratio_low", "ratio_high"), ends, strict=True))
+    assert times_faster(pair) == said
+    assert ratio_cell(pair) == cell
 
 
 def test_divergence_is_tested_exactly():

@@ -34,12 +34,22 @@ NEEDS = {
     "data": ["data._target_=tests.parts_for_tests.blobs"],
     "optimizer": ["optimizer._target_=tests.parts_for_tests.SignSGD"],
 }
+# What makes experiments small that need images or tokens.
+SMALLER = {
+    "cnn": ["architecture.widths=[4]", "architecture.pools=1", "data=digits"],
+    "resnet": ["architecture.depth=2", "architecture.width=4"],
+    "transformer": ["architecture.depth=1", "architecture.width=8"],
+    "sequences": ["architecture.width=8", "seed=0"],
+}
+TOKENS = ("copying", "modular_addition", "sorting", "text")
 
 
 def needed(group: str, name: str) -> list[str]:
     """The overrides that a choice can't do without."""
     if name == "custom":
         return NEEDS[group]
+    if group == "data" and name in TOKENS:
+        return ["architecture=transformer", "architecture.causal=true"]
     return fitting(name, []) if group == "scheme" else []
 
 
@@ -94,7 +104,8 @@ def test_every_choice_trains(composer: Composer, group: str) -> None:
 
 @pytest.mark.parametrize("name", [name for group, name in TRIALS if group == "experiment"])
 def test_every_experiment_runs_and_shows_what_it_promises(composer: Composer, name: str) -> None:
-    command = composer.command([f"experiment={name}", "data=iris", *SMALL], multirun=False)
+    small = SMALLER.get(name, ["data=iris", *SMALL[:1]])
+    command = composer.command([f"experiment={name}", *small, *SMALL[1:]], multirun=False)
     assert command.multirun
     recorded = executed(composer, command.runs)
     assert all(outcome.fate != "failed" for _, outcome in recorded)

@@ -187,7 +187,12 @@ def test_an_unknown_key_is_refused_by_the_configuration() -> None:
 def test_every_factory_takes_the_common_parameters(factory: str) -> None:
     parameters = inspect.signature(getattr(runner.data, factory)).parameters
     common = {"validation": 0.1, "test": 0.15, "split_seed": 0, "standardize": True, "scale_samples": True}
-    if factory in ("copying", "modular_addition", "sorting"):  # tokens are numbers of nothing that could be scaled
+    if factory in (
+        "copying",
+        "modular_addition",
+        "sorting",
+        "text",
+    ):  # tokens are numbers of nothing that could be scaled
         common = {name: common[name] for name in ("validation", "test", "split_seed")}
     assert {name: parameters[name].default for name in common} == common
     assert all(parameter.kind is inspect.Parameter.KEYWORD_ONLY for parameter in parameters.values())

@@ -148,7 +148,7 @@ def test_a_regression_says_r2():
         *run(test_r2=0.434, validation_r2=0.45, test_loss=0.5, shape="10-6x128-1", choices={"data": "diabetes"})
     )
     assert "validation R² .450   test R² .434" in text
-    assert "loss < .5 never" in text
+    assert "loss < .5 of the constant's never" in text
 
 
 def test_a_network_without_hidden_layers_is_told():

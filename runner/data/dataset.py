@@ -29,7 +29,7 @@ class Dataset:
     of the samples before the split, whatever their source. ``source``: a line for people. ``preparation``: the function
     from raw features to ``x_*``; ``examples``: raw features of a few training samples.
     ``tokens``: how many there are, where features are numbers of tokens; ``y_*`` may then be (samples, features), a
-    class for each token or -1 for none.
+    class for each token or -1 for none. ``ahead``: as of ``Form``.
     """
 
     name: str
@@ -50,12 +50,13 @@ class Dataset:
     preparation: Preparation
     examples: Array
     tokens: int | None = None
+    ahead: bool = False
 
     @property
     def form(self) -> Form:
         """Form of one sample: an image with its channels, tokens, or plain features."""
         if self.tokens is not None:
-            return Form((self.inputs,), self.tokens, self.y_train.ndim == 2)
+            return Form((self.inputs,), self.tokens, self.y_train.ndim == 2, self.ahead)
         shape = (self.inputs,) if self.image_shape is None else self.image_shape
         return Form((*shape, 1) if len(shape) == 2 else shape)
 

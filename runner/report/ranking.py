@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -57,7 +58,7 @@ def ranking(comparison: Comparison) -> list[Column]:
         Column("median", [score(row["median"], row["metric"]) for row in rows]),
         Column(f"steps to {threshold_text(comparison)}", [steps_text(row) for row in rows]),
         Column("against the best [95%]", [_difference(row) for row in rows]),
-        Column("steps over the best's [95%]", [_ratio(row) for row in rows]),
+        Column("steps over the best's [95%]", [ratio_cell(row) for row in rows]),
         Column("p (Holm)", [number(row["p"], 2) for row in rows]),
         Column("verdict", [row["verdict"] or "–" for row in rows], left=True),
         Column("rms, last layer (theory)", [rms_words(row) for row in rows]),
@@ -75,11 +76,14 @@ def _difference(row: Mapping[Any, Any]) -> str:
     return signed.replace("-", "−")
 
 
-def _ratio(row: Mapping[Any, Any]) -> str:
-    if not row["ratio_low"] > 0:  # nor where there is none
+def ratio_cell(row: Mapping[Any, Any]) -> str:
+    """Return the ratio of steps with its interval, or the bound that is known of it."""
+    low, high = row["ratio_low"], row["ratio_high"]
+    if math.isnan(low) or (low == 0 and math.isinf(high)):
         return "–"
-    ratio, low, high = (number(row[name], 2) for name in ("ratio", "ratio_low", "ratio_high"))
-    return f"{ratio} [{low}, {high}]"
+    if low == 0 or math.isinf(high):
+        return f"at most {number(high, 2)}" if low == 0 else f"at least {number(low, 2)}"
+    return f"{number(row['ratio'], 2)} [{number(low, 2)}, {number(high, 2)}]"
 
 
 def csv(comparison: Comparison) -> str:

@@ -213,10 +213,10 @@ def _speed_parts(
     if pair["speed_p"] < SIGNIFICANCE:
         fast, slow = ("best", "other") if pair["ratio"] > 1 else ("other", "best")
         arrives, never = not groups[fast]["never"], groups[slow]["never"]
-        times = times_faster(pair)
-        # Beyond the budget the slow could take any number of steps; else few seeds may leave the ratio open.
-        if (arrives and never == groups[slow]["seeds"]) or math.isinf(pair["ratio_high"]):
-            at_least = f"{names[fast]} at least {times.partition('[')[2].partition(',')[0]}x faster"
+        # Beyond the budget the slow could take any number of steps.
+        times = times_faster(pair, open_ended=arrives and never == groups[slow]["seeds"])
+        if "[" not in times:
+            at_least = f"{names[fast]} {times}"
         elif not times.startswith("1.0x"):
             within = "" if arrives and not never else f" within {groups['best']['budget']:.0f} steps"
             speed = f"{names[fast]} {times}{within}"
@@ -230,12 +230,18 @@ def _speed_parts(
     return speed or at_least, missing
 
 
-def times_faster(pair: Mapping[Any, Any]) -> str:
-    """Return how many times faster one group of a pair is than the other: ``2.2x faster [1.7, 3.0]``."""
+def times_faster(pair: Mapping[Any, Any], *, open_ended: bool = False) -> str:
+    """Return how many times faster one group of a pair is than the other: ``2.2x faster [1.7, 3.0]``.
+
+    Where the data know no upper end, or it is ``open_ended``: ``at least 1.7x faster``.
+    """
     ratio, low, high = pair["ratio"], pair["ratio_low"], pair["ratio_high"]
-    values = (ratio, low, high) if ratio > 1 else (1 / ratio, 1 / high, 1 / low)
-    times, low, high = (number(value, 2) for value in values)
-    return f"{times}x faster [{low}, {high}]"
+    if ratio < 1:
+        ratio, low, high = 1 / ratio, 1 / high, 1 / low if low > 0 else math.inf
+    least = number(low, 2)
+    if open_ended or math.isinf(high):
+        return "faster" if least == "1.0" else f"at least {least}x faster"
+    return f"{number(ratio, 2)}x faster [{least}, {number(high, 2)}]"
 
 
 def too_few(comparison: Comparison, pair: Mapping[Any, Any]) -> bool:
@@ -281,8 +287,12 @@ def steps_text(row: Mapping[Any, Any]) -> str:
 
 
 def threshold_text(comparison: Comparison) -> str:
-    """Return the threshold that steps are counted to: ``loss .5``."""
-    return "its threshold" if comparison.threshold is None else f"loss {plain(f'{comparison.threshold:g}')}"
+    """Return the threshold that steps are counted to: ``loss .5``, of regressions ``.5 of the constant's loss``."""
+    kinds = {name == "test_r2" for name in comparison.groups["metric"]}
+    if comparison.threshold is None or len(kinds) > 1:
+        return "its threshold"
+    text = plain(f"{comparison.threshold:g}")
+    return f"{text} of the constant's loss" if kinds == {True} else f"loss {text}"
 
 
 def score(value: float, metric: str) -> str:

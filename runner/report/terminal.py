@@ -125,8 +125,9 @@ def _training_line(trial: Trial, outcome: Outcome) -> str:
     threshold = trial.config["training"]["threshold"]
     reached = outcome.summary.get(f"{STEPS}{threshold:g}")
     when = "never" if reached is None else f"at step {reached:.0f}"
-    words = [f"loss < {plain(f'{threshold:g}')} {when}"]
     metric = next((name for name in METRICS if name in outcome.summary), "test_loss")
+    share = " of the constant's" if metric == "test_r2" else ""
+    words = [f"loss < {plain(f'{threshold:g}')}{share} {when}"]
     for part in ("validation", "test"):
         value = outcome.summary.get(metric.replace("test", part), math.nan)
         name = "" if metric == "test_accuracy" else f"{METRICS[metric]} "

@@ -11,6 +11,7 @@ from scipy.linalg import hadamard
 
 from weightinit import initializers
 from weightinit.arrays import Array
+from weightinit.initializers import Preserve
 from weightinit.laws import UNKNOWN, Law
 from weightinit.nn.network import Network
 from weightinit.nn.weights import WeightSpec
@@ -33,7 +34,7 @@ class DeltaOrthogonal(ByWeight):
     needs: ClassVar[tuple[str, ...]] = ("convolutions", "square_kernels")
 
     def rule(self, spec: WeightSpec) -> Rule:
-        return _Delta(self.gain) if spec.part == "convolution" else Orthogonal(self.gain)
+        return Delta(self.gain) if spec.part == "convolution" else Orthogonal(self.gain)
 
 
 @dataclass(frozen=True)
@@ -93,14 +94,23 @@ class ZerO(ByWeight):
         return ZEROS if spec.ends_branch else _IdentityHadamard()
 
 
+def centre(spec: WeightSpec) -> tuple[int, ...]:
+    """Return the place of the middle of a kernel, none for a matrix."""
+    return tuple((size - 1) // 2 for size in spec.shape[:-2])
+
+
 @dataclass(frozen=True)
-class _Delta(Rule):
-    """Orthogonal matrices at the centre of a convolution, zero elsewhere."""
+class Delta(Rule):
+    """``gain`` times an orthogonal matrix at the centre of a convolution, zero elsewhere; ``preserve`` as there."""
 
     gain: float = 1.0
+    preserve: Preserve = "isometry"
 
     def draw(self, spec: WeightSpec, rng: np.random.Generator) -> Array:
-        return initializers.delta_orthogonal(rng, spec.shape, gain=self.gain, dtype=np.float64)
+        values = np.zeros(spec.shape)
+        matrix = initializers.orthogonal(rng, spec.shape[-2:], gain=self.gain, preserve=self.preserve, dtype=np.float64)
+        values[centre(spec)] = matrix
+        return values
 
     def law(self, spec: WeightSpec) -> Law:
         return UNKNOWN  # no law of one element says that only the centre is there
@@ -111,14 +121,13 @@ class _IdentityHadamard(Rule):
     """``ZerO`` of one weight."""
 
     def draw(self, spec: WeightSpec, rng: np.random.Generator) -> Array:
-        *kernel, fan_in, fan_out = spec.shape
+        fan_in, fan_out = spec.shape[-2:]
         values = np.zeros(spec.shape)
-        centre = tuple((size - 1) // 2 for size in kernel)
         if fan_out <= fan_in:
-            values[centre] = np.eye(fan_in, fan_out)
+            values[centre(spec)] = np.eye(fan_in, fan_out)
         else:
             power = math.ceil(math.log2(fan_out))
-            values[centre] = hadamard(2**power)[:fan_in, :fan_out] * 2.0 ** (-(power - 1) / 2)
+            values[centre(spec)] = hadamard(2**power)[:fan_in, :fan_out] * 2.0 ** (-(power - 1) / 2)
         return values
 
     def law(self, spec: WeightSpec) -> Law:
