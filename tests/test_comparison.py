@@ -498,8 +498,10 @@ def test_networks_whose_mean_square_theory_keeps_level_are_called_stable(seeds_e
 
 def test_the_best_rate_is_that_of_the_score_then_of_the_loss_and_never_one_that_fails():
     groups = pd.DataFrame(
-        [("he", 0.1, 0, 0.9, 0.5), ("he", 0.2, 0, 0.9, 0.4), ("he", 0.3, 1, 0.99, 0.1), ("he", 0.4, 0, 0.8, 0.1)]
-        + [("xavier", 0.1, 0, math.nan, math.nan), ("xavier", 0.2, 0, 0.0, math.nan), ("xavier", 0.3, 0, 0.1, 0.9)],
+        [
+            *[("he", 0.1, 0, 0.9, 0.5), ("he", 0.2, 0, 0.9, 0.4), ("he", 0.3, 1, 0.99, 0.1), ("he", 0.4, 0, 0.8, 0.1)],
+            *[("xavier", 0.1, 0, math.nan, math.nan), ("xavier", 0.2, 0, 0.0, math.nan), ("xavier", 0.3, 0, 0.1, 0.9)],
+        ],
         columns=["scheme", RATE, "failed", "validation", "validation_loss"],
     )
     chosen = at_best_rates(groups, ["scheme"])
