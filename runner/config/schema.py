@@ -62,12 +62,16 @@ class Mode:
 
 @dataclass
 class Report:
-    """Additions to an experiment's table and page; ``answer``: words by the summary number that answers it."""
+    """Additions to an experiment's table and page; ``answer``: words by the summary number that answers it.
+
+    ``score``: the number by which runs are compared, chosen and advised on.
+    """
 
     title: str | None = None
     question: str | None = None
     answer: dict[str, str] = field(default_factory=dict)
     columns: list[str] = field(default_factory=list)
+    score: str = "auto"
 
 
 @dataclass

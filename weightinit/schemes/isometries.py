@@ -33,6 +33,10 @@ class DeltaOrthogonal(ByWeight):
     name: ClassVar[str] = "delta_orthogonal"
     needs: ClassVar[tuple[str, ...]] = ("convolutions", "square_kernels")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        Orthogonal(self.gain)  # raises what it says of a gain
+
     def rule(self, spec: WeightSpec) -> Rule:
         return Delta(self.gain) if spec.part == "convolution" else Orthogonal(self.gain)
 
@@ -51,6 +55,10 @@ class Mirrored(Rule):
 
     name: ClassVar[str] = "mirrored"
     needs: ClassVar[tuple[str, ...]] = ("mirrored_chain", "mirrored_activation", "even_widths")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        Orthogonal(self.gain)  # raises what it says of a gain
 
     def rule_for(self, network: Network, second_moment: float = 1.0) -> Rule:
         super().rule_for(network, second_moment)

@@ -95,7 +95,7 @@ class TAT(_Tailored):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not (isinstance(self.eta, Real) and 0 < self.eta < 1):
-            raise ValueError(f"eta, a correlation, must lie between 0 and 1; got {self.eta!r}. Pass eta=0.9.")
+            raise ValueError(f"eta must be a correlation between 0 and 1; got {self.eta!r}. Pass eta=0.9.")
 
     def activation_for(self, network: Network) -> Activation:
         slope = leaky_slope(lambda local: maximal(network.layers, local, 0.0), self.eta)
@@ -119,7 +119,7 @@ class DKS(_Tailored):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not (isinstance(self.zeta, Real) and 1 < self.zeta < math.inf):
-            raise ValueError(f"zeta, a slope, must be a number above 1; got {self.zeta!r}. Pass zeta=1.5.")
+            raise ValueError(f"zeta must be a slope above 1; got {self.zeta!r}. Pass zeta=1.5.")
 
     def activation_for(self, network: Network) -> Activation:
         phi = network.activations[0]

@@ -11,6 +11,7 @@ import pandas as pd
 from runner.analysis.comparison import Comparison, compare
 from runner.analysis.pairs import NOT_DISTINGUISHED, SIGNIFICANCE
 from runner.modes.advise.shortlist import RATE, Shortlist
+from runner.scores import SCORES, deciding
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,12 +62,14 @@ def decide(shortlist: Shortlist, runs: pd.DataFrame, curves: pd.DataFrame) -> De
 
 def _best_rates(runs: pd.DataFrame) -> dict[str, float]:
     """Return the learning rate at which each scheme did best on validation data, by score and then by loss."""
-    metric = next((name for name in ("validation_accuracy", "validation_r2") if name in runs), None)
+    asked = runs["report.score"].iloc[0] if "report.score" in runs else None
+    metric = deciding("validation", runs.columns, asked)
     finished = runs["fate"] == "finished"
     scored = pd.DataFrame({"scheme": runs["scheme"], "rate": runs[RATE]})
-    scored["score"] = (
-        runs[metric].where(finished, 0.0 if metric == "validation_accuracy" else -math.inf) if metric else 0
-    )
+    if metric is None or metric == "validation_loss":
+        scored["score"] = 0.0
+    else:
+        scored["score"] = runs[metric].where(finished, SCORES[metric.removeprefix("validation_")].least)
     scored["loss"] = -runs["validation_loss"].where(finished, math.inf) if "validation_loss" in runs else -math.inf
     means = scored.groupby(["scheme", "rate"], sort=False).mean().reset_index()
     best = means.sort_values(["score", "loss"], ascending=False, kind="stable").drop_duplicates("scheme")
