@@ -22,9 +22,13 @@ FITTING: dict[str, list[str]] = {
     "small_init": TRANSFORMER,
     "wang": TRANSFORMER,
     "mimetic": TRANSFORMER,
+    "admin": [*TRANSFORMER, "architecture.placement=post"],
     "deepnorm": [*TRANSFORMER, "architecture.placement=post"],
     "t_fixup": [*TRANSFORMER, "architecture.norm=none"],
     "delta_orthogonal": CNN,
+    "rules": ["data=iris", "architecture.widths=[6]", "scheme.rules={output: zeros, *: he}"],
+    "tat": ["data=iris", "architecture.widths=[6,6]"],
+    "dks": ["data=iris", "architecture.widths=[6,6]", "activation=tanh"],
     "depth_mup": RESIDUAL,
     "completep": RESIDUAL,
 }

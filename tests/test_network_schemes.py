@@ -3,22 +3,46 @@
 from __future__ import annotations
 
 import math
+import pickle
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from runner.config.composition import Composer
 from tests.test_schemes import FILES, LAWS, instantiate
-from weightinit import audit
+from weightinit import activations, audit
 from weightinit.arrays import Array
+from weightinit.meanfield import c_map, chi, q_map
 from weightinit.nn import Moments, Network
 from weightinit.nn.architectures import Form, cnn, layers, mlp, residual_mlp, resnet, transformer
-from weightinit.schemes import NEEDS, ByWeight, suits
+from weightinit.schemes import (
+    DKS,
+    LSUV,
+    NEEDS,
+    ROLES,
+    TAT,
+    Admin,
+    AutoInit,
+    ByWeight,
+    Constant,
+    DeltaOrthogonal,
+    Fixup,
+    Normal,
+    Rules,
+    Tailoring,
+    WithinLayer,
+    suits,
+)
+from weightinit.schemes.measured import Pass
 from weightinit.schemes.needs import needs_of
+from weightinit.schemes.roles import takes_in
+from weightinit.schemes.tailored import leaky_slope, local_slope, maximal, transformation
 
 IMAGE, TOKENS = Form((8, 8, 1)), Form((6,), 5, True)
-NAMES = sorted(set(FILES) - {"custom"})
+NAMES = sorted(set(FILES) - {"custom", "rules"})
 
 
 def varied(dtype: str = "float32") -> dict[str, Network]:
@@ -30,6 +54,10 @@ def varied(dtype: str = "float32") -> dict[str, Network]:
             10, 3, "tanh", depth=3, width=8, norm="layer", trained_scale="unit", dtype=dtype
         ),
         "cnn": cnn(64, 3, "tanh", width=4, form=IMAGE, dtype=dtype),
+        "level residual_mlp": residual_mlp(
+            10, 3, "tanh", depth=3, width=8, branch_scale=0.6, skip_scale=0.8, dtype=dtype
+        ),
+        "level cnn": cnn(64, 3, "leaky_relu", width=4, pools=0, form=IMAGE, dtype=dtype),
         "resnet": resnet(64, 3, "relu", depth=4, width=4, form=IMAGE, dtype=dtype),
         "resnet, post-activation": resnet(64, 3, "relu", depth=3, width=4, placement="post", form=IMAGE, dtype=dtype),
         "transformer": transformer(64, 3, "gelu", depth=2, width=8, heads=2, form=IMAGE, dtype=dtype),
@@ -249,6 +277,199 @@ def test_delta_orthogonal_networks_are_isometries_under_circular_padding() -> No
     np.testing.assert_allclose(np.linalg.svd(jacobian, compute_uv=False), 1.0, atol=1e-12)
 
 
+# Tailored activations: figures of the authors' own code (github.com/google-deepmind/dks, tests of version 0.1.2)
+
+
+def modified_resnet(local: Callable[[float], float], x: float) -> float:
+    """Largest value that a subnetwork of their residual network of 101 layers makes of ``x``."""
+    alone = local(local(local(x)))
+    for blocks in (3, 4, 23, 3):
+        for block in range(blocks):
+            x = 0.36 * (local(x) if block == 0 else x) + 0.64 * local(local(local(x)))
+    return max(local(x), alone)
+
+
+def test_the_slope_of_tat_is_the_published_one() -> None:
+    slope = leaky_slope(lambda local: modified_resnet(local, 0.0), 0.75)
+    assert slope == pytest.approx(0.6291800290346146, abs=1e-8)
+    assert math.sqrt(2 / (1 + slope**2)) == pytest.approx(1.196996549778802, abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("activation", "published"),
+    [
+        ("softplus", (0.18761008168267976, 0.40688063442262007, 8.878672543665223, -0.9213466151411376)),
+        ("tanh", (0.07461073057540868, 0.5566915199964182, 18.002635964442558, -0.5034378768692127)),
+        ("gelu_tanh", (0.07036271496383567, 0.2586837248593587, 20.249573305194307, -0.15758328114374964)),
+        ("gelu", (0.07043253126531114, 0.259489297927707, 20.21158902315857, -0.15815378961903598)),
+    ],
+)
+def test_the_transformations_of_dks_are_the_published_ones(activation: str, published: tuple[float, ...]) -> None:
+    slope = local_slope(lambda local: modified_resnet(local, 1.0), 1.2)
+    np.testing.assert_allclose(transformation(activations.get(activation), slope), published, rtol=1e-7)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "gelu", "silu", "softplus"])
+@pytest.mark.parametrize("depth", [3, 50])
+def test_dks_sets_the_maps_of_the_network(activation: str, depth: int) -> None:
+    """Q(1) = 1 and Q'(1) = 1 in a layer; C(0) = 0, and C'(1) = zeta over the network, by mean-field theory."""
+    phi = DKS(zeta=1.5).network_for(mlp(8, 3, activation, depth=depth, width=8)).activations[0]
+    assert q_map(1.0, phi, 1.0, 0.0) == pytest.approx(1.0, abs=1e-9)
+    assert (q_map(1.001, phi, 1.0, 0.0) - q_map(0.999, phi, 1.0, 0.0)) / 0.002 == pytest.approx(1.0, abs=1e-4)
+    assert c_map(0.0, phi, 1.0, 0.0, q=1.0) == pytest.approx(0.0, abs=1e-8)
+    assert chi(1.0, phi, 1.0) ** depth == pytest.approx(1.5, rel=1e-6)
+
+
+def test_tat_leaves_independent_inputs_at_eta() -> None:
+    net = mlp(8, 3, "relu", depth=50, width=8)
+    phi = TAT(eta=0.9).network_for(net).activations[0]
+    c = 0.0
+    for _ in range(50):
+        c = float(c_map(c, phi, 1.0, 0.0, q=1.0))
+    assert c == pytest.approx(0.9, abs=1e-7)
+    assert q_map(1.0, phi, 1.0, 0.0) == pytest.approx(1.0, abs=1e-9)
+    level = residual_mlp(8, 3, "relu", depth=50, width=8, branch_scale=0.6, skip_scale=0.8)
+    assert TAT().network_for(level).activations[0].parameters["output_scale"] > 1.0
+    assert maximal(level.layers, lambda x: 1.01 * x, 1.0) == pytest.approx((0.64 + 0.36 * 1.01**2) ** 50)
+
+
+def test_tailored_activations_have_their_slope_and_keep_float32() -> None:
+    for scheme, activation in ((TAT(), "relu"), (DKS(), "tanh")):
+        phi = scheme.network_for(mlp(8, 3, activation, depth=20, width=8)).activations[0]
+        z = np.linspace(-2.03, 2.0, 101)
+        numerical = (phi.phi(z + 1e-6) - phi.phi(z - 1e-6)) / 2e-6
+        np.testing.assert_allclose(phi.dphi(z), numerical, rtol=1e-6)
+        assert phi.phi(z.astype(np.float32)).dtype == np.float32
+        assert pickle.loads(pickle.dumps(phi)).parameters == phi.parameters
+
+
+def test_schemes_with_activations_of_their_own_need_the_network_that_has_it() -> None:
+    with pytest.raises(ValueError, match=r"Pass network_for\(network\)"):
+        TAT()(SMALL["mlp"], [0])
+    net = TAT().network_for(SMALL["mlp"])
+    assert TAT().network_for(net) is net
+    with pytest.raises(ValueError, match="dks needs one activation without kinks"):
+        DKS().network_for(SMALL["mlp"])
+
+
+def test_runs_with_an_activation_of_their_scheme_train_apart() -> None:
+    network = ["data=iris", "architecture.widths=[6,6]", "tracking=none"]
+    he, tat, other = Composer().trials([[*network, scheme] for scheme in ("scheme=he", "scheme=tat", "scheme=zeros")])
+    assert he.signature == other.signature != tat.signature
+    assert he.network.activations[0].name == "relu"
+    (tailored,) = tat.network.activations
+    assert tailored.name == "tat_leaky_relu"
+    assert pickle.loads(pickle.dumps(tat)).network.activations[0].parameters == tailored.parameters
+
+
+# Schemes that measure a batch
+
+
+@pytest.mark.parametrize("of", SMALL)
+def test_lsuv_is_exact_on_its_batch(of: str) -> None:
+    """Every weight of every layer has outputs of variance 1, also of attention, gates and branches."""
+    net = replace(SMALL[of], dtype=np.dtype(np.float64))
+    x = batch_of(net)
+    params = LSUV(tolerance=1e-10)(net, [0, 1], x).params
+    by_batch = Pass(net, params, x)
+    for specs in by_batch.layers():
+        for spec in specs:
+            if spec.part not in ("embedding", "positions") and spec.layer != "embedding":
+                std = by_batch.output(spec, "preactivation").reshape(2, -1).std(axis=1)
+                np.testing.assert_allclose(std, 1.0, rtol=1e-10, err_msg=spec.name)
+
+
+@pytest.mark.parametrize("of", SMALL)
+def test_within_layer_every_unit_has_mean_0_and_variance_1(of: str) -> None:
+    net = replace(SMALL[of], dtype=np.dtype(np.float64))
+    x = batch_of(net)
+    params = WithinLayer()(net, [0, 1], x).params
+    by_batch = Pass(net, params, x)
+    for specs in by_batch.layers():
+        for spec in specs:
+            if spec.part in ("embedding", "positions") or spec.layer == "embedding":
+                continue
+            z = by_batch.output(spec, "preactivation")
+            flat = z.reshape(2, -1, z.shape[-1])
+            alive = flat.std(axis=1) > 0
+            np.testing.assert_allclose(flat.std(axis=1)[alive], 1.0, rtol=1e-9, err_msg=spec.name)
+            if f"{spec.layer}/bias" in params:
+                np.testing.assert_allclose(flat.mean(axis=1)[alive], 0.0, atol=1e-9, err_msg=spec.name)
+
+
+def test_admin_weighs_skips_by_the_branches_before() -> None:
+    net = replace(SMALL["transformer, post-norm"], dtype=np.dtype(np.float64))
+    x = batch_of(net)
+    initialized = Admin()(net, [5, 6], x)
+    omega = {name: values for name, values in initialized.constants.items() if name.endswith("skip_scale")}
+    assert len(omega) == 4
+    tape = net.tape(2, x.shape[1])
+    net.forward(initialized.params, net.state(2, initialized.constants), x, tape, phase="probe")
+    total = np.ones(2)
+    for name, values in omega.items():
+        np.testing.assert_allclose(values, np.sqrt(total))
+        branch = tape.input[name.removesuffix("/skip_scale"), "activation"]
+        total += branch.reshape(2, -1).var(axis=1)
+    assert (total > 1.5).all()
+
+
+# Rules
+
+
+def test_the_first_rule_that_takes_in_a_weight_draws_it() -> None:
+    net = SMALL["transformer"]
+    by_rules = {
+        "*/attention/out": Normal(std=0.5),
+        "query": instantiate("zeros"),
+        "bias": Constant(0.25),
+        "block/2/mlp/*": Fixup(),
+        "*": AutoInit(),
+    }
+    rule = Rules(by_rules).rule_for(net)
+    laws, drawn = rule.laws(net), Rules(by_rules)(net, [3, 4])
+    assert laws["block/1/attention/out/weight"].std == 0.5
+    assert laws["block/1/attention/query/weight"].second_moment == 0
+    assert laws["block/1/attention/key/weight"] == AutoInit().rule_for(net).laws(net)["block/1/attention/key/weight"]
+    assert laws["block/2/mlp/dense/2/weight"].std == 0
+    assert laws["block/1/mlp/dense/2/weight"].std > 0
+    found = drawn.params["block/1/attention/key/weight"][1]
+    np.testing.assert_array_equal(found, AutoInit()(net, [4]).params["block/1/attention/key/weight"][0])
+    (said,) = drawn.notes[0]
+    # Out: weight and bias in each of 2 blocks. Query likewise. Biases: of the others.
+    biases = sum(spec.role == "bias" for spec in net.weights) - 4
+    assert said.startswith(f"weights drawn: 4 by '*/attention/out', 4 by 'query', {biases} by 'bias'")
+    assert sum(map(int, re.findall(r"(\d+) by", said))) == len(net.weights)
+
+
+def test_a_rule_gives_its_constants_to_the_blocks_that_it_takes_in() -> None:
+    net = SMALL["transformer, post-norm"]
+    initialized = Rules({"block/1/*": instantiate("deepnorm"), "*": instantiate("xavier")})(net, [0])
+    assert set(initialized.constants) == {"block/1/attention/skip_scale", "block/1/mlp/skip_scale"}
+    initialized.check(net, 1)
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        ({}, "rules must map roles or patterns to schemes"),
+        ({"*": LSUV()}, r"takes schemes that draw each weight from a law; '\*' has LSUV"),
+        ({"*": TAT()}, "which is one of whole networks. Pass scheme=tat alone"),
+        ({"querry": Normal(), "*": Normal()}, "'querry' has no weight; it names none of"),
+        ({"*": Normal(), "query": Normal()}, "'query' has no weight; an earlier rule takes in all that it names"),
+        ({"query": Normal()}, "must take in every weight; none has input/weight"),
+        ({"*": DeltaOrthogonal()}, "delta_orthogonal needs convolutions"),
+    ],
+)
+def test_rules_are_checked(rules: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Rules(rules).rule_for(SMALL["transformer"])
+
+
+def test_every_role_has_weights_in_some_network() -> None:
+    specs = [spec for net in SMALL.values() for spec in net.weights]
+    assert all(any(takes_in(role, spec) for spec in specs) for role in ROLES)
+
+
 # Needs
 
 
@@ -286,9 +507,14 @@ def batch_of(net: Network, samples: int = 16) -> Array:
 PAIRS = [(name, of) for name in NAMES for of in SMALL]
 
 
+def network_for(scheme: object, net: Network) -> Network:
+    """The network, with the activation that the scheme asks for."""
+    return scheme.network_for(net) if isinstance(scheme, Tailoring) else net
+
+
 def check_theory(name: str, of: str) -> None:
     """Theory has a number for the whole network, or a reason."""
-    net = SMALL[of]
+    net = network_for(instantiate(name), SMALL[of])
     initialized = instantiate(name)(net, [0], batch_of(net))
     initialized.check(net, 1)
     first, *_, last = net.expect(Moments(1.0, correlation=0.2), initialized.laws_of(0))
@@ -316,7 +542,7 @@ def trained(net: Network, name: str, seeds: list[int], steps: int = 3) -> tuple[
 
 def check_training(name: str, of: str) -> None:
     """A network trains, and its bits are those that it has alone."""
-    net = SMALL[of]
+    net = network_for(instantiate(name), SMALL[of])
     before, after = trained(net, name, [3, 4, 5])
     assert np.isfinite(after).all()
     assert (np.abs(after - before).max(axis=1) > 0).all()
@@ -339,7 +565,7 @@ def test_every_scheme_trains_every_network_that_it_suits(name: str, of: str) -> 
         check_theory(name, of)
     elif not suits(instantiate(name), SMALL[of]):
         with pytest.raises(ValueError, match=" needs "):
-            instantiate(name)(SMALL[of], [0], batch_of(SMALL[of]))
+            instantiate(name)(network_for(instantiate(name), SMALL[of]), [0], batch_of(SMALL[of]))
 
 
 @pytest.mark.parametrize("number", range(len(SMALL)))

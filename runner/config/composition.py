@@ -15,7 +15,7 @@ from hydra.core.utils import setup_globals
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from runner.config import factories, listing, mistakes, schema
+from runner.config import factories, listing, mistakes, nested, schema
 from runner.config.catalogue import CONF, ROOT, check_conf
 from runner.config.internals import create_config_search_path
 from runner.config.loader import Loader
@@ -125,6 +125,7 @@ class Composer:
         """The configuration of a run as plain values, and the choice in each group."""
         config, found = self._compose(self.loader.load_task, overrides, RunMode.RUN)
         values, choices = plain_config(config), chosen(found)
+        values["scheme"] = nested.expanded(values["scheme"], self.folders)
         if isinstance(tracking := values.get("tracking"), dict) and isinstance(tracking.get("uri"), str):
             tracking["uri"] = self.secrets.hide(tracking["uri"])  # an interpolation may have brought some
         self._check_targets(values, choices)

@@ -27,7 +27,7 @@ from runner.optimizers import Optimizer
 from weightinit.activations import LARGEST, Activation
 from weightinit.nn import Network
 from weightinit.nn.architectures import Form
-from weightinit.schemes import Ruled, Scheme, require
+from weightinit.schemes import Ruled, Scheme, Tailoring, require
 
 Values = Mapping[str, Any]
 # Addresses of the lab's own targets; of all others the source takes part in a trial's key.
@@ -211,14 +211,27 @@ def make_network(architecture: Part, activation: Part, inputs: int, outputs: int
     """
     given: dict[str, Any] = {"form": form._asdict()} if "form" in architecture.target.parameters else {}
     network: Network = architecture.make(inputs, outputs, make(activation), dtype=dtype, **given)
+    if form.per_token and network.out_shape[:-1] != form.shape:
+        raise ValueError(
+            "the data has a target for each token, and this architecture has one output for all. "
+            "Pass architecture=transformer."
+        )
     return network
 
 
 @lru_cache(maxsize=256)
-def make_scheme(part: Part, network: Network) -> Scheme:
-    """Return the scheme of a part; raises ValueError where it can't initialize this network."""
+def make_scheme(part: Part, network: Network) -> tuple[Scheme, Network]:
+    """Return the scheme of a part, and the network that it initializes: with another activation if the scheme says so.
+
+    Raises ValueError where it can't initialize this network.
+    """
     scheme: Scheme = make(part)
     require(scheme, network)
+    if isinstance(scheme, Tailoring):
+        try:
+            network = scheme.network_for(network)
+        except ValueError as error:
+            raise ValueError(in_terms_of("scheme", part.values, str(error))) from error
     if isinstance(scheme, Ruled):
         try:
             laws = scheme.rule_for(network).laws(network)
@@ -230,7 +243,7 @@ def make_scheme(part: Part, network: Network) -> Scheme:
                     f"scheme must draw weights of size {LARGEST:g} at most; got a mean of {law.mean:g} and a standard "
                     f"deviation of {law.std:g} for {name}. Pass a smaller scale."
                 )
-    return scheme
+    return scheme, network
 
 
 def locate(key: str, address: Any) -> Target:

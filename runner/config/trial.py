@@ -13,7 +13,7 @@ from typing import Any, get_args
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from runner.config import factories, settings
+from runner.config import factories, nested, settings
 from runner.config.factories import Part
 from runner.config.key import canonical, trial_key
 from runner.config.plan import Plan, make_plan
@@ -64,6 +64,7 @@ class Trial:
         }
         shared["training"] = {key: value for key, value in shared["training"].items() if key not in ("seed", "epochs")}
         shared["training"] |= {name: getattr(self.plan, name) for name in ("steps", "measure_every", "save")}
+        shared["activations"] = [[phi.name, dict(phi.parameters)] for phi in self.network.activations]  # of the scheme
         kind = f"{type(self.optimizer).__module__}.{type(self.optimizer).__qualname__}"
         return canonical([shared, kind, asdict(self.optimizer.signature), self.dataset.digest])
 
@@ -96,6 +97,7 @@ def build(
     network = factories.make_network(
         parts["architecture"], parts["activation"], dataset.inputs, dataset.outputs, dataset.form, training["dtype"]
     )
+    scheme, network = factories.make_scheme(parts["scheme"], network)
     return Trial(
         config=config,
         key=trial_key(config, parts, dataset),
@@ -103,18 +105,19 @@ def build(
         overrides=overrides,
         name=name or choices.get("scheme", "run"),
         network=network,
-        scheme=factories.make_scheme(parts["scheme"], network),
+        scheme=scheme,
         dataset=dataset,
         loss=_loss(training["loss"], dataset),
         optimizer=factories.make(parts["optimizer"]),
         plan=make_plan(training, dataset, logs_model=config["tracking"]["log_model"] != "none"),
-        notes=parts["activation"].notes,
+        notes=(*parts["activation"].notes, *dataset.notes),
     )
 
 
 def from_hydra(config: DictConfig, choices: Mapping[str, Any], overrides: tuple[str, ...] = ()) -> Trial:
     """Return the trial of a composed configuration; ``choices``: those in its groups. Raises as ``build``."""
     values = plain_config(config)
+    values["scheme"] = nested.expanded(values["scheme"])
     values["tracking"]["uri"] = values["tracking"]["uri"] and Secrets().hide(values["tracking"]["uri"])
     return from_values(values, chosen(choices), overrides)
 
@@ -148,7 +151,7 @@ def check_fixed(config: DictConfig, swept: Sequence[str]) -> None:
                 for task in get_args(Task):
                     factories.make(Part.of(group, for_task(values, task)))
                 continue
-            part = Part.of(group, values)
+            part = Part.of(group, nested.expanded(values) if group == "scheme" else values)
             if group == "data":
                 factories.make_dataset(part)
             elif group != "architecture":  # the arguments of an architecture may be swept

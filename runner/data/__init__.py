@@ -7,7 +7,7 @@ from runner.data.dataset import Dataset, Samples, source
 from runner.data.files import csv, npz, parquet
 from runner.data.made import gaussian_noise, linear_teacher, two_spirals
 from runner.data.public import breast_cancer, diabetes, digit_images, digits, iris, mnist_5k, openml, wine
-from runner.data.sequences import copying, modular_addition, sorting
+from runner.data.sequences import copying, modular_addition, sorting, text
 
 __all__ = [
     "Dataset",
@@ -28,6 +28,7 @@ __all__ = [
     "parquet",
     "sorting",
     "source",
+    "text",
     "two_spirals",
     "wine",
 ]

@@ -1,9 +1,12 @@
-"""Sequences of tokens made on the spot: copying, sorting, sums."""
+"""Sequences of tokens: copying, sorting and sums, made on the spot, and the characters of a text."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
+import re
+import string
+from importlib import resources
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -72,10 +75,28 @@ def modular_addition(*, modulus: int = 31, validation: float = 0.1, test: float 
         y,
         y[:, -1],
         modulus + 1,
-        modulus,
+        _numbers(modulus),
         Parts(validation, test, split_seed),
         f"sums modulo {modulus}",
     )
+
+
+def text(*, length: int = 32, validation: float = 0.1, test: float = 0.15, split_seed: int = 0) -> Dataset:
+    """Return pieces of ``length`` characters of English prose; the target of each is the character that follows it.
+
+    The prose describes data sets, in about 35,000 characters. It is reduced to lowercase letters and spaces,
+    as text8 is (Mahoney 2011).
+    """
+    check_whole(2, length=length)
+    pages = sorted(resources.files("sklearn.datasets.descr").iterdir(), key=lambda page: page.name)
+    prose = " ".join(page.read_text(encoding="utf-8") for page in pages if page.name.endswith(".rst"))
+    letters = " " + string.ascii_lowercase
+    codes = np.array([letters.index(letter) for letter in re.sub(r"[^a-z]+", " ", prose.lower())])
+    pieces = (len(codes) - 1) // length
+    x, y = (codes[start : start + pieces * length].reshape(pieces, length) for start in (0, 1))
+    parts = Parts(validation, test, split_seed)
+    same = np.zeros(pieces, np.int64)
+    return _dataset("text", x, y, same, len(letters), ("space", *letters[1:]), parts, "prose by character", ahead=True)
 
 
 def _symbols(name: str, samples: int, length: int, symbols: int, seed: int) -> Array:
@@ -86,21 +107,36 @@ def _symbols(name: str, samples: int, length: int, symbols: int, seed: int) -> A
 def _recalled(name: str, given: Array, wanted: Array, symbols: int, parts: Parts, source: str) -> Dataset:
     x = np.concatenate([given, np.full(given.shape, symbols)], axis=1)
     y = np.concatenate([np.full(wanted.shape, NONE), wanted], axis=1)
-    return _dataset(name, x, y, x[:, 0], symbols + 1, symbols, parts, source)
+    return _dataset(name, x, y, x[:, 0], symbols + 1, _numbers(symbols), parts, source)
+
+
+def _numbers(count: int) -> tuple[str, ...]:
+    return tuple(str(number) for number in range(count))
 
 
 def _dataset(
-    name: str, x: Array, y: Array, labels: Array, tokens: int, classes: int, parts: Parts, source: str
+    name: str,
+    x: Array,
+    y: Array,
+    labels: Array,
+    tokens: int,
+    classes: tuple[str, ...],
+    parts: Parts,
+    source: str,
+    *,
+    ahead: bool = False,
 ) -> Dataset:
-    """Return the data set of tokens ``x`` and their targets ``y``, whose parts have the ``labels`` in proportion."""
+    """Return the data set of tokens ``x`` and their targets ``y``, whose parts have the ``labels`` in proportion.
+
+    ``ahead``: as of ``Form``.
+    """
     check_parts(parts.validation, parts.test, parts.split_seed)
-    digest = hashlib.sha256(repr((tokens, classes)).encode())
+    digest = hashlib.sha256(repr((tokens, len(classes))).encode())
     for array in (x, y):
         digest.update(np.ascontiguousarray(array, np.int64).data)
-    names = tuple(str(number) for number in range(classes))
-    rows = split(labels, names, *parts)
+    rows = split(labels, classes, *parts)
     by_part = dict(zip(("train", "validation", "test"), rows, strict=True))
-    arrays: dict[str, Array] = {}
+    arrays: dict[str, Any] = {}
     for part, chosen in by_part.items():
         arrays |= {f"x_{part}": x[chosen].astype(np.float64), f"y_{part}": y[chosen].astype(np.int64)}
     features = x.shape[1]
@@ -108,7 +144,7 @@ def _dataset(
         name=name,
         task="classification",
         **arrays,
-        classes=names,
+        classes=classes,
         target_mean=np.zeros(0),
         target_std=np.ones(0),
         feature_names=tuple(f"token{i}" for i in range(features)),
@@ -118,4 +154,5 @@ def _dataset(
         preparation=Preparation(np.zeros(features), np.ones(features), False),
         examples=x[by_part["train"][:EXAMPLES]].astype(np.float64),
         tokens=tokens,
+        ahead=ahead,
     )

@@ -27,7 +27,7 @@ def forecast(config: Mapping[str, Any], choices: Mapping[str, str]) -> Forecast:
     sizes = {"inputs": data.inputs, "outputs": data.outputs, "form": data.form}
     architecture, activation = (Part.of(group, config[group]) for group in ("architecture", "activation"))
     network = factories.make_network(architecture, activation, dtype=dtype, **sizes)
-    scheme = factories.make_scheme(Part.of("scheme", config["scheme"]), network)
+    scheme, network = factories.make_scheme(Part.of("scheme", config["scheme"]), network)
     return forecasting.forecast(network, scheme, inputs, choices, seed=config["seed"])
 
 

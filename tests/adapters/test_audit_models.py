@@ -111,12 +111,16 @@ def test_what_somebody_says_is_held_against_the_model() -> None:
     model = mlp(nn.init.kaiming_normal_)
     assert wt.audit(model, "he").ok
     assert wt.audit(model, {"*.weight": "he", "*.bias": "zeros"}).ok
-    assert wt.audit(model, [(nn.Linear, "he")]).ok is False  # biases are not he
+    assert wt.audit(model, [(nn.Linear, "he")]).ok
+    assert not wt.audit(model, [("*.bias", "normal(std=0.1)"), (nn.Linear, "he")]).ok
     (finding,) = wt.audit(model, {"*.weight": "he", "*.c_proj.weight": "he"}).faults
     assert (finding.kind, finding.group) == ("no_hits", "*.c_proj.weight")
     report = wt.audit(nn.Linear(64, 64), "he_uniform")
     assert "looks like pytorch" in report.faults[0].sentence
     assert not wt.audit(model, "pytorch").ok
+    rules = [wt.rule(nn.Linear, "normal(std=0.02)")]
+    wt.initialize_(model, rules, seed=1)
+    assert wt.audit(model, rules).ok
 
 
 def test_fans_of_packed_and_grouped_kernels_are_the_cause_that_is_named() -> None:

@@ -106,9 +106,9 @@ def _cause(exam: Examination, finding: Finding, law: Law) -> str:
     if finding.kind == "law":
         return finding.measured
     ratio = exam.std / law.std
-    if abs(ratio - 1) > 0.005:
+    if abs(ratio - 1) > 5 * math.sqrt(0.5 / max(min(math.prod(exam.tensor.shape), LARGEST), 1)):
         return f"{ratio:.3g} times what it should be"
-    return f"like {exam.explained[0].name}" if exam.explained else finding.measured
+    return finding.measured.partition(";")[0]
 
 
 def _measured(exam: Examination, law: Law, label: str) -> str:

@@ -20,7 +20,7 @@ from weightinit.nn.memory import Memory
 from weightinit.nn.moments import Gradient, Moments, Prediction, spread
 from weightinit.nn.outline import outline, trunk
 from weightinit.nn.tape import Params, Phase, Shape, State, Tape
-from weightinit.nn.tree import Node, Step, steps
+from weightinit.nn.tree import Node, Residual, Serial, Step, steps
 from weightinit.nn.weights import ConstantSpec, StatisticSpec, WeightSpec
 
 MEASURED = ("preactivation", "activation")  # quantities that make a site of their slot
@@ -201,6 +201,18 @@ class Network:
     def memory(self) -> Memory:
         """Plan of the memory that a stack of this network takes."""
         return Memory.of(self.steps)
+
+    def with_activation(self, activation: Activation) -> Network:
+        """Return the same network with another activation in each nonlinearity."""
+
+        def changed(node: Node) -> Node:
+            if isinstance(node, Serial):
+                return replace(node, children=tuple(map(changed, node.children)))
+            if isinstance(node, Residual):
+                return replace(node, branch=tuple(map(changed, node.branch)), skip=tuple(map(changed, node.skip)))
+            return replace(node, activation=activation) if isinstance(node, Nonlinearity) else node
+
+        return replace(self, layers=tuple(map(changed, self.layers)))
 
     def views(self, flat: Array) -> Params:
         """Return the named weights as views (runs, *shape) of parameter vectors ``flat`` (runs, parameters)."""

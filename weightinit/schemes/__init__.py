@@ -1,13 +1,16 @@
 """Schemes: a network and seeds -> the initial weights of a stack of runs, with the laws that they follow."""
 
 from weightinit.schemes.adaptive import AutoInit, Critical
+from weightinit.schemes.admin import Admin
 from weightinit.schemes.base import ByWeight, Rule, Ruled, Scheme
+from weightinit.schemes.composed import Rules
 from weightinit.schemes.initialized import Initialized, merge
 from weightinit.schemes.isometries import DeltaOrthogonal, Mirrored, ZerO
 from weightinit.schemes.lsuv import LSUV
 from weightinit.schemes.needs import NEEDS, require, suits
 from weightinit.schemes.parametrizations import CompleteP, DepthMuP, MuP, Spectral
 from weightinit.schemes.residual import Fixup, LayerScale, ReZero, SkipInit, ZeroGamma
+from weightinit.schemes.roles import ROLES
 from weightinit.schemes.rules import (
     Constant,
     FlaxDense,
@@ -24,12 +27,18 @@ from weightinit.schemes.rules import (
     Uniform,
     VarianceScaling,
 )
+from weightinit.schemes.tailored import DKS, TAT, Tailoring
 from weightinit.schemes.transformers import GPT2, DeepNorm, Megatron, Mimetic, SmallInit, TFixup, Wang
+from weightinit.schemes.within_layer import WithinLayer
 
 __all__ = [
+    "DKS",
     "GPT2",
     "LSUV",
     "NEEDS",
+    "ROLES",
+    "TAT",
+    "Admin",
     "AutoInit",
     "ByWeight",
     "CompleteP",
@@ -55,6 +64,7 @@ __all__ = [
     "ReZero",
     "Rule",
     "Ruled",
+    "Rules",
     "Scheme",
     "Siren",
     "SkipInit",
@@ -63,10 +73,12 @@ __all__ = [
     "Sparse",
     "Spectral",
     "TFixup",
+    "Tailoring",
     "TruncatedNormal",
     "Uniform",
     "VarianceScaling",
     "Wang",
+    "WithinLayer",
     "ZerO",
     "ZeroGamma",
     "merge",

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
-from scipy.linalg import hadamard
 
 from weightinit import initializers
 from weightinit.arrays import Array
+from weightinit.initializers import Preserve
 from weightinit.laws import UNKNOWN, Law
 from weightinit.nn.network import Network
 from weightinit.nn.weights import WeightSpec
@@ -32,8 +32,12 @@ class DeltaOrthogonal(ByWeight):
     name: ClassVar[str] = "delta_orthogonal"
     needs: ClassVar[tuple[str, ...]] = ("convolutions", "square_kernels")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        Orthogonal(self.gain)  # raises what it says of a gain
+
     def rule(self, spec: WeightSpec) -> Rule:
-        return _Delta(self.gain) if spec.part == "convolution" else Orthogonal(self.gain)
+        return Delta(self.gain) if spec.part == "convolution" else Orthogonal(self.gain)
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,10 @@ class Mirrored(Rule):
 
     name: ClassVar[str] = "mirrored"
     needs: ClassVar[tuple[str, ...]] = ("mirrored_chain", "mirrored_activation", "even_widths")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        Orthogonal(self.gain)  # raises what it says of a gain
 
     def rule_for(self, network: Network, second_moment: float = 1.0) -> Rule:
         super().rule_for(network, second_moment)
@@ -93,14 +101,23 @@ class ZerO(ByWeight):
         return ZEROS if spec.ends_branch else _IdentityHadamard()
 
 
+def centre(spec: WeightSpec) -> tuple[int, ...]:
+    """Return the place of the middle of a kernel, none for a matrix."""
+    return tuple((size - 1) // 2 for size in spec.shape[:-2])
+
+
 @dataclass(frozen=True)
-class _Delta(Rule):
-    """Orthogonal matrices at the centre of a convolution, zero elsewhere."""
+class Delta(Rule):
+    """``gain`` times an orthogonal matrix at the centre of a convolution, zero elsewhere; ``preserve`` as there."""
 
     gain: float = 1.0
+    preserve: Preserve = "isometry"
 
     def draw(self, spec: WeightSpec, rng: np.random.Generator) -> Array:
-        return initializers.delta_orthogonal(rng, spec.shape, gain=self.gain, dtype=np.float64)
+        values = np.zeros(spec.shape)
+        matrix = initializers.orthogonal(rng, spec.shape[-2:], gain=self.gain, preserve=self.preserve, dtype=np.float64)
+        values[centre(spec)] = matrix
+        return values
 
     def law(self, spec: WeightSpec) -> Law:
         return UNKNOWN  # no law of one element says that only the centre is there
@@ -111,14 +128,15 @@ class _IdentityHadamard(Rule):
     """``ZerO`` of one weight."""
 
     def draw(self, spec: WeightSpec, rng: np.random.Generator) -> Array:
-        *kernel, fan_in, fan_out = spec.shape
+        fan_in, fan_out = spec.shape[-2:]
         values = np.zeros(spec.shape)
-        centre = tuple((size - 1) // 2 for size in kernel)
         if fan_out <= fan_in:
-            values[centre] = np.eye(fan_in, fan_out)
+            values[centre(spec)] = np.eye(fan_in, fan_out)
         else:
             power = math.ceil(math.log2(fan_out))
-            values[centre] = hadamard(2**power)[:fan_in, :fan_out] * 2.0 ** (-(power - 1) / 2)
+            from scipy.linalg import hadamard  # 0.1 s, which other schemes need not wait for
+
+            values[centre(spec)] = hadamard(2**power)[:fan_in, :fan_out] * 2.0 ** (-(power - 1) / 2)
         return values
 
     def law(self, spec: WeightSpec) -> Law:

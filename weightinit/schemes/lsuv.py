@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from numbers import Integral, Real
 from typing import Literal, get_args
 
@@ -14,8 +13,8 @@ import numpy as np
 from weightinit.arrays import Array
 from weightinit.laws import UNKNOWN
 from weightinit.nn.network import Network
-from weightinit.nn.tree import Step
 from weightinit.schemes.initialized import Initialized
+from weightinit.schemes.measured import Pass
 from weightinit.schemes.rules import Orthogonal
 
 Quantity = Literal["preactivation", "activation"]
@@ -57,29 +56,15 @@ class LSUV:
         start = Orthogonal()(network, seeds)
         params, laws = start.params, dict(start.laws)
         notes: list[tuple[str, ...]] = [()] * len(seeds)
-        tape = network.tape(len(seeds), batch.shape[1], phase="evaluate")
-        tape.phase = "probe"
-        registers = [batch.reshape(*batch.shape[:2], *network.in_shape)]
-        for name, group in groupby(network.walk(), key=lambda step: step.path):
-            steps = list(group)
-            weights = [spec for step in steps for spec in step.weights if spec.role == "weight"]
+        by_batch = Pass(network, params, batch)
+        for weights in by_batch.layers():
             laws |= dict.fromkeys((spec.name for spec in weights), (UNKNOWN,) * len(seeds))
-            before = len(registers)
-
-            def forward(steps: Sequence[Step] = steps, before: int = before) -> None:
-                del registers[before:]
-                for step in steps:
-                    registers.append(step.forward(params, registers, tape))
-
-            forward()
             for spec in weights:
-                # Of attention each weight has an output of its own, of most layers their only weight has.
-                place = next((p for p in (spec.layer, name) if (p, self.measure) in tape.arrays), None)
                 weight, off = params[spec.name], np.ones(len(seeds), bool)
                 for iteration in range(self.max_iterations + 1):
                     if iteration:
-                        forward()
-                    output = registers[-1] if place is None else tape[place, self.measure]
+                        by_batch.again()
+                    output = by_batch.output(spec, self.measure)
                     std = output.reshape(len(seeds), -1).std(axis=1, dtype=np.float64)
                     off &= ~(np.abs(std**2 - 1) < self.tolerance)
                     divided = off & (std > 0) & np.isfinite(std)

@@ -105,6 +105,14 @@ def _chain(network: Network, allowed: tuple[type[Layer], ...]) -> bool:
     return len(network.activations) > 0
 
 
+def _level_chain(network: Network) -> bool:
+    """Whether sums keep the size of a signal, and all other layers may."""
+    squares = [end.branch_scale**2 + end.skip_scale**2 for end in _sums(network) if not end.trained]
+    level = len(squares) == len(_sums(network)) and all(abs(square - 1.0) < EVEN_TO for square in squares)
+    allowed = (Dense, Convolution, Nonlinearity, Flatten, GlobalPooling, Sum)
+    return level and all(isinstance(step.layer, allowed) for step in network.steps) and bool(network.activations)
+
+
 NEEDS: Final[Mapping[str, Need]] = {
     "branches": Need(
         lambda network: bool(_sums(network)),
@@ -184,6 +192,23 @@ NEEDS: Final[Mapping[str, Need]] = {
         ),
         "even widths",
         "this network has an odd one. Pass an even architecture.width.",
+    ),
+    "level_chain": Need(
+        _level_chain,
+        "a level chain of dense layers, convolutions and activations",
+        "this network has norms, pooling or sums whose squared factors do not add up to 1. "
+        "Use architecture=mlp, cnn with architecture.pools=0 and architecture.norm=none, or "
+        "residual_mlp with architecture.branch_scale=0.6 architecture.skip_scale=0.8.",
+    ),
+    "leaky_relu": Need(
+        lambda network: all(phi.name in ("relu", "leaky_relu", "tat_leaky_relu") for phi in network.activations),
+        "relu or leaky_relu",
+        "this network has another activation. Pass activation=leaky_relu.",
+    ),
+    "smooth": Need(
+        lambda network: len(network.activations) == 1 and not network.activations[0].kinks,
+        "one activation without kinks",
+        "this network has another. Pass activation=tanh, gelu or softplus.",
     ),
 }
 """Everything that a scheme may need, by name."""

@@ -171,6 +171,8 @@ def _by_axis(value: Any, axes: int) -> Shape:
 
 def _convolution(builder: _Builder, name: str, shape: Shape, options: dict[str, Any]) -> Node:
     axes = len(shape) - 1
+    if builder.form.ahead:
+        raise ValueError("architecture.tree: a convolution sees the tokens that follow, which are the targets.")
     filters, kernel = int(_taken(options, "convolution", "filters")), _by_axis(options.pop("kernel", 3), axes)
     rest: dict[str, Any] = {key: _by_axis(options.pop(key), axes) for key in ("stride", "dilation") if key in options}
     rest |= {key: options.pop(key) for key in ("padding", "groups", "bias") if key in options}
@@ -193,6 +195,11 @@ def _gated(builder: _Builder, name: str, shape: Shape, options: dict[str, Any]) 
 
 def _attention(builder: _Builder, name: str, shape: Shape, options: dict[str, Any]) -> Node:
     rest = {key: options.pop(key) for key in ("causal", "scale", "bias") if key in options}
+    if builder.form.ahead and not rest.get("causal", False):
+        raise ValueError(
+            "architecture.tree: attention must be causal where the target of a token is the one that follows. "
+            "Write attention: {causal: true}."
+        )
     return Attention(name, shape[-1], int(options.pop("heads", 1)), **rest)
 
 

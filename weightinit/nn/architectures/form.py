@@ -12,12 +12,13 @@ class Form(NamedTuple):
     """Form of one sample: ``shape`` (features,), (height, width, channels) or, of numbers of tokens, (tokens,).
 
     ``vocabulary``: how many tokens there are, None where features are no tokens; ``per_token``: whether the targets are
-    classes of each token.
+    classes of each token; ``ahead``: whether these are the tokens that follow, which a token must not see.
     """
 
     shape: Shape
     vocabulary: int | None = None
     per_token: bool = False
+    ahead: bool = False
 
     @classmethod
     def of(cls, given: Form | Mapping[str, Any] | None, inputs: int) -> Form:
@@ -26,7 +27,8 @@ class Form(NamedTuple):
             return cls((inputs,))
         if isinstance(given, Form):
             return given
-        return cls(tuple(given["shape"]), given.get("vocabulary"), bool(given.get("per_token", False)))
+        flags = (bool(given.get(name, False)) for name in ("per_token", "ahead"))
+        return cls(tuple(given["shape"]), given.get("vocabulary"), *flags)
 
 
 Given: TypeAlias = Form | Mapping[str, Any] | None

@@ -88,6 +88,12 @@ def transformer(
             "Pass architecture.tied=false."
         )
 
+    if data.ahead and not causal:
+        raise ValueError(
+            "architecture.causal must be true where the target of a token is the one that follows; got false. "
+            "Pass architecture.causal=true."
+        )
+
     def residual(name: str, nodes: list[Node]) -> list[Node]:
         before = normed(norm, f"{name}/norm", width) if placement == "pre" else []
         noise: list[Node] = [Dropout(f"{name}/dropout", dropout)] if dropout else []
