@@ -4,7 +4,7 @@ INSTALLED := .venv/.installed
 ADAPTERS := .venv-adapters/bin
 ADAPTERS_INSTALLED := .venv-adapters/.installed
 
-.PHONY: run test test-adapters test-slow bench reliability ui gallery clean
+.PHONY: run test test-adapters test-slow bench reliability museum ui gallery clean
 
 run: $(INSTALLED)  ## the main job, on real data
 	$(BIN)/python -m runner scheme=xavier,he -m
@@ -27,6 +27,9 @@ bench: $(INSTALLED)  ## speed, as ratios in one run
 
 reliability: $(INSTALLED)  ## faults that the lab survives, tried and counted
 	$(BIN)/python docs/reliability.py
+
+museum: $(ADAPTERS_INSTALLED)  ## docs/museum.md: real faults of initialization, audited beside their mended twins
+	KERAS_BACKEND=jax $(ADAPTERS)/python docs/museum.py
 
 ui: $(INSTALLED)  ## the MLflow UI on http://localhost:5000
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///outputs/mlflow.db

@@ -30,7 +30,7 @@ class Piece:
     ``given``: whether somebody said the law; else it is what is usual. ``found`` holds kind, weight and words of each
     finding. ``cloned``: whether it is part of a block that repeats
     another. ``coarse``: words on random numbers of few bits; ``grain``: relative distance of neighbouring
-    numbers as they were drawn.
+    numbers as they were drawn; ``mean``: that of all values, also where the others are measured on some.
     """
 
     tensor: ModelTensor
@@ -43,6 +43,7 @@ class Piece:
     remark: str = ""
     coarse: str = ""
     grain: float = 0.0
+    mean: float = math.nan
     cloned: bool = False
     found: list[tuple[str, str, str]] = field(default_factory=list)
 
