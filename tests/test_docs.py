@@ -29,8 +29,9 @@ from weightinit.initializers import INITIALIZERS
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 BY_NAME = {page.name: page for page in PAGES}
 README = BY_NAME["README.md"]
-# Worked examples that change the repository: tests/test_contributing.py carries them out.
-READ = [page for page in PAGES if page.name != "CONTRIBUTING.md"]
+# Worked examples that change the repository, and those of a framework: tests/test_contributing.py and
+# tests/adapters/test_docs.py carry them out.
+READ = [page for page in PAGES if page.name not in ("CONTRIBUTING.md", "docs/your-model.md")]
 
 # What makes a command small. Its figures take most of the time; those of the README's commands are drawn.
 QUICK = ["training.steps=2", "architecture.width=8", "training.probe.size=16", "tracking=none"]

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from runner.config.composition import Composer
 from tests.test_schemes import FILES, LAWS, instantiate
 from weightinit import activations, audit
 from weightinit.arrays import Array
@@ -349,6 +350,16 @@ def test_schemes_with_activations_of_their_own_need_the_network_that_has_it() ->
     assert TAT().network_for(net) is net
     with pytest.raises(ValueError, match="dks needs one activation without kinks"):
         DKS().network_for(SMALL["mlp"])
+
+
+def test_runs_with_an_activation_of_their_scheme_train_apart() -> None:
+    network = ["data=iris", "architecture.widths=[6,6]", "tracking=none"]
+    he, tat, other = Composer().trials([[*network, scheme] for scheme in ("scheme=he", "scheme=tat", "scheme=zeros")])
+    assert he.signature == other.signature != tat.signature
+    assert he.network.activations[0].name == "relu"
+    (tailored,) = tat.network.activations
+    assert tailored.name == "tat_leaky_relu"
+    assert pickle.loads(pickle.dumps(tat)).network.activations[0].parameters == tailored.parameters
 
 
 # Schemes that measure a batch
