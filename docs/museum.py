@@ -472,8 +472,9 @@ def page() -> str:
         more = len(sentences) - 1
         lines += [f"## {number}. {exhibit.title}", "", textwrap.fill(exhibit.story, 120), ""]
         lines += [f"- From: {exhibit.made}." + (f" Thread: {exhibit.thread}." if exhibit.thread else "")]
-        said = sentences[0] if sentences else "NOT FOUND"
-        lines += [f"- Verdict: `{said}`" + (f" and {more} more alike." if more > 0 else "")]
+        said = (sentences[0] if sentences else "NOT FOUND") + (f" (and {more} more alike)" if more > 0 else "")
+        verdict = textwrap.wrap(said, 114, break_long_words=False, break_on_hyphens=False)
+        lines += ["- The audit says:", "", *(f"      {line}" for line in verdict), ""]
         lines += [f"- Twin: {'follows' if twin.ok else 'DIFFERS'}."]
         if exhibit.cost is not None:
             lines += [f"- Cost: {exhibit.cost()}."]

@@ -19,6 +19,9 @@ from weightinit.nn.weights import Position, WeightSpec
 LARGEST: Final = 1 << 19
 """Elements that are judged of one tensor; a larger one is thinned evenly, by whole inputs or outputs."""
 
+NATIVE: Final = ("float16", "float32", "float64")
+"""Types that NumPy reads where they lie."""
+
 CHUNK: Final = 1 << 22
 """Elements that are looked at in one step where all of them are."""
 
@@ -100,7 +103,8 @@ class Values(Mapping[str, Array]):
         self.pieces = {piece.name: piece for piece in pieces if piece.tensor.read is not None and piece.tensor.size}
 
     def __getitem__(self, name: str) -> Array:
-        return thinned(whole(self.pieces[name]))
+        values = thinned(whole(self.pieces[name]))
+        return values if self.pieces[name].tensor.dtype in NATIVE else values.copy()  # lets go of what was converted
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.pieces)
