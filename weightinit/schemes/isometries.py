@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
-from scipy.linalg import hadamard
 
 from weightinit import initializers
 from weightinit.arrays import Array
@@ -135,6 +134,8 @@ class _IdentityHadamard(Rule):
             values[centre(spec)] = np.eye(fan_in, fan_out)
         else:
             power = math.ceil(math.log2(fan_out))
+            from scipy.linalg import hadamard  # 0.1 s, which other schemes need not wait for
+
             values[centre(spec)] = hadamard(2**power)[:fan_in, :fan_out] * 2.0 ** (-(power - 1) / 2)
         return values
 

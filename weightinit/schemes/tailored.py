@@ -15,12 +15,12 @@ from numbers import Real
 from typing import ClassVar, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
-from scipy.optimize import brentq, root
 
 from weightinit import activations
 from weightinit.activations import Activation
 from weightinit.arrays import Array
 from weightinit.gaussian import expectation
+from weightinit.meanfield.roots import bracketed_root
 from weightinit.nn.layers import Nonlinearity
 from weightinit.nn.network import Network
 from weightinit.nn.tree import Node, Residual, Serial
@@ -141,7 +141,7 @@ def leaky_slope(through: Callable[[Local], float], eta: float) -> float:
     def reached(slope: float) -> float:
         return through(partial(leaky_correlation, slope=slope))
 
-    return 0.0 if reached(0.0) <= eta else float(brentq(lambda slope: reached(slope) - eta, 0.0, 1.0, xtol=1e-14))
+    return 0.0 if reached(0.0) <= eta else bracketed_root(lambda slope: reached(slope) - eta, 0.0, 1.0)
 
 
 def leaky_correlation(c: float, *, slope: float) -> float:
@@ -153,7 +153,7 @@ def leaky_correlation(c: float, *, slope: float) -> float:
 
 def local_slope(through: Callable[[Local], float], zeta: float) -> float:
     """Return the slope at 1 of each activation's map whose product, taken ``through`` the network, is zeta."""
-    return float(brentq(lambda slope: through(lambda x: slope * x) - zeta, 1.0, 1.0 + zeta, xtol=1e-14))
+    return bracketed_root(lambda slope: through(lambda x: slope * x) - zeta, 1.0, 1.0 + zeta)
 
 
 @lru_cache(maxsize=64)
@@ -162,6 +162,8 @@ def transformation(phi: Activation, slope: float) -> Transformation:
 
     Raises ValueError where none is found.
     """
+    from scipy.optimize import root  # 0.3 s, which other schemes need not wait for
+
     for start in STARTS:
         with np.errstate(all="ignore"):
             found = root(partial(_misses, phi, slope), start, tol=1e-14)
