@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Final
 
 import torch
@@ -12,10 +11,11 @@ from torch import nn
 
 from weightinit.fans import Fans, compute_fans
 from weightinit.laws import UNKNOWN, Law
-from weightinit.model import Part, TensorRole
+from weightinit.model import TensorRole
 from weightinit.nn.weights import WeightSpec
 from weightinit.schemes.base import ONE, ZERO, Rule
 from weightinit.schemes.rules import Normal, PyTorchLinear, VarianceScaling
+from weightinit.uses import Use, parts
 
 TOKENS: Final = re.compile(
     r"pos(ition(al)?)?_?(emb|enc|bias)|_tokens?$|^tokens?$|quer(y|ies)|latents|class_embed|prompt"
@@ -34,21 +34,6 @@ _ANY: Final = WeightSpec("", (1, 1), Fans(1, 1), "weight", "hidden")
 STANDARD_NORMAL: Final = Normal().law(_ANY)
 DEFAULT: Final = PyTorchLinear()
 GLOROT: Final = VarianceScaling(scale=1.0, mode="fan_avg", distribution="uniform")
-
-
-@dataclass(frozen=True)
-class Use:
-    """What a module does with a parameter: the fields of a ``ModelTensor`` that depend on the module alone."""
-
-    role: TensorRole
-    in_axes: tuple[int, ...] = ()
-    out_axes: tuple[int, ...] = ()
-    fans: Fans | None = None
-    default: Law = UNKNOWN
-    groups: int = 1
-    stacked: tuple[int, ...] = ()
-    parts: tuple[Part, ...] = field(default=())
-    padding: int | None = None
 
 
 def uses(module: nn.Module, parameters: dict[str, torch.Tensor], path: str) -> dict[str, Use]:
@@ -195,11 +180,6 @@ def _recurrent(module: nn.Module, shapes: dict[str, tuple[int, ...]]) -> dict[st
         else:
             result[name] = Use("recurrent", (1,), (0,), Fans(shape[1], shape[0]), law, parts=gates)
     return result
-
-
-def parts(names: Iterable[str], size: int) -> tuple[Part, ...]:
-    """Return parts of one size along the outputs, in order."""
-    return tuple(Part(name, i * size, (i + 1) * size) for i, name in enumerate(names))
 
 
 def _alone(module: nn.Module, name: str, parameter: torch.Tensor) -> Use:
