@@ -62,6 +62,19 @@ class CoordinateCheck:
     verdict: Literal["transfers", "differs", "unclear"]
     causes: tuple[str, ...]
 
+    @property
+    def ok(self) -> bool:
+        """Whether what a learning rate does is the same at every size."""
+        return self.verdict == "transfers"
+
+    def __str__(self) -> str:
+        width = max(map(len, self.exponents))
+        lines = [f"{'layer':{width}}  powers of the {self.along}, at the start and of the changes by step"]
+        for layer, found in self.exponents.items():
+            powers = " ".join("    –" if math.isnan(each.mean) else f"{each.mean:+5.2f}" for each in found)
+            lines.append(f"{layer:{width}}  {powers}  {self.verdicts[layer]}")
+        return "\n".join([*lines, f"{self.verdict}", *(f"cause: {cause}" for cause in self.causes)])
+
 
 def coordinate_check(
     measured: Iterable[Measured],
