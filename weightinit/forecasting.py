@@ -77,7 +77,9 @@ class Forecast:
     change of the first hidden layer's mean square grows until the last; beyond 1, networks of finite width stray from
     this forecast. ``reason``: why no theory applies; numbers are then NaN and None.
     ``better``: a scheme with more stability at this depth, if this one is not stable and another is, or is at least
-    trainable where this one is not. ``normed``: whether norms stand on the residual branches.
+    trainable where this one is not. ``normed``: whether norms stand on the residual branches. ``waits``: whether the
+    readout starts at zero, so that gradients reach the layers before it from the second step on; ``gradient`` is
+    then theirs once the readout has moved.
     """
 
     names: Mapping[str, str]
@@ -98,6 +100,7 @@ class Forecast:
     reason: str
     better: Alternative | None
     normed: bool = False
+    waits: bool = False
 
     @property
     def depth(self) -> int:
@@ -149,6 +152,7 @@ def forecast(network: Network, scheme: Scheme, inputs: Moments, names: Mapping[s
         expansion=_expansion(layers, known, sigma_b2) if known and plain else math.nan,
         reason=expected.reason,
         normed=any(isinstance(step.layer, LayerNorm | BatchNorm | GroupNorm) and step.block for step in network.walk()),
+        waits=_moved(network, laws) is not laws and expected.gradient.total > 0,
         better=_better(network, inputs, laws, sigma_b2, expected.stability),
     )
 
@@ -184,11 +188,24 @@ def _course(network: Network, inputs: Moments, laws: Mapping[str, Law]) -> _Cour
     sizes = {site.name: 1 for site in network.trunk}
     if network.gradient_quantity == "backward_norm":
         sizes = {site.name: math.prod(site.shape) for site in network.trunk}
-    gradient = Growth.of([p.gradient.second_moment * sizes[p.layer] for p in layers[::-1]])
+    moved = _moved(network, laws)
+    back = predictions if moved is laws else network.expect(inputs, moved)
+    gradients = {
+        p.layer: p.gradient.second_moment * sizes[p.layer] for p in back[::-1] if p.quantity and p.layer in sizes
+    }
+    gradient = Growth.of([gradients[name] for name in reversed(trunk)])
     last = last_of[trunk[-1]].moments.second_moment if trunk else math.nan
     stability = signal_stability(math.sqrt(last), signal.log_rms, gradient.log_rms, max(len(layers) - 1, 0))
     reason = predictions[-1].moments.reason or predictions[0].gradient.reason
     return _Course(layers, signal, last / inputs.second_moment, gradient, stability, reason)
+
+
+def _moved(network: Network, laws: Mapping[str, Law]) -> Mapping[str, Law]:
+    """Return the laws with a readout that starts at zero as it is after a first step: it lets gradients through."""
+    for spec in network.weights:
+        if spec.position == "output" and spec.role == "weight" and laws[spec.name].second_moment == 0:
+            return {**laws, spec.name: Law("normal", 0.0, 1 / math.sqrt(spec.fans.fan_in))}
+    return laws
 
 
 def _laws(scheme: Scheme, network: Network, seed: int, second_moment: float) -> Mapping[str, Law]:

@@ -16,6 +16,7 @@ import pandas as pd
 from runner.analysis.best_rates import Tuned
 from runner.analysis.comparison import STEPS, Comparison, compare
 from runner.analysis.signal import measured_signal
+from runner.analysis.transfer import transfers
 from runner.config.trial import called
 from runner.records import Outcome
 from runner.report.audits import audit_sentence
@@ -32,6 +33,7 @@ from runner.report.sentences import (
     verdict_lines,
 )
 from runner.report.signals import predicted_words, rms_words, signal_header, signal_or_fate, signal_words
+from runner.report.transfer import transfer_lines
 from runner.scores import AUTO, deciding
 from runner.text import Column, bold, label, look_lines, number, plain, setting, short, table
 from runner.tracking.frames import frames
@@ -166,6 +168,7 @@ def sweep_text(
     blocks[-1] += [line for note in notes for line in textwrap.wrap(note, WIDTH, subsequent_indent="  ")]
     blocks += [
         tuned_lines(tuned) if tuned is not None else verdict_lines(comparison),
+        transfer_lines(transfers(comparison)),
         judged_lines(comparison.runs),
         audit_lines(comparison.runs),
         majority_lines(comparison.runs),

@@ -9,6 +9,7 @@ from torch.nn import functional  # noqa: E402
 
 import weightinit.torch as wt  # noqa: E402
 from tests.adapters.test_probe import FLAT, IMAGES, TOKENS, Factors, Transformer, mlp, resnet, x  # noqa: E402
+from weightinit import nn as networks  # noqa: E402
 from weightinit.schemes import VarianceScaling  # noqa: E402
 
 
@@ -81,6 +82,18 @@ def test_weights_go_both_ways_and_outputs_and_gradients_are_equal(name):
         expected = tensor.read(grad).numpy().reshape(gradients[key].shape[1:])
         scale = max(np.abs(expected).max(), 1e-4)
         assert np.abs(gradients[key][0] - expected).max() < 1e-10 * scale * 100, key
+
+
+def test_a_run_of_the_lab_is_exported_to_a_model_of_the_same_layers():
+    """The lab's own network has names of its own; its weights go by their order."""
+    network = networks.mlp(20, 5, "tanh", depth=2, width=12, dtype="float64")
+    drawn = VarianceScaling(scale=1.0, bias_std=0.3)(network, seeds=[0, 1])
+    layers = [nn.Linear(20, 12), nn.Tanh(), nn.Linear(12, 12), nn.Tanh(), nn.Linear(12, 5)]
+    model = nn.Sequential(*layers).double()
+    state = wt.to_lab(model, FLAT.double()).state_dict(drawn.params, run=1)
+    model.load_state_dict(state)
+    output = network.forward(drawn.params, {}, FLAT.double().numpy()[None], network.tape(2, 64))
+    assert np.abs(output[1] - model(FLAT.double()).detach().numpy()).max() < 1e-12
 
 
 @pytest.mark.parametrize("name", ["mlp", "untied", "batch"])

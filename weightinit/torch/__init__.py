@@ -10,6 +10,7 @@ except ImportError:
 from weightinit.auditing.model_report import ModelFinding, ModelReport
 from weightinit.drawing import rule
 from weightinit.torch.auditing import audit
+from weightinit.torch.coordinates import coordinate_check
 from weightinit.torch.forecasting import LabModel, forecast, to_lab
 from weightinit.torch.initialization import initialize_, mup
 from weightinit.torch.probing import probe
@@ -24,6 +25,7 @@ __all__ = [
     "ModelFinding",
     "Report",
     "audit",
+    "coordinate_check",
     "forecast",
     "initialize_",
     "mup",

@@ -69,9 +69,15 @@ class LabModel:
     def state_dict(self, params: Mapping[str, Array], run: int = 0) -> dict[str, torch.Tensor]:
         """Return weights of the lab, ``(runs, *shape)`` by name, as the model's ``state_dict``, of one run.
 
-        What the network doesn't hold (buffers, unknown parts) has the model's values. Raises ValueError for weights of
-        another network.
+        Weights of a network that the lab made itself, such as those of a run, have other names: they go by their order
+        where all shapes are equal. What the network doesn't hold (buffers, unknown parts) has the model's values.
+        Raises ValueError for weights of another network.
         """
+        names = [spec.name for spec in self.network.weights]
+        if names[0] not in params and [p.shape[1:] for p in params.values()] == [
+            self.params[n].shape[1:] for n in names
+        ]:
+            params = dict(zip(names, params.values(), strict=True))
         owner: Any = self.followed.graph
         clones: dict[tuple[int, ...], torch.Tensor] = {}  # tied tensors are one
         state = {
@@ -131,6 +137,8 @@ def _rows(lab: LabModel, sample: torch.Tensor, measured: list[dict[str, Reading]
         reason = prediction.moments.reason
         kind = type(step.layer).__name__
         found.append(TheoryRow(step.path.replace("/", "."), kind, theory, rms, spread, gradient, back, reason))
+    if lab.followed.unknown:  # the gradient comes through parts that theory doesn't know
+        return tuple(_scaled(row, math.nan) for row in found)
     scale = next(
         (row.gradient / row.theory_gradient for row in reversed(found) if row.theory_gradient > 0 and row.gradient > 0),
         math.nan,
