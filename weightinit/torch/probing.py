@@ -214,7 +214,7 @@ def _models(model: Any, sample: Any, draws: int, seed: int) -> Iterator[nn.Modul
                 sample_of(model, sample, None).run(model)
         for draw in range(draws):
             copied = _copy(model)
-                if draw:
+            if draw:
                 redraw_(copied, torch.Generator().manual_seed(seed + draw))
             yield copied
         return
