@@ -1,8 +1,8 @@
 """The command line: from what was typed to a table, and an exit status.
 
-0: every run finished, or diverged, which is a result. 1: a run failed, or what was compared has changed. 2: the command
-can't be carried out, and nothing was done. 130: interrupted; what had finished is kept, and the same command with
-``resume=true`` does the rest.
+0: every run finished, or diverged, which is a result. 1: a run failed, what was compared has changed, or a strict
+check was not passed. 2: the command can't be carried out, and nothing was done. 130: interrupted; what had finished is
+kept, and the same command with ``resume=true`` does the rest.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _carry_out(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -
         command = composer.command(arguments.overrides, multirun=multirun)
         if arguments.cfg or arguments.info:
             return _hydra_answers(composer, arguments, parser)
-        if command.config.mode.name in ("schemes", "forecast", "compare"):
+        if command.config.mode.name in ("schemes", "forecast", "compare", "coordinate_check"):
             return _answer(command, composer)
     except BrokenPipeError:  # of what prints: who reads it has seen enough
         raise
@@ -85,6 +85,12 @@ def _answer(command: Command, composer: Composer) -> int:
 
         print(forecast.text(composer, command))
         return 0
+    if mode == "coordinate_check":
+        from runner.modes import coordinate_check
+
+        text, transfers = coordinate_check.check(composer, command)
+        print(text)
+        return FAILED if command.config.strict and not transfers else 0
     from runner.modes.compare import review
 
     settings: Any = OmegaConf.to_container(command.config)

@@ -21,6 +21,8 @@ LABELS = (
 # Names of a run's summary numbers; steps_to_loss_... has the threshold at its end.
 SUMMARY = (
     *(f"{part}_{number}" for part in ("train", "validation", "test") for number in ("accuracy", "r2", "loss")),
+    *(f"{part}_{number}" for part in ("validation", "test") for number in ("balanced_accuracy", "macro_f1", "auc")),
+    "test_majority",
     *("init_activation_ratio", "predicted_activation_ratio", "init_backward_ratio", "predicted_backward_ratio"),
     *("init_gradient_ratio", "init_activation_deviation", "init_gradient_deviation", "expected_deaths"),
     *(f"{side}_jacobian_{number}" for side in ("init", "predicted") for number in ("mean_s2", "spread")),

@@ -63,6 +63,7 @@ DIFFERENT: Mapping[str, Setting] = {
     "twice as slow, half arrive": Setting(steps=BUDGET / 2, slower=2.0),
     "twice as slow, widely spread": Setting(steps=200.0, slower=2.0, spread=0.6),
     "twice as slow, three in ten diverge": Setting(slower=2.0, lost=0.3),
+    "five times as slow, very widely spread": Setting(steps=60.0, slower=5.0, spread=0.8),
 }
 
 
@@ -98,7 +99,10 @@ def told_apart(setting: Setting, schemes: int, seeds: int, count: int, rng: np.r
 
 
 def coverage(setting: Setting, schemes: int, seeds: int, count: int, rng: np.random.Generator) -> tuple[float, ...]:
-    """Return the share of intervals that hold the true score, the true difference, the true ratio of mean steps."""
+    """Return the share of intervals that hold the true score, the true difference, the true ratio of mean steps.
+
+    A bound of a ratio counts as an interval without end.
+    """
     groups, score, finest, steps = sweeps(setting, schemes, seeds, count, rng)
     _, truth, _, mean_steps = sweeps(replace(setting, samples=0), schemes, 200, 2_000, rng)
     if setting.accuracy > 0.99:  # clipped at one

@@ -6,12 +6,13 @@ The first half are the examples of ``docs/extending.md``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
 from runner.data import Dataset, Samples, source
+from runner.data.sequences import copying
 from runner.optimizers import Block, Optimizer, Signature
 from weightinit import initializers
 from weightinit.activations import Activation
@@ -122,3 +123,9 @@ def sized(inputs: int, outputs: int, activation: Activation, *, dtype: str) -> t
 
 def refusing() -> Dataset:
     raise ValueError("distance must be positive; got -1")
+
+
+def echoes(*, samples: int = 100) -> Dataset:
+    """Return symbols to copy whose blank is a class too, so that outputs may share the weights of the embedding."""
+    given = copying(samples=samples, length=4, symbols=5)
+    return replace(given, classes=(*given.classes, "blank"))

@@ -12,7 +12,7 @@ from weightinit.activations import Activation
 from weightinit.arrays import Array
 from weightinit.laws import UNKNOWN
 from weightinit.nn import Network
-from weightinit.schemes import Initialized, VarianceScaling
+from weightinit.schemes import Initialized, MuP, VarianceScaling
 
 HE = VarianceScaling(scale=2.0)
 
@@ -100,3 +100,28 @@ class Unlawful:
     def __call__(self, network: Network, seeds: Sequence[int], batch: Array | None = None) -> Initialized:
         initialized = HE(network, seeds)
         return replace(initialized, laws={name: (UNKNOWN,) * len(seeds) for name in initialized.laws})
+
+
+@dataclass(frozen=True)
+class FaultyMuP(MuP):
+    """muP with one mistake of those that people make, by its name; with none it is muP."""
+
+    fault: str = "none"
+
+    def __call__(self, network: Network, seeds: Sequence[int], batch: Array | None = None) -> Initialized:
+        right = super().__call__(network, seeds)
+        assert network.width is not None
+        m = network.width / self.base_width
+        params, constants, rates = dict(right.params), dict(right.constants), dict(right.learning_rate_scale)
+        match self.fault:
+            case "output multiplier missing":
+                constants["output/multiplier"] = np.ones(len(seeds))
+            case "Adam's 1/width missing":
+                rates = {name: np.ones(len(seeds)) for name in rates}
+            case "embedding scaled":
+                params["embedding/weight"] = params["embedding/weight"] / np.float32(m) ** 0.5
+            case "1/sqrt(d) attention":
+                del constants["block/1/attention/logit_scale"]
+            case "tied output counted twice":
+                constants["output/multiplier"] = constants["output/multiplier"] / m
+        return replace(right, params=params, constants=constants, learning_rate_scale=rates)

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from runner.analysis.best_rates import RATE, at_best_rates
 from runner.analysis.comparison import compare, swept
 from runner.analysis.intervals import COARSEST, holm, intervals, p_more_often, p_values, ratios, resolution
 from runner.analysis.signal import measured_signal
@@ -218,16 +219,15 @@ def test_a_ratio_is_the_same_from_both_sides():
     assert p > 0.05
 
 
-def test_an_end_beyond_what_the_budget_allows_is_open():
-    """The slow group's mean is at most the budget, so the ratio is at most the budget over the fast group's mean."""
-    above, below = np.array([[400.0, 410, 390, 420, 400]]), np.array([[10.0, 2, 14, 5, 9]])
+def test_an_end_that_the_data_do_not_know_is_open():
+    above, below = np.array([[400.0, 410, 390, 420, 400]]), np.array([[10.0, 2, 30, 5, 9]])
     ratio, low, high, p = ratios(above, below)
-    assert 420 / 8 < high < math.inf
-    assert ratios(above, below, most=420.0) == (ratio, low, math.inf, p)
-    turned = ratios(below, above, most=420.0)
+    assert (high, p < 0.05) == (math.inf, True)
+    assert 1 < low < ratio
+    turned = ratios(below, above)
     assert (turned[1], turned[2]) == (0.0, pytest.approx(1 / low))
-    clear = np.array([[100.0, 110, 120, 105]])
-    assert ratios(2 * clear, clear, most=420.0)[2] < 420 / clear.mean()
+    clear = np.array([[10.0, 8, 14, 5, 9]])
+    assert ratios(above, clear)[2] < 5 * ratios(above, clear)[0]
 
 
 @pytest.mark.parametrize(
@@ -494,3 +494,15 @@ def test_networks_whose_mean_square_theory_keeps_level_are_called_stable(seeds_e
     ]
     alarms = sum(measured_signal(table).label != "stable" for table in tables)
     assert alarms <= stats.binom.ppf(0.9999, 300, 2 * stats.norm.sf(3))
+
+
+def test_the_best_rate_is_that_of_the_score_then_of_the_loss_and_never_one_that_fails():
+    groups = pd.DataFrame(
+        [
+            *[("he", 0.1, 0, 0.9, 0.5), ("he", 0.2, 0, 0.9, 0.4), ("he", 0.3, 1, 0.99, 0.1), ("he", 0.4, 0, 0.8, 0.1)],
+            *[("xavier", 0.1, 0, math.nan, math.nan), ("xavier", 0.2, 0, 0.0, math.nan), ("xavier", 0.3, 0, 0.1, 0.9)],
+        ],
+        columns=["scheme", RATE, "failed", "validation", "validation_loss"],
+    )
+    chosen = at_best_rates(groups, ["scheme"])
+    assert dict(zip(chosen["scheme"], chosen[RATE], strict=True)) == {"he": 0.2, "xavier": 0.3}

@@ -175,6 +175,16 @@ def test_a_table_has_a_row_each_and_says_what_varies() -> None:
     assert max(map(len, lines)) <= 120
 
 
+def test_a_readout_of_zeros_holds_gradients_back_for_a_step_only() -> None:
+    fixup = of("architecture=residual_mlp", "scheme=fixup")
+    assert fixup.stability.label == "stable"
+    assert fixup.gradient.per_layer == pytest.approx(1)
+    assert "from the second step on: the readout starts at zero" in words(fixup)
+    zeros = of("scheme=zeros")
+    assert zeros.gradient.total == 0
+    assert not zeros.waits
+
+
 def test_data_of_ones_own_is_measured() -> None:
     spirals = of("data=two_spirals")
     assert spirals.shape == "2-6x128-2"

@@ -1,5 +1,6 @@
 import inspect
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -190,7 +191,8 @@ def test_signatures_and_documentation():
         ((256, 8, 64), {"in_axis": 0, "out_axis": (1, 2)}, 256),
         (SHAPE, {"fans": (1000, 10)}, 1000),
         (SHAPE, {"fans": Fans(1000, 10)}, 1000),
-        (80_000, {}, 80_000),
+        (80_000, {"fans": (80_000, 1)}, 80_000),
+        ((16, 64, 80), {"batch_axis": 0}, 64),
     ],
 )
 def test_fans(shape, options, fan_in):
@@ -215,6 +217,8 @@ def test_groups_lower_the_fan_out():
         ({"std_before": 0.5, "absolute_bounds": (-1, 0.25), "mean": 0.1}, 0.1, 0.5, -1, 0.25),
         ({"std_before": 1e-3, "absolute_bounds": (-2, 2)}, 0, 1e-3, -2, 2),
         ({"std_before": 1, "sigma_bounds": (0, 2)}, 0, 1, 0, 2),
+        ({"std_before": 0.5, "sigma_bounds": (1, 2)}, 0, 0.5, 0.5, 1),
+        ({"mean": 1, "absolute_bounds": (-2, -1)}, 1, 1, -2, -1),
     ],
 )
 def test_truncation_said_before(options, mean, before, low, high):
@@ -233,6 +237,8 @@ def test_truncation_said_before(options, mean, before, low, high):
         {"absolute_bounds": (-0.6, 0.6)},  # close to the limit, uniform
         {"absolute_bounds": (-0.4, 2)},
         {"absolute_bounds": (-50, 50)},
+        {"absolute_bounds": (1, 9)},
+        {"sigma_bounds": (-90, -40)},
     ],
 )
 def test_truncation_said_after(bounds):
@@ -342,6 +348,78 @@ def test_sparse_counts():
     np.testing.assert_array_equal((outputs_first != 0).sum(axis=(1, 2)), 5)
 
 
+def test_sparse_by_share_of_zeros():
+    """As ``torch.nn.init.sparse_``: the share is rounded up to whole inputs, those of a kernel counted together."""
+    for share, shape, zeros in ((0.1, (30, 40), 3), (0.5, (3, 3, 7, 16), 32), (0.0, (7, 5), 0)):
+        values = initializers.sparse(19, shape, sparsity=share)
+        np.testing.assert_array_equal((values == 0).reshape(-1, shape[-1]).sum(axis=0), zeros)
+
+
+def test_copies_along_a_batch_axis_are_matrices_of_their_own():
+    values = initializers.orthogonal(16, (30, 4, 20), batch_axis=1, in_axis=0, dtype=np.float64)
+    for copy in range(4):
+        np.testing.assert_allclose(values[:, copy].T @ values[:, copy], np.eye(20), atol=1e-12)
+    assert_uncorrelated(values[:, 0], values[:, 1])
+    few = initializers.sparse(16, (4, 30, 20), batch_axis=0, nonzero=3)
+    np.testing.assert_array_equal((few != 0).sum(axis=1), 3)
+
+
+def test_dirac_in_other_layouts_and_over_more_axes():
+    outputs_first = initializers.dirac(None, (6, 2, 3, 3), groups=3, in_axis=1, out_axis=0)
+    np.testing.assert_array_equal(outputs_first.transpose(2, 3, 1, 0), initializers.dirac(None, (3, 3, 2, 6), groups=3))
+    kernel = initializers.dirac(None, (3, 3, 3, 3, 4, 4))
+    np.testing.assert_array_equal(kernel[1, 1, 1, 1], np.eye(4))
+    assert kernel.sum() == 4
+    heads = initializers.dirac(None, (3, 4, 2, 2), in_axis=1, out_axis=(2, 3))
+    np.testing.assert_array_equal(heads[1].reshape(4, 4), np.eye(4))
+
+
+@pytest.mark.parametrize(("name", "options", "law"), [row for row in LAWS if row[2].mean == 0 and row[2].std > 0])
+def test_complex_values_have_the_variance_of_real_ones_in_independent_parts(name, options, law):
+    values = INITIALIZERS[name](2, SHAPE, dtype=np.complex128, **options)
+    assert values.dtype == np.complex128
+    single = INITIALIZERS[name](2, SHAPE, dtype=np.complex64, **options)
+    np.testing.assert_array_equal(single, values.astype(np.complex64))
+    if law.family in ("normal", "uniform", "truncated_normal"):
+        low, high = law.support
+        part = Law(law.family, 0.0, law.std / math.sqrt(2), (low / math.sqrt(2), high / math.sqrt(2)))
+        assert_follows(values.real, part)
+        assert_follows(values.imag, part)
+        assert_uncorrelated(values.real, values.imag)
+    else:
+        assert math.sqrt(np.mean(abs(values) ** 2)) == pytest.approx(law.std, rel=0.02)
+
+
+def test_complex_orthogonal_matrices_are_unitary():
+    values = initializers.orthogonal(14, (48, 32), gain=2.0, dtype=np.complex128)
+    np.testing.assert_allclose(values.conj().T @ values, 4 * np.eye(32), atol=1e-12)
+    phases = np.concatenate([initializers.orthogonal(i, (2, 2), dtype=np.complex128)[0] for i in range(2000)])
+    assert abs(np.mean(phases / abs(phases))) < 4.5 / math.sqrt(4000)  # no phase is preferred
+
+
+@pytest.mark.parametrize("name", INITIALIZERS)
+def test_empty_shapes_give_empty_arrays(name):
+    for shape in ((0, 3), (3, 0)) if name not in CONVOLUTIONS else ((3, 0, 4), (0, 2, 4)):
+        values = INITIALIZERS[name](3, shape)
+        assert values.shape == shape
+        assert values.dtype == np.float32
+    assert initializers.normal(3, ()).shape == ()
+
+
+def test_constants_from_arrays_are_repeated():
+    values = initializers.constant(None, (2, 3), value=np.arange(3))
+    np.testing.assert_array_equal(values, [[0, 1, 2], [0, 1, 2]])
+    assert values.dtype == np.float32
+    assert values.flags.writeable
+    assert initializers.constant(None, 2, value=1 + 2j, dtype=np.complex64)[0] == 1 + 2j
+
+
+def test_bfloat16_without_its_package_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    with pytest.raises(ImportError, match="pip install ml_dtypes"):
+        initializers.he(0, SHAPE, dtype="bfloat16")
+
+
 def test_two_draws_are_independent():
     source = np.random.default_rng(20)
     assert_uncorrelated(*(initializers.xavier(source, SHAPE) for _ in range(2)))
@@ -370,11 +448,13 @@ def test_two_draws_are_independent():
         ("he", SHAPE, {"fans": (3, 4), "groups": 2}, ValueError, "fans already says what groups would"),
         ("he", SHAPE, {"fans": (0, 4)}, ValueError, "fan_in must be at least 1"),
         ("he", SHAPE, {"grups": 2}, TypeError, "grups"),
-        ("he", (3, 0), {}, ValueError, "at least 1"),
+        ("he", (3, -1), {}, ValueError, "at least 0"),
+        ("he", (5,), {}, ValueError, "those of .5,. are undefined. Pass fans"),
+        ("orthogonal", (2, 3, 4), {"batch_axis": 1}, ValueError, "batch_axis must be none of"),
         ("he", (3, 2.5), {}, TypeError, "shape must hold whole numbers"),
-        ("he", SHAPE, {"dtype": np.int32}, TypeError, "dtype must be float16, float32 or float64"),
-        ("he", SHAPE, {"dtype": None}, TypeError, "dtype must be float16, float32 or float64; got None"),
-        ("he", SHAPE, {"dtype": "float128x"}, TypeError, "dtype must be float16, float32 or float64"),
+        ("he", SHAPE, {"dtype": np.int32}, TypeError, "dtype must be float16, .* or complex128"),
+        ("he", SHAPE, {"dtype": None}, TypeError, "dtype must be float16, .*; got None"),
+        ("he", SHAPE, {"dtype": "float128x"}, TypeError, "dtype must be float16, .* or complex128"),
         ("normal", SHAPE, {"std": -0.1}, ValueError, "std must be positive; got -0.1"),
         ("uniform", SHAPE, {"low": 1, "high": -1}, ValueError, "must rise"),
         ("truncated_normal", SHAPE, {"std_before": 1, "std_after": 1}, ValueError, "std_before and std_after"),
@@ -385,7 +465,7 @@ def test_two_draws_are_independent():
             ValueError,
             "sigma_bounds and absolute_bounds",
         ),
-        ("truncated_normal", SHAPE, {"sigma_bounds": (1, 2)}, ValueError, "must enclose the mean"),
+        ("truncated_normal", SHAPE, {"sigma_bounds": (1, 2), "dtype": complex}, ValueError, "must be symmetric"),
         ("truncated_normal", SHAPE, {"sigma_bounds": 2}, TypeError, "must be a pair"),
         ("truncated_normal", SHAPE, {"std_after": 1, "absolute_bounds": (-1, 1)}, ValueError, "must be below 0.57735"),
         ("orthogonal", (5,), {}, ValueError, "at least 2 axes"),
@@ -397,6 +477,11 @@ def test_two_draws_are_independent():
         ("dirac", SHAPE, {}, ValueError, "Use identity"),
         ("sparse", SHAPE, {"nonzero": 0}, ValueError, "nonzero must be at least 1"),
         ("sparse", SHAPE, {"nonzero": 1.5}, TypeError, "nonzero must be a whole number"),
+        ("sparse", SHAPE, {"sparsity": 1.0}, ValueError, "sparsity must be at least 0 and below 1"),
+        ("sparse", SHAPE, {"sparsity": 0.5, "nonzero": 3}, ValueError, "nonzero and sparsity"),
+        ("constant", SHAPE, {"value": [1.0, 2.0]}, ValueError, "can't be repeated"),
+        ("constant", SHAPE, {"value": 1j}, TypeError, "must be real for dtype float32"),
+        ("constant", SHAPE, {"value": np.full(N_OUT, np.nan)}, ValueError, "must be finite"),
         ("siren", SHAPE, {"layer": "last"}, ValueError, "layer must be one of first, hidden"),
         ("constant", SHAPE, {"value": math.inf}, ValueError, "value must be finite"),
     ],

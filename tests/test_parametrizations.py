@@ -44,7 +44,7 @@ SCHEMES: dict[str, Rule] = {
 
 
 def refused(scheme: str, network: str) -> bool:
-    return (scheme != "spectral" and network == "autoencoder") or (
+    return network == ("autoencoder" if scheme != "spectral" else "tied transformer") or (
         scheme in ("depth_mup", "completep") and network in ("mlp", "cnn")
     )
 
@@ -194,6 +194,7 @@ def test_the_gradient_of_a_multiplied_network_is_exact() -> None:
         ("mup", "autoencoder", "mup needs one width; this network has sizes of its own"),
         ("depth_mup", "mlp", "depth_mup needs residual branches; this network has none"),
         ("completep", "cnn", "completep needs residual branches"),
+        ("spectral", "tied transformer", "spectral needs outputs with weights of their own"),
     ],
 )
 def test_a_network_that_does_not_suit_is_refused(scheme: str, network: str, said: str) -> None:

@@ -47,7 +47,7 @@ PHASES = {
     "drawing": ("runner.report.artifacts:draw", 1),
     "closing": ("runner.tracking.store:Store.close", 1),
 }
-AFTER_FIRST_RUN = ("between steps", "sending runs", "merging", "drawing", "closing")
+AFTER_FIRST_RUN = ("between steps", "writing a shard", "sending runs", "merging", "drawing", "closing")
 
 STRUCK = """
 import functools, importlib, os, sys, time

@@ -194,22 +194,22 @@ def test_any_scale_that_the_dtype_holds_is_measured_right(dtype, scale):
 
 def test_one_array_may_span_hundreds_of_decades():
     x = -np.logspace(-200, 200, 50).reshape(1, 5, 10)
-    got = Reading(x).moments
+    got = Reading(x).summary
     np.testing.assert_allclose(got.rms, 1e200 * math.sqrt(((x / 1e200) ** 2).mean()), rtol=1e-12)
     np.testing.assert_array_equal([got.min, got.max], [[-1e200], [-1e-200]])
 
 
 def test_a_float16_layer_is_reduced_in_float64():
     x = np.random.default_rng(3).normal(0.0, 100.0, (2, 400, 400)).astype(np.float16)  # float16 squares overflow
-    np.testing.assert_allclose(Reading(x).moments.std, x.astype(np.float64).std((1, 2)), rtol=1e-12)
+    np.testing.assert_allclose(Reading(x).summary.std, x.astype(np.float64).std((1, 2)), rtol=1e-12)
     small = np.full((1, 300, 300), 6e-8, np.float16)  # subnormal
-    assert Reading(small).moments.rms[0] == float(small[0, 0, 0])
+    assert Reading(small).summary.rms[0] == float(small[0, 0, 0])
 
 
 def test_a_mean_far_larger_than_the_spread_does_not_hide_it():
     x = 1e4 + np.random.default_rng(4).normal(0.0, 1e-4, (2, 256, 256))
-    np.testing.assert_allclose(Reading(x).moments.std, x.std((1, 2)), rtol=1e-9)
-    np.testing.assert_allclose(Reading(x).moments.std, 1e-4, rtol=0.02)
+    np.testing.assert_allclose(Reading(x).summary.std, x.std((1, 2)), rtol=1e-9)
+    np.testing.assert_allclose(Reading(x).summary.std, 1e-4, rtol=0.02)
 
 
 @pytest.mark.parametrize("poison", [math.nan, math.inf, -math.inf])

@@ -307,7 +307,7 @@ def _apart(out: Array, *inputs: Array) -> Array:
 
 def _number(name: str, value: Any, *, above: float = -INF) -> float:
     allowed = "a finite number" if above == -INF else f"a finite number above {above:g}"
-    if not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be {allowed}; got {value!r}.")
     if not above < value < INF:
         raise ValueError(f"{name} must be {allowed}; got {value}.")

@@ -79,6 +79,8 @@ class Forecast:
     ``better``: a scheme with more stability at this depth, if this one is not stable and another is, or is at least
     trainable where this one is not. ``normed``: whether norms stand on the residual branches. ``depth``: number of
     hidden layers with weights, or of residual blocks. ``batch_normed``: whether norms over samples stand on the trunk.
+    ``waits``: whether the readout starts at zero, so that gradients reach the layers before it from the second step on;
+    ``gradient`` is then theirs once the readout has moved.
     """
 
     names: Mapping[str, str]
@@ -101,6 +103,7 @@ class Forecast:
     normed: bool = False
     depth: int = 0
     batch_normed: bool = False
+    waits: bool = False
 
     @property
     def residual(self) -> bool:
@@ -150,6 +153,7 @@ def forecast(network: Network, scheme: Scheme, inputs: Moments, names: Mapping[s
         normed=any((kind, False) in norms for kind in (LayerNorm, BatchNorm, GroupNorm)),
         depth=_depth(network),
         batch_normed=(BatchNorm, True) in norms and not network.trunk[-1].name.startswith("block/"),
+        waits=_moved(network, laws) is not laws and expected.gradient.total > 0,
         better=_better(network, inputs, laws, sigma_b2, expected.stability),
     )
 
@@ -193,11 +197,24 @@ def _course(network: Network, inputs: Moments, laws: Mapping[str, Law]) -> _Cour
     sizes = {site.name: 1 for site in network.trunk}
     if network.gradient_quantity == "backward_norm":
         sizes = {site.name: math.prod(site.shape) for site in network.trunk}
-    gradient = Growth.of([p.gradient.second_moment * sizes[p.layer] for p in layers[::-1]], between)
+    moved = _moved(network, laws)
+    back = predictions if moved is laws else network.expect(inputs, moved)
+    gradients = {
+        p.layer: p.gradient.second_moment * sizes[p.layer] for p in back[::-1] if p.quantity and p.layer in sizes
+    }
+    gradient = Growth.of([gradients[name] for name in reversed(trunk)], between)
     last = last_of[trunk[-1]].moments.second_moment if trunk else math.nan
     stability = signal_stability(math.sqrt(last), signal.log_rms, gradient.log_rms, between)
     reason = predictions[-1].moments.reason or predictions[0].gradient.reason
     return _Course(layers, signal, last / inputs.second_moment, gradient, stability, reason)
+
+
+def _moved(network: Network, laws: Mapping[str, Law]) -> Mapping[str, Law]:
+    """Return the laws with a readout that starts at zero as it is after a first step: it lets gradients through."""
+    for spec in network.weights:
+        if spec.position == "output" and spec.role == "weight" and laws[spec.name].second_moment == 0:
+            return {**laws, spec.name: Law("normal", 0.0, 1 / math.sqrt(spec.fans.fan_in))}
+    return laws
 
 
 def _laws(scheme: Scheme, network: Network, seed: int, second_moment: float) -> Mapping[str, Law]:

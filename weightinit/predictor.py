@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,11 +18,24 @@ from weightinit.nn import Network
 class Preparation:
     """Preparation of features (samples, features): ``(x - mean) / std``, 0 where the std is 0.
 
-    With ``scale_samples``, each sample is then scaled to mean x² = 1; a sample of zeros stays zero."""
+    With ``scale_samples``, each sample is then scaled to mean x² = 1; a sample of zeros stays zero. Of a table,
+    ``columns`` names the features in order, or ``encode`` makes them of its cells.
+    """
 
     mean: Array
     std: Array
     scale_samples: bool
+    columns: tuple[str, ...] = ()
+    encode: Callable[[Any], Array] | None = None
+
+    def features(self, raw: Any) -> Array:
+        """Features (samples, features), float64, of raw samples: arrays of any shape (samples, ...), or a table."""
+        if self.encode is not None:
+            return self.encode(raw)
+        if self.columns and hasattr(raw, "columns"):
+            raw = raw[list(self.columns)]
+        x = np.asarray(raw, np.float64)
+        return x.reshape(len(x), -1)
 
     def __call__(self, x: Array, out: Array | None = None) -> Array:
         """The prepared features, float64; in ``out``, which may be ``x`` itself."""
@@ -51,10 +65,12 @@ class Predictor:
     target_std: Array
     state: Mapping[str, Array] = field(default_factory=dict)
 
-    def predict(self, x: Array) -> Array:
-        """Probabilities of the classes, or values, float64 (samples, *outputs), for raw features (samples, ...)."""
-        x = np.asarray(x, np.float64)
-        prepared = self.preparation(x.reshape(len(x), -1)).astype(self.network.dtype)
+    def predict(self, x: Any) -> Array:
+        """Probabilities of the classes, or values, float64 (samples, *outputs), for raw samples (samples, ...).
+
+        A network that was trained on a table takes a table (a DataFrame) with its columns.
+        """
+        prepared = self.preparation(self.preparation.features(x)).astype(self.network.dtype)
         tape = self.network.tape(1, len(x), phase="evaluate")
         y: Array = self.network.forward(self.params, self.state, prepared[None], tape, phase="evaluate")[0].astype(
             np.float64

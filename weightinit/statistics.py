@@ -30,8 +30,8 @@ SAME_UNIT = 1e-5
 units of a symmetric float32 network about 1e-6 apart in training: a matrix product doesn't sum every column alike."""
 
 
-class Moments(NamedTuple):
-    """Moments of the elements of each run: five float64 arrays ``(runs,)``. ``std`` divides by n."""
+class Summary(NamedTuple):
+    """Summary of the elements of each run: five float64 arrays ``(runs,)``. ``std`` divides by n."""
 
     mean: Array
     std: Array
@@ -48,10 +48,10 @@ class Reading:
 
     @cached_property
     @np.errstate(all="ignore")
-    def moments(self) -> Moments:
-        """Moments over all elements of each run; exact for any scale that the dtype holds."""
+    def summary(self) -> Summary:
+        """Summary over all elements of each run; exact for any scale that the dtype holds."""
         xp = array_module(self.x)
-        result = Moments(*xp.empty((5, len(self.x))))
+        result = Summary(*xp.empty((5, len(self.x))))
         for runs, matrices in _float64(self.x):
             flat = matrices.reshape(len(matrices), -1)
             low, high = flat.min(-1), flat.max(-1)
@@ -167,12 +167,12 @@ def _reading(x: Array | Reading) -> Reading:
     return x if isinstance(x, Reading) else Reading(x)
 
 
-def _moments(x: Array | Reading) -> Moments:
-    return _reading(x).moments
+def _summary(x: Array | Reading) -> Summary:
+    return _reading(x).summary
 
 
 def _norm(x: Array | Reading) -> Array:
-    return _moments(x).rms * math.sqrt(math.prod(_reading(x).x.shape[1:]))
+    return _summary(x).rms * math.sqrt(math.prod(_reading(x).x.shape[1:]))
 
 
 def _expected_std(laws: tuple[Law, ...]) -> Array:
@@ -183,7 +183,7 @@ def _expected_std(laws: tuple[Law, ...]) -> Array:
 def _mean_z(weight: Array | Reading, laws: tuple[Law, ...]) -> Array:
     xp = array_module(_reading(weight).x)
     mean, std, kurtosis = xp.asarray([(law.mean, law.std, _kurtosis(law)) for law in laws]).T
-    z = (_moments(weight).mean - mean) / std * math.sqrt(math.prod(_reading(weight).x.shape[1:]))
+    z = (_summary(weight).mean - mean) / std * math.sqrt(math.prod(_reading(weight).x.shape[1:]))
     known: Array = xp.where(xp.isnan(kurtosis), xp.nan, z)
     return known
 
@@ -194,7 +194,7 @@ def _std_z(weight: Array | Reading, laws: tuple[Law, ...]) -> Array:
     xp = array_module(_reading(weight).x)
     std, kurtosis = xp.asarray([(law.std, _kurtosis(law)) for law in laws]).T
     n = np.float64(math.prod(_reading(weight).x.shape[1:]))
-    ratio = (_moments(weight).std / std) ** 2 * (n / (n - 1))
+    ratio = (_summary(weight).std / std) ** 2 * (n / (n - 1))
     z: Array = (ratio - 1) / xp.sqrt((kurtosis - (n - 3) / (n - 1)) / n)
     return z
 
@@ -363,24 +363,24 @@ def _squares(values: Array | Reading) -> tuple[Array, Array]:
 
 @np.errstate(all="ignore")
 def _share(part: Array | Reading, whole: Array | Reading) -> Array:
-    return (_moments(part).rms / _moments(whole).rms) ** 2
+    return (_summary(part).rms / _summary(whole).rms) ** 2
 
 
 @np.errstate(all="ignore")
 def _update_ratio(update: Array | Reading, weight: Array | Reading) -> Array:
-    return _moments(update).rms / _moments(weight).rms
+    return _summary(update).rms / _summary(weight).rms
 
 
 STATISTICS: dict[str, Statistic] = {
     "weight_mean": Statistic(
-        lambda x: _moments(x).mean, ("weight",), "mean of the weights; near 0 under every usual scheme"
+        lambda x: _summary(x).mean, ("weight",), "mean of the weights; near 0 under every usual scheme"
     ),
     "weight_std": Statistic(
-        lambda x: _moments(x).std, ("weight",), "standard deviation of the weights; compare with weight_expected_std"
+        lambda x: _summary(x).std, ("weight",), "standard deviation of the weights; compare with weight_expected_std"
     ),
-    "weight_rms": Statistic(lambda x: _moments(x).rms, ("weight",), "root mean square of the weights"),
-    "weight_min": Statistic(lambda x: _moments(x).min, ("weight",), "smallest weight"),
-    "weight_max": Statistic(lambda x: _moments(x).max, ("weight",), "largest weight"),
+    "weight_rms": Statistic(lambda x: _summary(x).rms, ("weight",), "root mean square of the weights"),
+    "weight_min": Statistic(lambda x: _summary(x).min, ("weight",), "smallest weight"),
+    "weight_max": Statistic(lambda x: _summary(x).max, ("weight",), "largest weight"),
     "weight_expected_std": Statistic(
         _expected_std, ("laws",), "standard deviation that the scheme's law prescribes; NaN where it states none"
     ),
@@ -414,19 +414,19 @@ STATISTICS: dict[str, Statistic] = {
         "units whose incoming weights differ (by more than 1e-5 of their norm); 1: symmetry, the layer is one unit",
         ends=True,
     ),
-    "preactivation_mean": Statistic(lambda x: _moments(x).mean, ("preactivation",), "mean of the pre-activations"),
+    "preactivation_mean": Statistic(lambda x: _summary(x).mean, ("preactivation",), "mean of the pre-activations"),
     "preactivation_std": Statistic(
-        lambda x: _moments(x).std, ("preactivation",), "standard deviation of the pre-activations"
+        lambda x: _summary(x).std, ("preactivation",), "standard deviation of the pre-activations"
     ),
     "preactivation_rms": Statistic(
-        lambda x: _moments(x).rms,
+        lambda x: _summary(x).rms,
         ("preactivation",),
         "root mean square of the pre-activations: sqrt(q) of theory; level over the layers is the aim",
     ),
-    "activation_mean": Statistic(lambda x: _moments(x).mean, ("activation",), "mean of the activations"),
-    "activation_std": Statistic(lambda x: _moments(x).std, ("activation",), "standard deviation of the activations"),
+    "activation_mean": Statistic(lambda x: _summary(x).mean, ("activation",), "mean of the activations"),
+    "activation_std": Statistic(lambda x: _summary(x).std, ("activation",), "standard deviation of the activations"),
     "activation_rms": Statistic(
-        lambda x: _moments(x).rms,
+        lambda x: _summary(x).rms,
         ("activation",),
         "root mean square of the activations; level over the layers is the aim, falling is vanishing, rising exploding",
     ),
@@ -471,13 +471,13 @@ STATISTICS: dict[str, Statistic] = {
         ends=True,
     ),
     "backward_rms": Statistic(
-        lambda x: _moments(x).rms,
+        lambda x: _summary(x).rms,
         ("backward",),
         "root mean square of the loss's gradient with respect to the pre-activations: what is propagated back",
         ends=True,
     ),
     "backward_norm": Statistic(
-        lambda x: _moments(x).rms * math.sqrt(math.prod(_reading(x).x.shape[2:])),
+        lambda x: _summary(x).rms * math.sqrt(math.prod(_reading(x).x.shape[2:])),
         ("propagated",),
         "root mean square over samples of the norm of what is propagated back, all positions and units of a place "
         "together; level along the trunk is the aim where blocks or convolutions change sizes",
@@ -487,11 +487,11 @@ STATISTICS: dict[str, Statistic] = {
         _correlation, ("backward",), "E[g g'] / E[g²] of those gradients over pairs of different samples", ends=True
     ),
     "gradient_std": Statistic(
-        lambda x: _moments(x).std,
+        lambda x: _summary(x).std,
         ("gradient",),
         "standard deviation of the loss's gradient with respect to the weight; level over the layers is the aim",
     ),
-    "gradient_rms": Statistic(lambda x: _moments(x).rms, ("gradient",), "root mean square of the gradient"),
+    "gradient_rms": Statistic(lambda x: _summary(x).rms, ("gradient",), "root mean square of the gradient"),
     "gradient_norm": Statistic(_norm, ("gradient",), "Euclidean norm of the gradient"),
     "jacobian_mean_s2": Statistic(
         lambda x: _squares(x)[0],

@@ -1,4 +1,4 @@
-"""Tests of a model's initialization: ``assert_initialized``, and the lock that a refactoring must not move.
+"""Tests of a model's initialization: ``assert_initialized``, ``assert_same_law``, and a lock against refactorings.
 
 With pytest, ``pytest --weightinit-model=my.module:make`` does both for a model of one's own, without a test file.
 """
@@ -34,6 +34,18 @@ def assert_initialized(model: Any, expected: ModelLaws = None, *, level: float =
     report = audit_any(model, expected, level=level)
     if not report.ok:
         raise AssertionError("\n".join([*(finding.sentence for finding in report.faults), report.sentence]))
+
+
+def assert_same_law(build_a: Callable[..., Any], build_b: Callable[..., Any], seeds: int = 8) -> None:
+    """Raise AssertionError, with a sentence for each difference, if two ways of building a model draw by other laws.
+
+    The functions and ``seeds`` as in ``weightinit.torch.same_law``.
+    """
+    from weightinit.torch import same_law
+
+    compared = same_law(build_a, build_b, seeds)
+    if not compared.ok:
+        raise AssertionError(str(compared))
 
 
 def assert_locked(model: Any, name: str, lock: str | os.PathLike[str] = LOCK, *, update: bool = False) -> None:

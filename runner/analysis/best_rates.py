@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -10,6 +11,19 @@ import pandas as pd
 from runner.analysis.comparison import Comparison, compare
 
 RATE = "optimizer.learning_rate"
+
+
+def at_best_rates(groups: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Return of a comparison's groups, which differ in ``by`` and the learning rate, those at the best rate.
+
+    The best has the best score on validation data, where a diverged run counts as worst, and of equals the least loss
+    there. Rates at which runs failed come last.
+    """
+    keys = pd.DataFrame({"failed": groups["failed"], "score": -groups["validation"].fillna(-math.inf)})
+    keys["loss"] = groups["validation_loss"].fillna(math.inf) if "validation_loss" in groups else 0.0
+    ordered = groups.loc[keys.sort_values(["failed", "score", "loss"], kind="stable").index]
+    chosen = ordered.drop_duplicates(list(by)).index
+    return groups.loc[sorted(chosen)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +54,7 @@ def tuned(comparison: Comparison, runs: pd.DataFrame, curves: pd.DataFrame) -> T
         return None
     groups = comparison.groups[comparison.groups[RATE].notna()].copy()
     groups["validation"] = groups["validation"].fillna(-math.inf)
-    best = groups.loc[groups.groupby(by, sort=False, dropna=False)["validation"].idxmax()]
+    best = at_best_rates(groups, by)
     # A rate that some group was not trained at can't be common to all.
     rates = groups.groupby(["context", RATE])["validation"].agg(["mean", "size"]).reset_index()
     rates = rates[rates["size"] == rates.groupby("context")["size"].transform("max")]

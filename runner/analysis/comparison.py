@@ -14,6 +14,7 @@ from runner.analysis.intervals import intervals, log, mean, resolution
 from runner.analysis.pairs import TESTS, against_best, corrected, places, verdicts
 from runner.analysis.signal import initial_state, measured_signal, predicted_signal
 from runner.records import LABELS
+from runner.scores import SCORES, deciding
 from runner.text import label
 from weightinit.arrays import Array
 
@@ -21,8 +22,8 @@ REPLICATES = ("seed", "training.seed")
 # Groups of settings that make a network and its data: schemes and training compete within one of each.
 NETWORK = ("data", "architecture", "activation")
 WITHOUT_EFFECT = ("tracking", "mode", "report", "experiment", "outputs", "resume")
-# Test numbers that can decide, best first, with their least and largest value; the first that a context has decides.
-RANGES = {"test_accuracy": (0.0, 1.0), "test_r2": (-math.inf, 1.0), "test_loss": (0.0, math.inf)}
+# Test numbers that can decide, with their least and largest value.
+RANGES = {f"test_{name}": (score.least, score.most) for name, score in SCORES.items()}
 STEPS = "steps_to_loss_"
 
 
@@ -140,14 +141,15 @@ def compare(
     groups["budget"] = _budgets(groups["context"], runs["group"], taken.where(finished))
     scores = {name: matrix(runs[name].where(trained)) for name in summary}
     lost = matrix(diverged) == 1
-    metric, test, validation = _metrics(groups["context"].to_numpy(), scores, lost.shape)
+    asked = first["report.score"].to_numpy() if "report.score" in first else np.full(len(first), None)
+    metric, test, validation = _metrics(groups["context"].to_numpy(), scores, lost.shape, asked)
     one_sample = _resolutions(groups["context"].to_numpy(), metric, test)
     groups["metric"] = metric
     groups["test"], low, high = intervals(test, resolution=one_sample)
     least, most = np.transpose([RANGES[name] for name in metric])
     groups["test_low"], groups["test_high"] = low.clip(least, most), high.clip(least, most)
     groups["median"] = pd.DataFrame(test).median(axis=1)
-    worst = np.where(metric == "test_accuracy", 0.0, -math.inf)[:, None]
+    worst = np.where(least == 0, np.where(metric == "test_loss", -math.inf, 0.0), -math.inf)[:, None]
     groups["validation"] = mean(np.where(lost, worst, validation))
     # A run that diverged never reaches the threshold; one that failed or was not trained says nothing.
     steps = matrix(reached.where(finished, math.inf).fillna(math.inf).where(trained | diverged))
@@ -228,18 +230,21 @@ def _budgets(contexts: pd.Series, group: pd.Series, steps: pd.Series) -> pd.Seri
     return longest.groupby(contexts).transform("min")
 
 
-def _metrics(contexts: Array, scores: Mapping[str, Array], shape: tuple[int, ...]) -> tuple[Array, Array, Array]:
+def _metrics(
+    contexts: Array, scores: Mapping[str, Array], shape: tuple[int, ...], asked: Array
+) -> tuple[Array, Array, Array]:
     """By group: name of the test number that counts in its context, its values, and those on validation data.
 
-    Values are of ``shape`` (groups, replicates); on validation data more is better.
+    ``asked``: the score that each group asks for, if any (groups,). Values are of ``shape`` (groups, replicates); on
+    validation data more is better.
     """
     metric = np.full(len(contexts), "test_loss", object)
     test, validation = np.full(shape, math.nan), np.full(shape, math.nan)
     for context in np.unique(contexts):
         rows = contexts == context
         known = [name for name in RANGES if name in scores and not np.isnan(scores[name][rows]).all()]
-        if known:
-            name, sign = known[0], -1 if known[0] == "test_loss" else 1
+        if (name := deciding("test", known, asked[rows][0])) is not None:
+            sign = -1 if name == "test_loss" else 1
             metric[rows], test[rows] = name, scores[name][rows]
             validation[rows] = sign * scores.get(name.replace("test", "validation"), np.full_like(test, math.nan))[rows]
     return metric, test, validation

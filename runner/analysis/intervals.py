@@ -13,6 +13,7 @@ from weightinit.arrays import Array
 
 CONFIDENCE = 0.95
 FEWEST = 3  # seeds; of two, chance makes the scatter as small as it likes
+OPEN = 5.0  # factor between a ratio and an end of its interval from which on the end is left open
 # The share of one sample in the smallest test set that is reckoned with, where scores that are alike hide the true one.
 COARSEST = 0.02
 
@@ -41,16 +42,13 @@ def p_values(differences: Array, *, resolution: float | Array = 0.0, choices: fl
     return _p(n, centre, std, choices)
 
 
-def ratios(
-    above: Array, below: Array, *, most: float | Array = math.inf, choices: float | Array = 1.0
-) -> tuple[Array, Array, Array, Array]:
+def ratios(above: Array, below: Array, *, choices: float | Array = 1.0) -> tuple[Array, Array, Array, Array]:
     """Return the ratio of the means of paired rows of steps, its 95% interval and the p-value that it is 1, each (k,).
 
     ``above`` and ``below`` (k, n) are positive and paired by column; NaN: a missing number. The interval holds the
     ratios r for which Student's test finds no mean of ``above - r below`` (Fieller 1954), whose standard deviation
-    counts as a step at least. ``most``: a number that no step exceeds, one or (k,). An end beyond the ratio that a side
-    of the mean ``most`` would have to the other says nothing that the data know: it is infinite above, zero below. So
-    is an end where the divisor's mean is not known to be above zero. ``choices`` as in ``p_values``.
+    counts as a step at least. An end that is more than a factor ``OPEN`` from the ratio is left open: infinite above,
+    zero below. So is one where a mean is not known to be above zero. ``choices`` as in ``p_values``.
     """
     missing = np.isnan(above) | np.isnan(below)
     above, below = (np.where(missing, math.nan, side) for side in (above, below))
@@ -66,9 +64,10 @@ def ratios(
         low = np.where(bounded, (b - root) / a, np.where(c > 0, (b - root) / a, 0.0))
         low = np.minimum(np.maximum(low, 0.0), (y - half) / x)
         high = np.where(bounded, np.maximum((b + root) / a, (y + half) / x), math.inf)
-        low, high = np.where(low < y / most, 0.0, low), np.where(high > most / x, math.inf, high)
+        ratio = y / x
+        low, high = np.where(low < ratio / OPEN, 0.0, low), np.where(high > OPEN * ratio, math.inf, high)
     enough = n >= FEWEST
-    return y / x, np.where(enough, low, math.nan), np.where(enough, high, math.nan), p_values(
+    return ratio, np.where(enough, low, math.nan), np.where(enough, high, math.nan), p_values(
         above - below, resolution=1.0, choices=choices
     )  # fmt: skip
 

@@ -44,11 +44,11 @@ def against_best(groups: pd.DataFrame, score: Array, resolution: Array, steps: A
     table["difference"], table["low"], table["high"] = intervals(difference, resolution=finest, choices=factors)
     table["p"] = p_values(difference, resolution=finest, choices=factors)
     # Of two groups that never arrive neither is faster.
-    budget: Array = groups["budget"].to_numpy(np.float64)[others]
-    arrive = ((steps[others] < budget[:, None]) | (steps[best] < budget[:, None])).any(axis=1, keepdims=True)
+    budget: Array = groups["budget"].to_numpy(np.float64)[others, None]
+    arrive = ((steps[others] < budget) | (steps[best] < budget)).any(axis=1, keepdims=True)
     counted = np.where(arrive, steps[others], math.nan)
     table["speed_pairs"] = (~np.isnan(counted - steps[best])).sum(axis=1)
-    found = ratios(counted, steps[best], most=budget, choices=factors)
+    found = ratios(counted, steps[best], choices=factors)
     table["ratio"], table["ratio_low"], table["ratio_high"], table["speed_p"] = found
     counts = list(zip(lost.tolist(), among.tolist(), strict=True))
     exact = [p_more_often(*counts[other], *counts[against]) for other, against in zip(others, best, strict=True)]

@@ -47,7 +47,7 @@ class Loader(ConfigLoaderImpl):
         self._parsed: dict[str, Override] = {}
         self._sources: dict[str | None, CachingConfigRepository] = {}
         self._is_group: dict[tuple[str | None, str], bool] = {}
-        self._merged: dict[tuple[str | None, tuple[str, ...], RunMode], _Merged] = {}
+        self._merged: dict[tuple[str | None, tuple[str, ...], bool], _Merged] = {}
         self._targets: dict[tuple[str, str], str | None] = {}
         self.secrets = Secrets()
 
@@ -151,8 +151,18 @@ class Loader(ConfigLoaderImpl):
         return self._is_group[key] and not isinstance(override.value(), dict)
 
     def _merge(self, config_name: str | None, groups: tuple[str, ...], run_mode: RunMode) -> _Merged:
-        """The files for a choice of groups, merged and closed against new keys."""
-        key = (config_name, groups, run_mode)
+        """The files for a choice of groups, merged and closed against new keys.
+
+        A multirun leaves out a group that waits for its choice, and a run can't. All else is the same for both.
+        """
+        merged = self._merge_chosen(config_name, groups, waits=True)
+        if run_mode == RunMode.RUN and "???" in merged.choices.values():
+            return self._merge_chosen(config_name, groups, waits=False)
+        return merged
+
+    def _merge_chosen(self, config_name: str | None, groups: tuple[str, ...], *, waits: bool) -> _Merged:
+        """The merged files; raises Hydra's error for a group without a choice unless it ``waits`` for one."""
+        key = (config_name, groups, waits)
         if key not in self._merged:
             parsed, repository = self._parse_overrides_and_create_caching_repo(config_name, list(groups))
             defaults = create_defaults_list(
@@ -160,7 +170,7 @@ class Loader(ConfigLoaderImpl):
                 config_name=config_name,
                 overrides_list=parsed,
                 prepend_hydra=True,
-                skip_missing=run_mode == RunMode.MULTIRUN,
+                skip_missing=waits,
             )
             config = self._compose_config_from_defaults_list(defaults=defaults.defaults, repo=repository)
             OmegaConf.set_struct(config, True)

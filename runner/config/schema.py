@@ -62,12 +62,16 @@ class Mode:
 
 @dataclass
 class Report:
-    """Additions to an experiment's table and page; ``answer``: words by the summary number that answers it."""
+    """Additions to an experiment's table and page; ``answer``: words by the summary number that answers it.
+
+    ``score``: the number by which runs are compared, chosen and advised on.
+    """
 
     title: str | None = None
     question: str | None = None
     answer: dict[str, str] = field(default_factory=dict)
     columns: list[str] = field(default_factory=list)
+    score: str = "auto"
 
 
 @dataclass
@@ -124,13 +128,21 @@ class Compare(Config):
     figures: Any = None
 
 
+@dataclass
+class CoordinateCheck(Config):
+    """The keys that ``mode=coordinate_check`` has beside the others."""
+
+    strict: bool = False
+
+
 def register() -> None:
     """Makes the schema known to Hydra as ``schema``, the first entry of ``conf/config.yaml``'s defaults.
 
-    ``mode=compare`` widens it by keys that other modes don't have.
+    ``mode=compare`` and ``mode=coordinate_check`` widen it by keys that other modes don't have.
     """
     ConfigStore.instance().store(name="schema", node=Config)
     ConfigStore.instance().store(group="mode", name="_compare", node=Compare, package="_global_")
+    ConfigStore.instance().store(group="mode", name="_coordinate_check", node=CoordinateCheck, package="_global_")
 
 
 # Plain values of the shared keys, nested as the configuration is; ??? where there is no default.

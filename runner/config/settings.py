@@ -9,6 +9,7 @@ from typing import Any
 from runner.config import schema
 from runner.config.mistakes import unknown_key
 from runner.records import SUMMARY
+from runner.scores import AUTO, SCORES
 from runner.text import shortened
 from weightinit.nn import LOSSES
 from weightinit.nn.architectures.checks import DTYPES
@@ -16,6 +17,7 @@ from weightinit.nn.architectures.checks import DTYPES
 # What the tables' columns of whole numbers can't hold.
 LARGEST = 2**63
 _ALLOWED = {
+    "report.score": (AUTO, *SCORES),
     "tracking.backend": ("mlflow", "none"),
     "tracking.log_model": ("none", "best", "all"),
     "training.dtype": DTYPES,

@@ -110,7 +110,7 @@ def build(
         loss=_loss(training["loss"], dataset),
         optimizer=factories.make(parts["optimizer"]),
         plan=make_plan(training, dataset, logs_model=config["tracking"]["log_model"] != "none"),
-        notes=parts["activation"].notes,
+        notes=(*parts["activation"].notes, *dataset.notes),
     )
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, Literal
 
 import numpy as np
 
+from runner.data.encoding import Encoder, table_hashes
+from runner.data.groups import split_groups
 from weightinit.arrays import Array, stream
 from weightinit.nn.architectures import Form
 from weightinit.predictor import Preparation
@@ -27,7 +29,8 @@ class Dataset:
     outputs), standardized as ``(target - target_mean) / target_std``; those two are float64 (outputs,), empty for
     classification. ``image_shape``: (height, width[, channels]) of one sample's features, or None. ``digest``: sha256
     of the samples before the split, whatever their source. ``source``: a line for people. ``preparation``: the function
-    from raw features to ``x_*``; ``examples``: raw features of a few training samples.
+    from raw features to ``x_*``; ``examples``: raw features of a few training samples, a table where they came as one;
+    ``notes``: sentences on what was left out or made up.
     ``tokens``: how many there are, where features are numbers of tokens; ``y_*`` may then be (samples, features), a
     class for each token or -1 for none. ``ahead``: as of ``Form``.
     """
@@ -48,8 +51,9 @@ class Dataset:
     digest: str
     source: str
     preparation: Preparation
-    examples: Array
+    examples: Any
     tokens: int | None = None
+    notes: tuple[str, ...] = ()
     ahead: bool = False
 
     @property
@@ -75,17 +79,23 @@ class Dataset:
 class Samples:
     """Raw samples of a source: finite numbers ``x`` (samples, features) and targets ``y``.
 
-    ``y``: labels of any type (samples,) for a classification, numbers (samples, outputs) for a regression. The other
-    fields are as in ``Dataset``.
+    ``y``: labels of any type (samples,) for a classification, numbers (samples, outputs) for a regression.
+    ``encoder``: of a table, which ``x`` then is; ``columns``: names under which a table holds ``x`` where its features
+    are numbers; ``groups``: number of the group of each sample (samples,): groups are not split. The other fields are
+    as in ``Dataset``.
     """
 
     name: str
     task: Task
-    x: Array
+    x: Any
     y: Array
     source: str
     feature_names: tuple[str, ...] = ()
     image_shape: tuple[int, ...] | None = None
+    encoder: Encoder | None = None
+    columns: tuple[str, ...] = ()
+    groups: Array | None = None
+    notes: tuple[str, ...] = ()
 
 
 def prepare(
@@ -108,9 +118,9 @@ def prepare(
     samples that can't be split or hold nothing to learn.
     """
     check_parts(validation, test, split_seed, standardize=standardize, scale_samples=scale_samples)
-    x = np.ascontiguousarray(samples.x, np.float64)
-    image_shape = _image_shape(samples.image_shape, x.shape[1])
-    if scale_samples and x.shape[1] == 1:
+    encoder = samples.encoder
+    x: Any = np.ascontiguousarray(samples.x, np.float64) if encoder is None else samples.x
+    if scale_samples and x.shape[1] == 1 and encoder is None:
         raise ValueError(
             "data.scale_samples would turn every sample into 1 or -1, because the data has a single feature. "
             "Pass data.scale_samples=false."
@@ -127,14 +137,23 @@ def prepare(
             f"the target must have at least two different values; got only {samples.y.flat[0]}. Choose another."
         )
 
-    indices = split(y, classes, validation, test, split_seed)
-    x_parts, y_parts = [x[rows] for rows in indices], [y[rows] for rows in indices]
+    indices = split(y, classes, validation, test, split_seed, samples.groups)
+    y_parts = [y[rows] for rows in indices]
+    if encoder is None:
+        x_parts = [x[rows] for rows in indices]
+        names = samples.feature_names or tuple(f"x{i}" for i in range(x.shape[1]))
+    else:
+        encoder.fit(x.iloc[indices[0]])
+        x_parts = [encoder(x.iloc[rows]) for rows in indices]
+        names = encoder.names
+    features = x_parts[0].shape[1]
+    image_shape = _image_shape(samples.image_shape, features)
     outputs = 0 if classes else y.shape[1]
     target_mean, target_std = np.zeros(outputs), np.ones(outputs)
     with np.errstate(all="ignore"):
-        mean, std = _moments(x_parts[0]) if standardize else (np.zeros(x.shape[1]), np.ones(x.shape[1]))
+        mean, std = _moments(x_parts[0]) if standardize else (np.zeros(features), np.ones(features))
         preparation = Preparation(mean, std, scale_samples)
-        examples = x_parts[0][:EXAMPLES].copy()
+        examples = x_parts[0][:EXAMPLES].copy() if encoder is None else x.iloc[indices[0][:EXAMPLES]]
         for part in x_parts:
             preparation(part, out=part)
         if standardize and not classes:
@@ -158,12 +177,13 @@ def prepare(
         classes=classes,
         target_mean=target_mean,
         target_std=target_std,
-        feature_names=samples.feature_names or tuple(f"x{i}" for i in range(x.shape[1])),
+        feature_names=names,
         image_shape=image_shape,
-        digest=_digest(x, y, classes),
+        digest=_digest(x if encoder is None else table_hashes(x), y, classes, samples.groups),
         source=samples.source,
-        preparation=preparation,
+        preparation=replace(preparation, columns=samples.columns, encode=encoder),
         examples=examples,
+        notes=samples.notes,
     )
 
 
@@ -236,15 +256,23 @@ def _moments(train: Array) -> tuple[Array, Array]:
     return train.mean(axis=0), std
 
 
-def split(y: Array, classes: tuple[str, ...], validation: float, test: float, seed: int) -> tuple[Array, Array, Array]:
-    """Return the row numbers of the training, validation and test part, stratified by the classes of ``y``."""
+def split(
+    y: Array, classes: tuple[str, ...], validation: float, test: float, seed: int, groups: Array | None = None
+) -> tuple[Array, Array, Array]:
+    """Return the row numbers of the training, validation and test part, stratified by the classes of ``y``.
+
+    No group of the ``groups`` (samples,) is split, where there are some.
+    """
     labels = y if classes else np.zeros(len(y), np.int64)
-    n_validation, n_test = round(validation * len(y)), round(test * len(y))
-    # The test part is drawn first, so it does not depend on the validation fraction.
-    order = _stratified_order(labels, stream(seed, "split/test"))
-    rest = order[n_test:]
-    rest = rest[_stratified_order(labels[rest], stream(seed, "split/validation"))]
-    parts = {"training": rest[n_validation:], "validation": rest[:n_validation], "test": order[:n_test]}
+    if groups is None:
+        n_validation, n_test = round(validation * len(y)), round(test * len(y))
+        # The test part is drawn first, so it does not depend on the validation fraction.
+        order = _stratified_order(labels, stream(seed, "split/test"))
+        rest = order[n_test:]
+        rest = rest[_stratified_order(labels[rest], stream(seed, "split/validation"))]
+        parts = {"training": rest[n_validation:], "validation": rest[:n_validation], "test": order[:n_test]}
+    else:
+        parts = split_groups(labels, groups, {"test": test, "validation": validation}, stream(seed, "split/test"))
     for name, rows in parts.items():
         if len(rows) == 0:
             raise ValueError(
@@ -280,9 +308,9 @@ def _stratified_order(labels: Array, rng: np.random.Generator) -> Array:
     return grouped[np.lexsort((rng.random(len(labels)), share))]
 
 
-def _digest(x: Array, y: Array, classes: tuple[str, ...]) -> str:
+def _digest(x: Array, y: Array, classes: tuple[str, ...], groups: Array | None) -> str:
     digest = hashlib.sha256(repr(classes).encode())
-    for array in (x, y):
+    for array in (x, y) if groups is None else (x, y, groups):
         digest.update(f"{array.dtype.str}{array.shape}".encode())
         digest.update(array.data)
     return digest.hexdigest()

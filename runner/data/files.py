@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import zipfile
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from runner.data.dataset import Samples, source
-from runner.data.tables import assemble, check_columns, listed, table
+from runner.data.tables import Policy, assemble, check_columns, listed, table
 from weightinit.arrays import Array
 from weightinit.auditing.files import check_unpacked
 
@@ -30,35 +31,52 @@ def csv(
     target: str | Sequence[str],
     task: str = "auto",
     drop: Sequence[str] = (),
+    missing: str = "refuse",
+    categories: str = "refuse",
+    group: str | None = None,
     separator: str = ",",
+    decimal: str = ".",
+    encoding: str = "utf-8",
     image_shape: Sequence[int] | None = None,
 ) -> Samples:
     """Read the table of a CSV file whose first line names the columns.
 
     ``target``: the column to predict, or several for a regression with several outputs. Every other column
-    that is not in ``drop`` is a feature and holds numbers or true and false. ``task``: auto, classification or
-    regression. Auto takes text, true and false, and whole numbers with at most 20 different values for class labels.
-    ``image_shape``: (height, width[, channels]) if the features are the pixels of an image, row by row.
+    that is not in ``drop`` is a feature. ``task``: auto, classification or regression. Auto takes text, true and false,
+    and whole numbers with at most 20 different values for class labels. ``missing``: impute cells without a value, or
+    drop their rows; ``categories``: onehot or ordinal; ``group``: a column whose rows stay in one part of the data.
+    ``separator``, ``decimal``: marks between cells and in numbers; ``encoding``: of the text, as Python names it; a
+    byte order mark overrules it. ``image_shape``: (height, width[, channels]) if the features are the pixels of an
+    image, row by row.
 
-    Raises FileNotFoundError, and ValueError with the line of pandas that mends the table.
+    Raises FileNotFoundError, and ValueError with the words that mend the command.
     """
     import pandas as pd
 
     if not isinstance(separator, str) or not separator:
         raise ValueError(f"data.separator must be a character; got {separator!r}. Pass \"data.separator=','\".")
 
+    if not isinstance(decimal, str) or len(decimal) != 1 or decimal == separator:
+        raise ValueError(f"data.decimal must be a mark other than data.separator; got {decimal!r}. Leave it out.")
+    policy = Policy(target, task, drop, missing, categories, group)
+
     def read(file: Path) -> pd.DataFrame:
-        with file.open(encoding="utf-8", errors="replace") as lines:
-            check_columns(lines.readline(LONGEST_LINE).count(separator) + 1, file.name)
-        return pd.read_csv(file, sep=separator, low_memory=False)
+        used = _encoding(file, encoding)
+        with file.open(encoding=used, errors="replace") as lines:
+            header = lines.readline(LONGEST_LINE)
+        check_columns(header.count(separator) + 1, file.name)
+        if separator not in header and (found := _separator_in(header)):
+            raise ValueError(
+                f"it has a single column, {header.strip()[:40]!r}, when split at {separator!r}. "
+                f"Pass \"data.separator='{found}'\"."
+            )
+        try:
+            return pd.read_csv(file, sep=separator, decimal=decimal, encoding=used, low_memory=False)
+        except UnicodeDecodeError as error:
+            raise ValueError(f"it is no text in {encoding}. Pass data.encoding={_guessed(file)}.") from error
 
     frame = _read(path, "CSV", read)
-    if len(frame.columns) == 1 and (found := _separator_in(str(frame.columns[0]))):
-        raise ValueError(
-            f"{path} has a single column, {frame.columns[0]!r}, when split at {separator!r}. "
-            f"Pass \"data.separator='{found}'\"."
-        )
-    return table(frame, target, task, drop, where=Path(path).name, name=Path(path).stem, image_shape=image_shape)
+    return table(frame, policy, where=Path(path).name, name=Path(path).stem, image_shape=image_shape)
 
 
 @source
@@ -68,6 +86,9 @@ def parquet(
     target: str | Sequence[str],
     task: str = "auto",
     drop: Sequence[str] = (),
+    missing: str = "refuse",
+    categories: str = "refuse",
+    group: str | None = None,
     image_shape: Sequence[int] | None = None,
 ) -> Samples:
     """Read the table of a Parquet file; parameters and errors as in ``csv``."""
@@ -78,8 +99,9 @@ def parquet(
         check_columns(read_metadata(file).num_columns, file.name)
         return pd.read_parquet(file)
 
+    policy = Policy(target, task, drop, missing, categories, group)
     frame = _read(path, "Parquet", read)
-    return table(frame, target, task, drop, where=Path(path).name, name=Path(path).stem, image_shape=image_shape)
+    return table(frame, policy, where=Path(path).name, name=Path(path).stem, image_shape=image_shape)
 
 
 @source
@@ -120,6 +142,29 @@ def npz(*, path: str, task: str = "auto", image_shape: Sequence[int] | None = No
 
 def _separator_in(header: str) -> str | None:
     return next((mark for mark in (";", "\t", "|", ",") if mark in header), None)
+
+
+def _encoding(file: Path, named: str) -> str:
+    """Return the encoding that a byte order mark at the start of a file names, else the one that was named."""
+    try:
+        codecs.lookup(named)
+    except LookupError as error:
+        raise ValueError(f"data.encoding must be one that Python knows; got {named!r}. Pass cp1252.") from error
+    with file.open("rb") as content:
+        start = content.read(4)
+    return next((encoding for mark, encoding in _MARKS.items() if start.startswith(mark)), named)
+
+
+_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+
+
+def _guessed(file: Path) -> str:
+    """Return the first usual encoding of one byte a character that a whole file can be read in."""
+    try:
+        codecs.decode(file.read_bytes(), "cp1252")
+    except UnicodeDecodeError:
+        return "latin-1"
+    return "cp1252"
 
 
 def _read(path: str, kind: str, read: Callable[[Path], Content]) -> Content:

@@ -13,7 +13,7 @@ from urllib.error import URLError
 import numpy as np
 
 from runner.data.dataset import Samples, source
-from runner.data.tables import table
+from runner.data.tables import Policy, table
 
 
 @source
@@ -74,14 +74,17 @@ def openml(
     target: str | Sequence[str] | None = None,
     task: str = "auto",
     drop: Sequence[str] = (),
+    missing: str = "refuse",
+    categories: str = "refuse",
+    group: str | None = None,
     image_shape: Sequence[int] | None = None,
     data_home: str | None = "outputs/data",
 ) -> Samples:
     """Read a data set of openml.org by ``name`` and ``version`` or by ``data_id``.
 
     It is downloaded once and kept in ``data_home`` (None: scikit-learn's folder). ``target``: None for OpenML's;
-    ``task``, ``drop`` and ``image_shape`` as in ``csv``. A feature of categories becomes a column of 0 and 1 for each
-    category.
+    the other parameters are as in ``csv``, but for features of categories: by default each becomes a column of 0 and 1
+    for each category of the whole set.
 
     Raises ConnectionError where openml.org can't be reached, and ValueError for an unknown data set.
     """
@@ -122,12 +125,13 @@ def openml(
     if frame is None:  # sparse sets come as matrices
         frame = pd.DataFrame(bunch.data.toarray(), columns=bunch.feature_names)
         frame[bunch.target_names] = np.reshape(bunch.target, (len(frame), -1))
-    categories = frame.columns[frame.dtypes == "category"].difference([*targets, *drop])
+    policy = Policy(targets, task, drop, missing, categories, group)
+    if categories == "refuse":
+        categorical = frame.columns[frame.dtypes == "category"].difference([*targets, *drop, group])
+        frame = pd.get_dummies(frame, columns=list(categorical))
     return table(
-        pd.get_dummies(frame, columns=list(categories)),
-        targets,
-        task,
-        drop,
+        frame,
+        policy,
         where=which,
         name=bunch.details["name"],
         image_shape=image_shape,

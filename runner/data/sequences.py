@@ -6,7 +6,7 @@ import hashlib
 import re
 import string
 from importlib import resources
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -136,7 +136,7 @@ def _dataset(
         digest.update(np.ascontiguousarray(array, np.int64).data)
     rows = split(labels, classes, *parts)
     by_part = dict(zip(("train", "validation", "test"), rows, strict=True))
-    arrays: dict[str, Array] = {}
+    arrays: dict[str, Any] = {}
     for part, chosen in by_part.items():
         arrays |= {f"x_{part}": x[chosen].astype(np.float64), f"y_{part}": y[chosen].astype(np.int64)}
     features = x.shape[1]

@@ -26,6 +26,7 @@ from runner.execution import naming
 from runner.execution.jobs import Jobs
 from runner.execution.resources import Resources, resources
 from runner.records import Outcome
+from runner.scores import AUTO
 
 
 class Task:
@@ -47,7 +48,7 @@ class Task:
         outcome = self.jobs.outcomes[trial.key]
         if outcome.fate == "failed" and settings.mode == RunMode.MULTIRUN:
             raise RuntimeError(outcome.error)
-        return objective(outcome)
+        return objective(outcome, trial.config["report"]["score"])
 
     def trial(self, config: DictConfig, settings: DictConfig) -> Trial:
         """Return the trial of a job; ``settings``: what Hydra says of it. Raises as ``from_hydra`` does."""
@@ -61,10 +62,14 @@ class Task:
         return self._known[overrides]
 
 
-def objective(outcome: Outcome) -> float:
-    """Return the validation loss of a run, infinite where it has none."""
-    loss = outcome.summary.get("validation_loss", math.inf)
-    return loss if math.isfinite(loss) else math.inf
+def objective(outcome: Outcome, asked: str = AUTO) -> float:
+    """Return what an optimizing sweeper makes small: the validation loss of a run, or minus the score asked for.
+
+    Infinite where a run has none.
+    """
+    sign = 1 if asked in (AUTO, "loss") else -1
+    value = sign * outcome.summary.get(f"validation_{'loss' if sign == 1 else asked}", math.inf * sign)
+    return value if math.isfinite(value) else math.inf
 
 
 def wanted(command: Command) -> bool:
@@ -169,5 +174,5 @@ def _returned(job: DictConfig, outcome: Outcome) -> JobReturn:
         working_dir=os.getcwd(),
         task_name=JobRuntime.instance().get("name"),
         status=JobStatus.FAILED if failed else JobStatus.COMPLETED,
-        _return_value=RuntimeError(outcome.error) if failed else objective(outcome),
+        _return_value=RuntimeError(outcome.error) if failed else objective(outcome, job.report.score),
     )

@@ -11,6 +11,7 @@ import pandas as pd
 
 from runner.analysis import best_rates
 from runner.analysis.diff import changes
+from runner.analysis.transfer import transfers
 from runner.records import Tracking
 from runner.report import figures, page, terminal
 from runner.report.diff import changes_lines
@@ -109,6 +110,7 @@ def _review(asked: Request, sweeps: Sequence[recorded.Recorded], tracking: Track
     page.write(directory / PAGE, compared, tuned, curves, [sweep.state for sweep in sweeps], arrays)
     if asked.pictures:
         drawn = figures.sweep_figures(runs, curves, group=list(compared.by) or ["scheme"])
+        drawn |= figures.transfer_figures(transfers(compared))
         figures.save(drawn, directory / "figures", asked.pictures)
     if asked.format == "text":
         color = sys.stdout.isatty()

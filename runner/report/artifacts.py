@@ -10,6 +10,7 @@ import pandas as pd
 
 from runner.analysis.best_rates import Tuned
 from runner.analysis.comparison import Comparison
+from runner.analysis.transfer import transfers
 from runner.records import Session
 from runner.report import figures, page
 from runner.text import PAGE
@@ -29,6 +30,7 @@ def draw(
         state = sessions.read(session.directory)
         page.write(session.directory / PAGE, comparison, tuned, curves, [state] if state else [], arrays)
         drawn = figures.sweep_figures(runs, curves, group=list(comparison.by) or ["scheme"])
+        drawn |= figures.transfer_figures(transfers(comparison))
     else:
         (run,) = runs.to_dict("records")
         step = run["diverged_at_step"]

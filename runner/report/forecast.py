@@ -95,7 +95,8 @@ def _growth_lines(forecast: Forecast) -> list[str]:
         f"forward    {_step(forecast.signal, layer)} the mean square of {what}: the last of {forecast.depth} "
         f"{layers} has {_power(forecast.transmitted)} times the input's",
         f"backward   {_step(forecast.gradient, layer)} the mean square of gradients on their way back: the first "
-        f"{layers[:-1]} gets {_power(forecast.gradient.total)} times the last one's",
+        f"{layers[:-1]} gets {_power(forecast.gradient.total)} times the last one's"
+        + (", from the second step on: the readout starts at zero" if forecast.waits else ""),
     ]
 
 

@@ -13,10 +13,11 @@ import pandas as pd
 from runner.analysis.comparison import Comparison
 from runner.analysis.intervals import FEWEST, p_more_often, smallest_shown
 from runner.analysis.pairs import AHEAD, NOT_DISTINGUISHED, SIGNIFICANCE
+from runner.scores import SCORES
 from runner.text import label, number, plain
 
-METRICS = {"test_accuracy": "accuracy", "test_r2": "R²", "test_loss": "loss"}
-HEADERS = {"test_accuracy": "test acc", "test_r2": "test R²", "test_loss": "test loss"}
+METRICS = {f"test_{name}": score.word for name, score in SCORES.items()}
+HEADERS = {f"test_{name}": f"test {score.header}" for name, score in SCORES.items()}
 WIDTH = 100
 SINGLY = 5  # groups that get a sentence each
 SHOWN = 40  # sentences

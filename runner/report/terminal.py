@@ -16,6 +16,7 @@ import pandas as pd
 from runner.analysis.best_rates import Tuned
 from runner.analysis.comparison import STEPS, Comparison, compare
 from runner.analysis.signal import measured_signal
+from runner.analysis.transfer import transfers
 from runner.config.trial import called
 from runner.records import Outcome
 from runner.report.audits import audit_sentence
@@ -32,6 +33,8 @@ from runner.report.sentences import (
     verdict_lines,
 )
 from runner.report.signals import predicted_words, rms_words, signal_header, signal_or_fate, signal_words
+from runner.report.transfer import transfer_lines
+from runner.scores import AUTO, deciding
 from runner.text import Column, bold, label, look_lines, number, plain, setting, short, table
 from runner.tracking.frames import frames
 from weightinit.nn import trunk
@@ -43,6 +46,7 @@ WIDTH = 100
 LAYERS = 9  # columns of a single run's table
 SHOWN = 40  # groups in a sweep's table
 MARKS = "*†‡§"
+UNBALANCED = 0.8  # share of the most frequent class from which accuracy says little
 DEEP = 30  # layers that a footnote looks ahead to
 
 
@@ -65,7 +69,7 @@ def run_text(
         lines += [*_initial_lines(outcome, runs), _training_line(trial, outcome)]
     if outcome.summary.get("distinct_units") == 1:
         lines.append("all units of a layer are equal and stay equal: equal weights get equal gradients")
-    lines += audit_lines(runs)
+    lines += [*audit_lines(runs), *majority_lines(runs)]
     for note in outcome.notes:
         lines += textwrap.wrap(f"note:     {note}", WIDTH, subsequent_indent=" " * 10)
     lines += [compare_line(trial), *look_lines(directory, viewer)]
@@ -123,8 +127,8 @@ def _training_line(trial: Trial, outcome: Outcome) -> str:
     threshold = trial.config["training"]["threshold"]
     reached = outcome.summary.get(f"{STEPS}{threshold:g}")
     when = "never" if reached is None else f"at step {reached:.0f}"
-    metric = next((name for name in METRICS if name in outcome.summary), "test_loss")
-    share = " of the constant's" if metric == "test_r2" else ""
+    metric = deciding("test", outcome.summary, trial.config["report"]["score"]) or "test_loss"
+    share = " of the constant's" if "test_r2" in outcome.summary else ""
     words = [f"loss < {plain(f'{threshold:g}')}{share} {when}"]
     for part in ("validation", "test"):
         value = outcome.summary.get(metric.replace("test", part), math.nan)
@@ -164,8 +168,10 @@ def sweep_text(
     blocks[-1] += [line for note in notes for line in textwrap.wrap(note, WIDTH, subsequent_indent="  ")]
     blocks += [
         tuned_lines(tuned) if tuned is not None else verdict_lines(comparison),
+        transfer_lines(transfers(comparison)),
         judged_lines(comparison.runs),
         audit_lines(comparison.runs),
+        majority_lines(comparison.runs),
         _failures(comparison.runs, color),
         look_lines(directory, viewer),
     ]
@@ -289,6 +295,19 @@ def judged_lines(runs: pd.DataFrame) -> list[str]:
     """Return lines on the runs whose layers are not those of correct networks; none where there is nothing to say."""
     sentence = sweep_sentence(runs)
     return textwrap.wrap(f"layers:   {sentence}", WIDTH, subsequent_indent=" " * 10) if sentence else []
+
+
+def majority_lines(runs: pd.DataFrame) -> list[str]:
+    """Return lines on classes out of balance, where runs are not compared by a score for these; none otherwise."""
+    share = runs["test_majority"].max() if "test_majority" in runs else 0.0
+    asked = set(runs["report.score"]) if "report.score" in runs else {AUTO}
+    if not share > UNBALANCED or not asked <= {AUTO, "accuracy"}:
+        return []
+    sentence = (
+        f"always the most frequent class is right in {plain(f'{share:.3f}')} of the test data. "
+        "Pass report.score=balanced_accuracy (or macro_f1, auc) to compare by a score that sees the others."
+    )
+    return textwrap.wrap(f"classes:  {sentence}", WIDTH, subsequent_indent=" " * 10)
 
 
 def audit_lines(runs: pd.DataFrame) -> list[str]:

@@ -212,19 +212,31 @@ class _Run:
             self.log.add(step, f"validation_{name}", "", score, self.alive)
 
     def _finish(self) -> None:
+        dataset = self.trials[0].dataset
+        plain = dataset.task == "classification" and dataset.y_test.ndim == 1
         for part in ("train", "validation", "test"):
-            loss, score, name = self._score(part)
+            further: dict[str, Array] = {}
+            loss, score, name = self._score(part, further if plain and part != "train" else None)
             for position, run in enumerate(self.alive):
+                found = {"loss": loss, name: score, **further}
                 self.final[run] |= {
-                    f"{part}_loss": float(loss[position]), f"{part}_{name}": float(score[position])
-                }  # fmt: skip
+                    f"{part}_{number}": float(values[position])
+                    for number, values in found.items()
+                    if number in ("loss", name) or np.isfinite(values[position])
+                }
+        if plain:
+            usual = np.bincount(dataset.y_train).argmax()
+            for run in self.alive:
+                self.final[run]["test_majority"] = float((dataset.y_test == usual).mean())
 
-    def _score(self, part: str) -> tuple[Array, Array, str]:
+    def _score(self, part: str, further: dict[str, Array] | None = None) -> tuple[Array, Array, str]:
+        """Return loss and score of each run alive on a part, and the score's name; ``further`` gets other scores."""
         x, y = part_arrays(self.trials[0].dataset, part, self.network.dtype.name)
         regression = self.trials[0].dataset.task == "regression"
         size = min(self.plan.evaluation_batch_size, len(x))
+        rows = self._rows_for(size)
         loss, score = evaluate(
-            self.network, self.flat, self.state, x, y, self.loss, size, self._rows_for(size), regression
+            self.network, self.flat, self.state, x, y, self.loss, size, rows, regression, further=further
         )
         return loss, score, "r2" if regression else "accuracy"
 

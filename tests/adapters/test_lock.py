@@ -16,7 +16,7 @@ from torch import nn
 import weightinit.torch as wt
 from tests.adapters.models import CONTROLS, ResNet, Transformer
 from weightinit.auditing.lock import differences, lock_of, read_lock, write_lock
-from weightinit.testing import assert_initialized, assert_locked, model_of
+from weightinit.testing import assert_initialized, assert_locked, assert_same_law, model_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -94,6 +94,9 @@ def test_assertions_say_the_cause(tmp_path: Path) -> None:
         read_lock(lock)
     with pytest.raises(TypeError, match="must be one of"):
         assert_initialized(3)
+    assert_same_law(ResNet, ResNet)
+    with pytest.raises(AssertionError, match="Not the same laws"):
+        assert_same_law(ResNet, lambda: ResNet("fan_out"))
 
 
 @pytest.mark.parametrize("place", ["tests.adapters.models", "no.such:make", "tests.adapters.models:nothing"])

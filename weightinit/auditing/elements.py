@@ -12,7 +12,7 @@ from scipy.special import ndtr
 from weightinit.arrays import Array
 from weightinit.auditing.distributions import before_truncation
 from weightinit.laws import Law
-from weightinit.statistics import Moments, Reading
+from weightinit.statistics import Reading, Summary
 
 SORTED: Final = 1 << 18
 """Elements that the distribution function is compared at; larger arrays are thinned evenly."""
@@ -39,24 +39,24 @@ class Elements:
         return Elements(values, self.spacing, self.smallest)
 
     @cached_property
-    def moments(self) -> Moments:
+    def summary(self) -> Summary:
         """Mean, std (divided by n), rms, min, max; each of length 1."""
-        return Reading(self.values[None]).moments
+        return Reading(self.values[None]).summary
 
     @property
     def mean(self) -> float:
         """Mean of the elements."""
-        return float(self.moments.mean[0])
+        return float(self.summary.mean[0])
 
     @property
     def std(self) -> float:
         """Standard deviation of the elements, divided by n."""
-        return float(self.moments.std[0])
+        return float(self.summary.std[0])
 
     @property
     def range(self) -> tuple[float, float]:
         """Smallest and largest element."""
-        return float(self.moments.min[0]), float(self.moments.max[0])
+        return float(self.summary.min[0]), float(self.summary.max[0])
 
     @cached_property
     def zeros(self) -> int:

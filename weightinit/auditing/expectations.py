@@ -11,7 +11,7 @@ from weightinit.auditing.expected import LawLike, LawStating, Mistake
 from weightinit.auditing.families import FAMILIES, Expectation, Expectations, configured, family, scale_of
 from weightinit.auditing.model_report import ModelFinding
 from weightinit.auditing.named_laws import NAMED, name_of, notation, rule
-from weightinit.fans import Fans
+from weightinit.fans import Fans, compute_fans
 from weightinit.laws import Law
 from weightinit.model import Model, ModelTensor
 from weightinit.nn.weights import WeightSpec
@@ -140,21 +140,38 @@ def _own_default(tensor: ModelTensor, spec: WeightSpec) -> tuple[Expectations, b
 def _by_scheme(
     tensor: ModelTensor, spec: WeightSpec, label: str, source: Law | LawStating
 ) -> tuple[Expectations, bool]:
-    if tensor.role == "gain":
-        return (Expectation(ONE, "ones"),), True
-    if tensor.role == "bias":
-        bias_law = getattr(source, "bias_law", None)
-        return (Expectation(bias_law(spec) if bias_law and tensor.fans else ZERO, "zeros"),), True
+    if tensor.role in ("gain", "bias"):
+        return _beside(tensor, spec, source), True
     if tensor.role not in BY_FANS:
         return usual(tensor, spec)
     return (_of_source(tensor, spec, label, source),), True
+
+
+def _beside(tensor: ModelTensor, spec: WeightSpec, source: Law | LawStating) -> Expectations:
+    """What a rule of weights makes the biases and gains beside them."""
+    if tensor.role == "gain":
+        return (Expectation(ONE, "ones"),)
+    bias_law = getattr(source, "bias_law", None)
+    law = bias_law(spec) if bias_law is not None and tensor.fans else ZERO
+    return (Expectation(law, notation(law) if law.std else "zeros"),)
 
 
 def _of_source(tensor: ModelTensor, spec: WeightSpec, label: str, source: Law | LawStating) -> Expectation:
     if isinstance(source, Law):
         return Expectation(source, label)
     law = source.law(spec)
-    return Expectation(law, label, _packed(tensor, spec, source) + _groups(tensor, spec), source=source)
+    mistakes = _packed(tensor, spec, source) + _groups(tensor, spec) + _axes(tensor, spec, source)
+    return Expectation(law, label, mistakes, source=source)
+
+
+def _axes(tensor: ModelTensor, spec: WeightSpec, source: LawStating) -> tuple[Mistake, ...]:
+    """The rule with several axes of inputs or outputs taken for those of a convolution's kernel."""
+    if len(tensor.in_axes) < 2 and len(tensor.out_axes) < 2:
+        return ()
+    counted = compute_fans(tensor.shape)
+    law = source.law(replace(spec, fans=counted))
+    remark = f"its axes {tensor.shape} were read as a convolution's: fans {tuple(counted)} for {tuple(spec.fans)}"
+    return () if law == source.law(spec) else (Mistake("its axes misread", law, remark),)
 
 
 def _packed(tensor: ModelTensor, spec: WeightSpec, source: LawStating) -> tuple[Mistake, ...]:
@@ -228,7 +245,10 @@ def _source(given: Any) -> tuple[str, Law | LawStating]:
 
 
 def _by_pattern(model: Model, given: list[Any]) -> Chosen:
-    """Laws by pattern, the first that matches; a rule that matches nothing is a finding."""
+    """Laws by pattern, the first that matches; a rule that matches nothing is a finding.
+
+    A law whose pattern takes in weights is that of the weights; biases and gains there are what it makes them.
+    """
     rules: list[tuple[str, Callable[[ModelTensor], bool], Any]] = []
     for each in given:
         if isinstance(each, ModelRule) and not isinstance(each, tuple):
@@ -246,11 +266,20 @@ def _by_pattern(model: Model, given: list[Any]) -> Chosen:
         if not any(selects(tensor) for tensor in model)
     )
 
+    of_layers = {
+        name
+        for name, selects, _ in rules
+        if any(selects(t) and t.core_role == "weight" and len(t.shape) > 1 for t in model)
+    }
+
     def of(tensor: ModelTensor, spec: WeightSpec) -> tuple[Expectations, bool]:
         for name, selects, law in rules:
             if selects(tensor):
                 if isinstance(law, tuple):
-                    return (_of_source(tensor, spec, *law),), True
+                    label, source = law
+                    if tensor.core_role != "weight" and name in of_layers and not isinstance(source, Law):
+                        return _beside(tensor, spec, source), True
+                    return (_of_source(tensor, spec, label, source),), True
                 return (Expectation(law.law_for(tensor, spec), name),), True
         return usual(tensor, spec)
 

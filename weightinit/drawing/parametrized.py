@@ -103,12 +103,15 @@ class ByBase:
                 f"base must be the same model at another width; {len(odd)} tensors are in one of them alone ({odd[0]} "
                 "...). Build both by one function, at the same depth."
             )
-        growth = {tensor.name: _growth(tensor, theirs[tensor.name]) for tensor in model}
+        growth = {tensor.name: growth_of(tensor, theirs[tensor.name]) for tensor in model}
         return ParametrizedRule("*", self.scheme, self.scheme.name, growth=growth)
 
 
-def _growth(tensor: ModelTensor, base: ModelTensor) -> Growth:
-    """Growth by the shapes alone; a vector has outputs only, those of the layer that it belongs to."""
+def growth_of(tensor: ModelTensor, base: ModelTensor) -> Growth:
+    """Return a tensor's growth by the shapes alone; a vector has outputs only, those of the layer that it belongs to.
+
+    Raises ValueError for shapes of other axes.
+    """
     if len(tensor.shape) != len(base.shape):
         raise ValueError(
             f"base must be the same model at another width; {tensor.name} has the shape {tensor.shape}, there "

@@ -86,7 +86,9 @@ class ProbeReport:
             return f"{count} fault{'s' * (count > 1)} at initialization: {', '.join(f.kind for f in self.findings)}."
         said = "Signal and gradient get through"
         if math.isfinite(self.ignorant) and math.isfinite(self.loss):
-            said += f", and the first loss ({self.loss:.4g}) is near an ignorant model's ({self.ignorant:.4g})"
+            near = abs(self.excess) < 0.1 * self.ignorant
+            where = "near" if near else f"{self.excess:.2g} above"
+            said += f", and the first loss ({self.loss:.4g}) is {where} an ignorant model's ({self.ignorant:.4g})"
         return f"{said}: no fault at initialization."
 
     def as_dict(self) -> dict[str, Any]:

@@ -157,5 +157,12 @@ class ByWeight(Rule):
         return self.rule(spec).law(spec)
 
 
+def check_finite(**numbers: object) -> None:
+    """Raise ValueError unless each option, named as its key, is a finite number."""
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+            raise ValueError(f"{name} must be a finite number; got {value!r}. Pass {name}=0.5.")
+
+
 def _constant_law(value: float) -> Law:
     return Law("constant", float(value), 0.0, (float(value), float(value)))

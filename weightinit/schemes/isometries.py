@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
-from scipy.linalg import hadamard
 
 from weightinit import initializers
 from weightinit.arrays import Array
@@ -33,6 +32,10 @@ class DeltaOrthogonal(ByWeight):
     name: ClassVar[str] = "delta_orthogonal"
     needs: ClassVar[tuple[str, ...]] = ("convolutions", "square_kernels")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        Orthogonal(self.gain)  # raises what it says of a gain
+
     def rule(self, spec: WeightSpec) -> Rule:
         return Delta(self.gain) if spec.part == "convolution" else Orthogonal(self.gain)
 
@@ -51,6 +54,10 @@ class Mirrored(Rule):
 
     name: ClassVar[str] = "mirrored"
     needs: ClassVar[tuple[str, ...]] = ("mirrored_chain", "mirrored_activation", "even_widths")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        Orthogonal(self.gain)  # raises what it says of a gain
 
     def rule_for(self, network: Network, second_moment: float = 1.0) -> Rule:
         super().rule_for(network, second_moment)
@@ -127,6 +134,8 @@ class _IdentityHadamard(Rule):
             values[centre(spec)] = np.eye(fan_in, fan_out)
         else:
             power = math.ceil(math.log2(fan_out))
+            from scipy.linalg import hadamard  # 0.1 s, which other schemes need not wait for
+
             values[centre(spec)] = hadamard(2**power)[:fan_in, :fan_out] * 2.0 ** (-(power - 1) / 2)
         return values
 

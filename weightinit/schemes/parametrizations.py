@@ -24,7 +24,7 @@ from weightinit.nn.layers import Attention, Sum
 from weightinit.nn.network import Network
 from weightinit.nn.weights import WeightSpec
 from weightinit.schemes.adaptive import Drawn, scaled
-from weightinit.schemes.base import Rule
+from weightinit.schemes.base import ByWeight, Rule
 from weightinit.schemes.initialized import Initialized
 from weightinit.schemes.needs import require
 from weightinit.schemes.rules import Constant
@@ -85,6 +85,7 @@ class Parametrization(Rule):
     def rule_for(self, network: Network, second_moment: float = 1.0) -> Rule:
         """Return the rule that draws this network's weights, with its multipliers and scales."""
         require(self, network)
+        require(self, network)
         activation = next(iter(network.activations), None)
         base = self.scale if self.scale is not None else _squared_gain(activation)
         sizes = {spec.name: self.sizes(spec, network, base) for spec in network.weights}
@@ -96,10 +97,7 @@ class Parametrization(Rule):
         return _Fitted(rules, self.constants(network), sizes, bias_std=self.bias_std)
 
     def _is_zero(self, spec: WeightSpec) -> bool:
-        return (self.zero_output and spec.position == "output") or (self.zero_query and "/query/" in spec.name)
-
-    def laws(self, network: Network) -> dict[str, Law]:
-        return self.rule_for(network).laws(network)
+        return (self.zero_output and spec.position == "output") or (self.zero_query and spec.part == "query")
 
     def __call__(self, network: Network, seeds: Sequence[int], batch: Array | None = None) -> Initialized:
         return self.rule_for(network)(network, seeds)
@@ -203,6 +201,7 @@ class Spectral(Parametrization):
     """
 
     name: ClassVar[str] = "spectral"
+    needs: ClassVar[tuple[str, ...]] = ("own_output",)
 
     def sizes(self, spec: WeightSpec, network: Network, scale: float) -> Sizes:
         fan_in, fan_out = spec.fans.fan_in, spec.fans.fan_out
@@ -213,18 +212,15 @@ class Spectral(Parametrization):
 
 
 @dataclass(frozen=True)
-class _Fitted(Rule):
+class _Fitted(ByWeight):
     """A rule for each weight of one network, with multipliers and sizes by name."""
 
     rules: Mapping[str, Rule] = field(default_factory=dict)
     multipliers: Mapping[str, float] = field(default_factory=dict)
     sizes: Mapping[str, Sizes] = field(default_factory=dict)
 
-    def draw(self, spec: WeightSpec, rng: np.random.Generator) -> Array:
-        return self.rules[spec.name].draw(spec, rng)
-
-    def law(self, spec: WeightSpec) -> Law:
-        return self.rules[spec.name].law(spec)
+    def rule(self, spec: WeightSpec) -> Rule:
+        return self.rules[spec.name]
 
     def constants(self, network: Network) -> Mapping[str, float]:
         return self.multipliers

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from weightinit.nn.weights import WeightSpec
-from weightinit.schemes.base import ByWeight, Rule
+from weightinit.schemes.base import ByWeight, Rule, check_finite
 from weightinit.schemes.rules import Constant, VarianceScaling
 
 ZEROS: Final = Constant(0.0)
@@ -46,6 +46,11 @@ class SkipInit(VarianceScaling):
     name: ClassVar[str] = "skipinit"
     needs: ClassVar[tuple[str, ...]] = ("trained_scales",)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.alpha is not None:
+            check_finite(alpha=self.alpha)
+
     def start(self, spec: WeightSpec) -> float:
         if spec.role != "scale":
             return 1.0
@@ -80,6 +85,10 @@ class LayerScale(VarianceScaling):
 
     name: ClassVar[str] = "layerscale"
     needs: ClassVar[tuple[str, ...]] = ("unit_scales",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_finite(epsilon=self.epsilon)
 
     def start(self, spec: WeightSpec) -> float:
         return float(self.epsilon) if spec.role == "scale" else 1.0

@@ -15,12 +15,12 @@ from numbers import Real
 from typing import ClassVar, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
-from scipy.optimize import brentq, root
 
 from weightinit import activations
 from weightinit.activations import Activation
 from weightinit.arrays import Array
 from weightinit.gaussian import expectation
+from weightinit.meanfield.roots import bracketed_root
 from weightinit.nn.layers import Nonlinearity
 from weightinit.nn.network import Network
 from weightinit.nn.tree import Node, Residual, Serial
@@ -95,7 +95,7 @@ class TAT(_Tailored):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not (isinstance(self.eta, Real) and 0 < self.eta < 1):
-            raise ValueError(f"eta, a correlation, must lie between 0 and 1; got {self.eta!r}. Pass eta=0.9.")
+            raise ValueError(f"eta must be a correlation between 0 and 1; got {self.eta!r}. Pass eta=0.9.")
 
     def activation_for(self, network: Network) -> Activation:
         slope = leaky_slope(lambda local: maximal(network.layers, local, 0.0), self.eta)
@@ -119,7 +119,7 @@ class DKS(_Tailored):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not (isinstance(self.zeta, Real) and 1 < self.zeta < math.inf):
-            raise ValueError(f"zeta, a slope, must be a number above 1; got {self.zeta!r}. Pass zeta=1.5.")
+            raise ValueError(f"zeta must be a slope above 1; got {self.zeta!r}. Pass zeta=1.5.")
 
     def activation_for(self, network: Network) -> Activation:
         phi = network.activations[0]
@@ -141,7 +141,7 @@ def leaky_slope(through: Callable[[Local], float], eta: float) -> float:
     def reached(slope: float) -> float:
         return through(partial(leaky_correlation, slope=slope))
 
-    return 0.0 if reached(0.0) <= eta else float(brentq(lambda slope: reached(slope) - eta, 0.0, 1.0, xtol=1e-14))
+    return 0.0 if reached(0.0) <= eta else bracketed_root(lambda slope: reached(slope) - eta, 0.0, 1.0)
 
 
 def leaky_correlation(c: float, *, slope: float) -> float:
@@ -153,7 +153,7 @@ def leaky_correlation(c: float, *, slope: float) -> float:
 
 def local_slope(through: Callable[[Local], float], zeta: float) -> float:
     """Return the slope at 1 of each activation's map whose product, taken ``through`` the network, is zeta."""
-    return float(brentq(lambda slope: through(lambda x: slope * x) - zeta, 1.0, 1.0 + zeta, xtol=1e-14))
+    return bracketed_root(lambda slope: through(lambda x: slope * x) - zeta, 1.0, 1.0 + zeta)
 
 
 @lru_cache(maxsize=64)
@@ -162,6 +162,8 @@ def transformation(phi: Activation, slope: float) -> Transformation:
 
     Raises ValueError where none is found.
     """
+    from scipy.optimize import root  # 0.3 s, which other schemes need not wait for
+
     for start in STARTS:
         with np.errstate(all="ignore"):
             found = root(partial(_misses, phi, slope), start, tol=1e-14)

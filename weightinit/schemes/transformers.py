@@ -14,7 +14,7 @@ from weightinit.laws import UNKNOWN, Law
 from weightinit.nn.layers import Attention, Sum
 from weightinit.nn.network import Network
 from weightinit.nn.weights import WeightSpec
-from weightinit.schemes.base import ByWeight, Rule
+from weightinit.schemes.base import ByWeight, Rule, check_finite
 from weightinit.schemes.rules import Normal, VarianceScaling
 
 LECUN: Final = VarianceScaling(scale=1.0)
@@ -157,6 +157,11 @@ class Mimetic(ByWeight):
 
     name: ClassVar[str] = "mimetic"
     needs: ClassVar[tuple[str, ...]] = ("attention",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_finite(query_noise=self.query_noise, query_identity=self.query_identity)
+        check_finite(value_noise=self.value_noise, value_identity=self.value_identity)
 
     def rule_for(self, network: Network, second_moment: float = 1.0) -> Rule:
         super().rule_for(network, second_moment)

@@ -10,6 +10,8 @@ except ImportError:
 from weightinit.auditing.model_report import ModelFinding, ModelReport
 from weightinit.drawing import rule
 from weightinit.torch.auditing import audit
+from weightinit.torch.coordinates import coordinate_check
+from weightinit.torch.forecasting import LabModel, forecast, to_lab
 from weightinit.torch.initialization import initialize_, mup
 from weightinit.torch.probing import probe
 from weightinit.torch.same_law import same_law
@@ -18,4 +20,19 @@ from weightinit.torch.translation import translate
 
 Report = ModelReport
 
-__all__ = ["ModelFinding", "Report", "audit", "initialize_", "mup", "probe", "rule", "same_law", "trace", "translate"]
+__all__ = [
+    "LabModel",
+    "ModelFinding",
+    "Report",
+    "audit",
+    "coordinate_check",
+    "forecast",
+    "initialize_",
+    "mup",
+    "probe",
+    "rule",
+    "same_law",
+    "to_lab",
+    "trace",
+    "translate",
+]

@@ -65,16 +65,21 @@ def activations_of(model: nn.Module, sample: Sample | None = None) -> tuple[Acti
             for module in model.modules():
                 if type(module).__module__ == "torch.nn.modules.activation" and not list(module.parameters()):
                     module(torch.zeros(2, 2))
-    found = []
-    for name, options in calls.found:
-        given = dict(options)
-        if name == "gelu" and given.pop("approximate", "none") == "tanh":
-            name = "gelu_tanh"
-        try:
-            found.append(activations.get(name, **given))
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"the model calls {name}, which the lab has no theory of: {error}") from None
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(_named(name, dict(options)) for name, options in calls.found))
+
+
+def activation_named(function: Any, name: str, call: Any) -> Activation:
+    """Return the activation of one call, by its ``args`` and ``kwargs``; raise ValueError for an unknown one."""
+    return _named(name, _options(function, name, call.args, call.kwargs))
+
+
+def _named(name: str, options: dict[str, Any]) -> Activation:
+    if name == "gelu" and options.pop("approximate", "none") == "tanh":
+        name = "gelu_tanh"
+    try:
+        return activations.get(name, **options)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"the model calls {name}, which the lab has no theory of: {error}") from None
 
 
 def _options(function: Any, name: str, args: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ class Sample:
         """Return the model's output; raise ValueError, naming the cause, where it doesn't take such a sample."""
         try:
             return model(*self.args, **self.kwargs)
-        except (TypeError, RuntimeError, ValueError, IndexError, KeyError) as error:
+        except (TypeError, RuntimeError, ValueError, IndexError, KeyError, AttributeError) as error:
             shapes = ", ".join(
                 [_shape(value) for value in self.args]
                 + [f"{key}={_shape(value)}" for key, value in self.kwargs.items()]

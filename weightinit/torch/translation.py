@@ -14,7 +14,8 @@ from torch.nn.utils import parametrize
 from weightinit.arrays import Array
 from weightinit.laws import UNKNOWN
 from weightinit.model import Model, ModelTensor, blocks_of
-from weightinit.torch.modules import Use, uses
+from weightinit.torch.modules import uses
+from weightinit.uses import Use
 
 AS_ORIGINAL: Final = {"_WeightNorm": "original1", "_SpectralNorm": "original"}
 """Parametrizations of PyTorch's whose named part is the weight as it was drawn; of others the result is read."""
@@ -119,22 +120,13 @@ def _tensor(
     shape = () if isinstance(parameter, UninitializedTensorMixin) else tuple(parameter.shape)
     if parameter.is_complex():
         shape, use = (*shape, 2), Use("parameter", out_axes=tuple(range(len(shape) + 1)))
-    return ModelTensor(
-        name=name,
-        shape=shape,
+    return use.tensor(
+        name,
+        shape,
         dtype=str(parameter.dtype).removeprefix("torch."),
-        role=use.role,
         kind=kind,
         layer=layer,
-        in_axes=use.in_axes,
-        out_axes=use.out_axes,
-        fans=use.fans,
-        default=use.default,
         read=read,
-        groups=use.groups,
-        stacked=use.stacked,
-        parts=use.parts,
-        padding=use.padding,
         trained=parameter.requires_grad,
     )
 

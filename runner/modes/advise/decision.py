@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from runner.analysis.best_rates import RATE, at_best_rates
 from runner.analysis.comparison import Comparison, compare
 from runner.analysis.pairs import NOT_DISTINGUISHED, SIGNIFICANCE
-from runner.modes.advise.shortlist import RATE, Shortlist
+from runner.modes.advise.shortlist import Shortlist
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,11 +34,12 @@ class Decision:
 def decide(shortlist: Shortlist, runs: pd.DataFrame, curves: pd.DataFrame) -> Decision:
     """Return the decision that the recorded runs of a plan lead to; test data take no part.
 
-    Learning rates are chosen on validation data, where a diverged or failed run counts as worst. Of the best scheme on
+    Learning rates are chosen by ``at_best_rates``. Of the best scheme on
     validation data and those not distinguished from it, those are left that are faster to the threshold than the best;
     where none is, the best and those not distinguished from it in speed. Of these the simplest is chosen.
     """
-    rates = _best_rates(runs)
+    tried = at_best_rates(compare(runs, curves, by=["scheme", RATE]).groups, ["scheme"])
+    rates = dict(zip(tried["scheme"], tried[RATE].astype(float), strict=True))
     at_best = runs[runs[RATE] == runs["scheme"].map(rates)]
     comparison = compare(at_best.drop(columns=RATE), curves, part="validation")
     groups = comparison.groups
@@ -57,17 +59,3 @@ def decide(shortlist: Shortlist, runs: pd.DataFrame, curves: pd.DataFrame) -> De
         fastest=fastest,
         chosen=min(fastest, key=lambda group: order.index(names[group])),
     )
-
-
-def _best_rates(runs: pd.DataFrame) -> dict[str, float]:
-    """Return the learning rate at which each scheme did best on validation data, by score and then by loss."""
-    metric = next((name for name in ("validation_accuracy", "validation_r2") if name in runs), None)
-    finished = runs["fate"] == "finished"
-    scored = pd.DataFrame({"scheme": runs["scheme"], "rate": runs[RATE]})
-    scored["score"] = (
-        runs[metric].where(finished, 0.0 if metric == "validation_accuracy" else -math.inf) if metric else 0
-    )
-    scored["loss"] = -runs["validation_loss"].where(finished, math.inf) if "validation_loss" in runs else -math.inf
-    means = scored.groupby(["scheme", "rate"], sort=False).mean().reset_index()
-    best = means.sort_values(["score", "loss"], ascending=False, kind="stable").drop_duplicates("scheme")
-    return dict(zip(best["scheme"], best["rate"].astype(float), strict=True))

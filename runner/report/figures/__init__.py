@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.report.figures import run, sweep, theory
+from runner.report.figures import transfer as of_transfer
 from runner.report.figures.canvas import STYLE
 from runner.report.figures.tables import by_block
 from weightinit.arrays import Array
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from runner.analysis.transfer import Transfer
     from weightinit.forecasting import Forecast
 
-__all__ = ["forecast_figures", "run_figures", "save", "sweep_figures"]
+__all__ = ["forecast_figures", "run_figures", "save", "sweep_figures", "transfer_figures"]
 
 
 def run_figures(
@@ -75,6 +77,14 @@ def sweep_figures(runs: pd.DataFrame, curves: pd.DataFrame, *, group: Sequence[s
             "accuracy": sweep.accuracy(subject, runs, groups, left_out) if trained else None,
         }
     return {key: figure for key, figure in figures.items() if figure is not None}
+
+
+def transfer_figures(found: Sequence[Transfer]) -> dict[str, Figure]:
+    """Return the figure ``transfer`` of best learning rates over width and depth; nothing where none were swept."""
+    import matplotlib
+
+    with matplotlib.rc_context(STYLE):
+        return {"transfer": of_transfer.transfer(found)} if found else {}
 
 
 def forecast_figures(forecasts: Sequence[Forecast]) -> dict[str, Figure]:

@@ -26,6 +26,7 @@ from runner.report.figures.canvas import (
 )
 from runner.report.figures.layers import LINEAR, panel
 from runner.report.figures.tables import by_step, completed, finite, initial, over_runs, smooth, spread_evenly
+from runner.scores import SCORES as KNOWN
 from runner.text import setting, short
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 POINTS = 400  # along a curve: more than a page can show
 FEW = 4  # groups whose bands may lie over each other
 # Name and lower end on paper: R² has none, so values below -1 are drawn there.
-SCORES = {"test_accuracy": ("test accuracy", 0.0), "test_r2": ("test R²", -1.0)}
+SCORES = {f"test_{name}": (f"test {score.word}", max(score.least, -1.0)) for name, score in KNOWN.items()}
+ORDINARY = ("test_accuracy", "test_r2")
 
 
 def groups(runs: pd.DataFrame, columns: Sequence[str]) -> tuple[list[Group], str]:
@@ -148,12 +150,13 @@ def layers(subject: str, curves: pd.DataFrame, groups: Sequence[Group], left_out
 
 def accuracy(subject: str, runs: pd.DataFrame, groups: Sequence[Group], left_out: str) -> Figure | None:
     """Test score of each run, and mean with interval of each group."""
-    scores = runs.set_index("key").reindex(columns=list(SCORES)).astype(float)
-    kinds = [name for name in SCORES if scores[name].notna().any()]
+    asked = {f"test_{name}" for name in runs.get("report.score", ())} & (SCORES.keys() - {"test_loss"})
+    shown = runs.set_index("key").reindex(columns=list(SCORES)).astype(float)
+    kinds = [name for name in SCORES if name in (asked or ORDINARY) and shown[name].notna().any()]
     if not kinds:
         return None
     figure, axes = canvas(1, (8, 1.1 + len(kinds) * (0.65 + 0.36 * len(groups))), rows=len(kinds))
-    story = [_scores(axis, scores[name], groups, *SCORES[name]) for axis, name in zip(axes, kinds, strict=True)]
+    story = [_scores(axis, shown[name], groups, *SCORES[name]) for axis, name in zip(axes, kinds, strict=True)]
     caption = (
         _if_several(groups, "Marks: single runs; upright: their mean; bar: its 95% interval.")
         or "One run per group does not show chance: no interval, no ranking. Sweep the seed for both.",

@@ -1,0 +1,46 @@
+"""Scores of classifiers on classes of unequal size: balanced accuracy, macro F1, area under the ROC curve."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.stats import rankdata
+
+from weightinit.arrays import Array
+
+
+def class_scores(outputs: Array, labels: Array) -> dict[str, Array]:
+    """Return scores by name, each (runs,), of outputs (runs, samples, classes) for labels (samples,).
+
+    They are scikit-learn's ``balanced_accuracy_score``, ``f1_score`` with ``average="macro"`` and ``roc_auc_score``; of
+    more than two classes that is the mean area of each class against the rest. NaN where an output is not finite.
+    """
+    runs, _, classes = outputs.shape
+    predicted = outputs.argmax(axis=-1)
+    cells = (np.arange(runs)[:, None] * classes + labels) * classes + predicted
+    table = np.bincount(cells.ravel(), minlength=runs * classes**2).reshape(runs, classes, classes)
+    hits = np.diagonal(table, axis1=1, axis2=2)
+    real, guessed = table.sum(axis=2), table.sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        recall = np.nanmean(hits / real, axis=1)
+        f1 = np.nanmean(2 * hits / (real + guessed), axis=1)
+    scores = {"balanced_accuracy": recall, "macro_f1": f1, "auc": _area(outputs.astype(np.float64), labels)}
+    finite = np.isfinite(outputs).all(axis=(1, 2))
+    return {name: np.where(finite, values, np.nan) for name, values in scores.items()}
+
+
+def _area(outputs: Array, labels: Array) -> Array:
+    """Area under the ROC curve (runs,): how often a sample of a class has a higher probability of it than another."""
+    runs, samples, classes = outputs.shape
+    areas = []
+    for known in range(1 if classes == 2 else 0, classes):
+        if classes == 2:
+            values = outputs[..., 1] - outputs[..., 0]
+        else:
+            values = np.exp(outputs - outputs.max(axis=-1, keepdims=True))
+            values = values[..., known] / values.sum(axis=-1)
+        of_class = labels == known
+        positives = int(of_class.sum())
+        if 0 < positives < samples:
+            ranks = rankdata(values, axis=-1)[:, of_class].sum(axis=-1)
+            areas.append((ranks - positives * (positives + 1) / 2) / (positives * (samples - positives)))
+    return np.mean(areas, axis=0) if areas else np.full(runs, np.nan)
