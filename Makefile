@@ -4,7 +4,7 @@ INSTALLED := .venv/.installed
 ADAPTERS := .venv-adapters/bin
 ADAPTERS_INSTALLED := .venv-adapters/.installed
 
-.PHONY: run test test-adapters test-slow bench reliability transfer ui gallery clean
+.PHONY: run test test-adapters test-slow bench reliability museum transfer ui gallery clean
 
 run: $(INSTALLED)  ## the main job, on real data
 	$(BIN)/python -m runner scheme=xavier,he -m
@@ -27,6 +27,9 @@ bench: $(INSTALLED)  ## speed, as ratios in one run
 
 reliability: $(INSTALLED)  ## faults that the lab survives, tried and counted
 	$(BIN)/python docs/reliability.py
+
+museum: $(ADAPTERS_INSTALLED)  ## docs/museum.md: real faults of initialization, audited beside their mended twins
+	KERAS_BACKEND=jax $(ADAPTERS)/python docs/museum.py
 
 RATES := 0.000244140625,0.00048828125,0.0009765625,0.001953125,0.00390625,0.0078125,0.015625,0.03125,0.0625,0.125
 DEPTHS := scheme=he,mup,completep architecture=residual_mlp architecture.norm=layer architecture.width=64 architecture.depth=2,4,8,16,32

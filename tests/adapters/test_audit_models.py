@@ -6,6 +6,8 @@ import copy
 import json
 import math
 import re
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -55,11 +57,14 @@ def test_planted_faults_are_found_over_20_seeds(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CONTROLS)
-def test_right_models_raise_no_false_alarm_in_100_seeds(name: str) -> None:
-    """At level .001 a model's chance is below .001, so that one alarm among 100 seeds is already too many."""
+def test_right_models_raise_less_than_two_alarms_in_100_seeds(name: str) -> None:
+    """At level .001 an alarm among 100 seeds has a chance of .1, two have .005."""
+    alarms = []
     for seed in range(100):
         torch.manual_seed(seed)
-        assert wt.audit(CONTROLS[name]()).ok, seed
+        if not (report := wt.audit(CONTROLS[name]())).ok:
+            alarms.append((seed, report.findings))
+    assert len(alarms) < 2, alarms
 
 
 def test_an_audit_changes_nothing() -> None:
@@ -209,3 +214,23 @@ def test_batch_norms_that_end_branches_may_start_at_zero() -> None:
     for block in (*model.layer1, *model.layer2, *model.layer3):
         nn.init.zeros_(block.bn2.weight)
     assert wt.audit(model).ok
+
+
+def _peak() -> int:
+    """Largest memory of this process since it was last reset, in bytes."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])  # type: ignore[index]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells a process's peak memory")
+def test_gpt2_small_is_audited_in_ten_seconds_and_less_than_its_own_memory() -> None:
+    model = transformers.GPT2LMHeadModel(transformers.GPT2Config())
+    size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+    before, start = _peak(), time.perf_counter()
+    report = wt.audit(model)
+    seconds, taken = time.perf_counter() - start, _peak() - before
+    assert report.ok
+    assert seconds < 10
+    assert taken < size, f"{taken / 2**20:.0f} MiB beside the model's {size / 2**20:.0f}"

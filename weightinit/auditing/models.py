@@ -93,7 +93,9 @@ def _judge(piece: Piece, copy: tuple[str, bool] | None, alpha: float) -> None:
         piece.grain = exam.elements.spacing
         bits, most = exam.elements.grid_bits, 8 if piece.grain >= 2.0**-7 else 10  # rounding alone leaves more
         piece.coarse = exam.elements.grid_in_words if bits is not None and bits <= most else ""
+        piece.mean = float(everything.mean(dtype=np.float64))
     exam.let_go()
+    exam.tensor = replace(exam.tensor, values=np.empty(0))
 
 
 def _through(piece: Piece, everything: Array, through: object) -> Array:

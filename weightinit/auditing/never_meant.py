@@ -96,6 +96,6 @@ def _loudness(piece: Piece, family: str, model: Model) -> None:
     if above > LOUD:
         piece.fault(
             "loud",
-            f"std {number(exam.std)} makes scores of std {spread:.3g} over features of rms 1: a first loss about "
-            f"{above:.2g} above ln({classes}); a head wants a std of at most about {number(1 / math.sqrt(width))}",
+            f"std {number(exam.std)} makes scores of std {spread:.3g} over features of rms 1: a first loss at least "
+            f"about {above:.2g} above ln({classes}); a head wants a std of at most {number(1 / math.sqrt(width))}",
         )

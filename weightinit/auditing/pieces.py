@@ -19,6 +19,9 @@ from weightinit.nn.weights import Position, WeightSpec
 LARGEST: Final = 1 << 19
 """Elements that are judged of one tensor; a larger one is thinned evenly, by whole inputs or outputs."""
 
+NATIVE: Final = ("float16", "float32", "float64")
+"""Types that NumPy reads where they lie."""
+
 CHUNK: Final = 1 << 22
 """Elements that are looked at in one step where all of them are."""
 
@@ -30,7 +33,7 @@ class Piece:
     ``given``: whether somebody said the law; else it is what is usual. ``found`` holds kind, weight and words of each
     finding. ``cloned``: whether it is part of a block that repeats
     another. ``coarse``: words on random numbers of few bits; ``grain``: relative distance of neighbouring
-    numbers as they were drawn.
+    numbers as they were drawn; ``mean``: that of all values, also where the others are measured on some.
     """
 
     tensor: ModelTensor
@@ -43,6 +46,7 @@ class Piece:
     remark: str = ""
     coarse: str = ""
     grain: float = 0.0
+    mean: float = math.nan
     cloned: bool = False
     found: list[tuple[str, str, str]] = field(default_factory=list)
 
@@ -99,7 +103,8 @@ class Values(Mapping[str, Array]):
         self.pieces = {piece.name: piece for piece in pieces if piece.tensor.read is not None and piece.tensor.size}
 
     def __getitem__(self, name: str) -> Array:
-        return thinned(whole(self.pieces[name]))
+        values = thinned(whole(self.pieces[name]))
+        return values if self.pieces[name].tensor.dtype in NATIVE else values.copy()  # lets go of what was converted
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.pieces)

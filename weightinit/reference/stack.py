@@ -16,7 +16,7 @@ NETWORKS = 200
 """Networks of a reference. One more lies beyond all of them by chance in half a percent of cases."""
 
 BUDGET = 4e11
-"""Floating-point operations that a reference may take: about ten seconds of a core."""
+"""Floating-point operations that a reference may take: ten to fifteen seconds of a core."""
 
 
 @dataclass(frozen=True, eq=False)
