@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from weightinit.fans import Fans
+from weightinit.fans import Fans, compute_fans
 from weightinit.laws import UNKNOWN, Law
 from weightinit.model import ModelTensor, Part, TensorRole
+from weightinit.nn.weights import WeightSpec
+from weightinit.schemes.base import Rule
 
 
 @dataclass(frozen=True)
@@ -51,3 +53,21 @@ def parts(names: Iterable[str], size: int) -> tuple[Part, ...]:
 def vector(role: TensorRole, shape: tuple[int, ...], default: Law = UNKNOWN, fans: Fans | None = None) -> Use:
     """Return the use of a bias, a gain or another tensor without inputs: all its axes are outputs."""
     return Use(role, out_axes=tuple(range(len(shape))), fans=fans, default=default)
+
+
+def law_by_fans(rule: Rule, fans: Fans) -> Law:
+    """Return the law that a rule gives a hidden weight of these fans."""
+    return rule.law(WeightSpec("", fans, fans, "weight", "hidden"))
+
+
+def alone(name: str, shape: tuple[int, ...]) -> Use:
+    """Return the use of an array of somebody's own, as its name and shape tell: inputs before outputs."""
+    if "bias" in name or name == "beta":
+        return vector("bias", shape)
+    if len(shape) < 2:
+        return vector("parameter", shape)
+    axes = len(shape)
+    if "embedding" in name or "token" in name:
+        return vector("position", shape)
+    fans = compute_fans(shape[-2:])
+    return Use("parameter", (axes - 2,), (axes - 1,), fans, stacked=tuple(range(axes - 2)))

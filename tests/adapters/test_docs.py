@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import doctest
+import os
 
 from tests.pages import PAGES
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
 
 
 def test_examples_print_what_the_page_shows() -> None:

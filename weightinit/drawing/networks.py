@@ -12,7 +12,8 @@ import numpy as np
 from weightinit.arrays import Array
 from weightinit.auditing.named_laws import NAMED, name_and_options
 from weightinit.branches import ATTENTION, branches_of
-from weightinit.drawing.rules import TensorRule, settled_law
+from weightinit.drawing.parametrized import ByBase
+from weightinit.drawing.rules import LawLike, TensorRule, rule, settled_law
 from weightinit.laws import Law
 from weightinit.model import Model, ModelTensor
 from weightinit.nn.weights import WeightSpec
@@ -88,6 +89,21 @@ def network_rule(scheme: Rule, model: Model) -> NetworkRule:
         branches = max((branch.count for branch in branches_of(model).values()), default=2)
         scheme = replace(scheme, blocks=branches / 2)
     return NetworkRule("*", scheme, scheme.name)
+
+
+def resolved(given: TensorRule | ByBase | LawLike, model: Model) -> TensorRule:
+    """Return a rule, a parametrization, a scheme or a law, by name or not, as a rule fitted to one model."""
+    match given:
+        case TensorRule():
+            return given
+        case ByBase():
+            return given.fitted(model)
+        case str():
+            scheme = scheme_named(given)
+            return rule("*", given) if scheme is None else network_rule(scheme, model)
+        case Rule() if given.name in SCHEMES:
+            return network_rule(given, model)
+    return rule("*", given)
 
 
 def notes_on(scheme: Rule, model: Model) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 
 from weightinit.arrays import Array
 from weightinit.branches import placed
+from weightinit.drawing.report import Initialization
 from weightinit.drawing.rules import BY_FANS, TensorRule, drawn
 from weightinit.laws import Law
 from weightinit.model import Model, ModelTensor
@@ -37,6 +38,12 @@ class Plan:
         if tensor.parts:
             spec = tensor.part(tensor.parts[0])
         return self.chosen[tensor.name].law_for(tensor, spec)
+
+    def record(self, tensor: ModelTensor) -> Initialization:
+        """Return what a report says of a tensor: its rule and law, or that it keeps its values."""
+        if tensor.name not in self.chosen:
+            return Initialization(tensor.name, tensor.shape, "", None)
+        return Initialization(tensor.name, tensor.shape, str(self.chosen[tensor.name]), self.law(tensor))
 
 
 def plan(model: Model, rules: Sequence[TensorRule], *, strict: bool = True) -> Plan:

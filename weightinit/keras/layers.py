@@ -12,7 +12,7 @@ from weightinit.fans import Fans, compute_fans
 from weightinit.keras.laws import stated_law
 from weightinit.laws import UNKNOWN, Law
 from weightinit.model import TensorRole
-from weightinit.uses import Use, parts, vector
+from weightinit.uses import Use, alone, parts, vector
 
 layers: Final = keras.layers
 
@@ -27,7 +27,7 @@ NORMS: Final = (
 def uses(layer: Any, shapes: dict[str, tuple[int, ...]]) -> dict[str, Use]:
     """Return the use of each of a layer's own weights, by its name in the layer."""
     found = _known(layer, shapes)
-    return {name: found.get(name) or _alone(name, shape) for name, shape in shapes.items()}
+    return {name: found.get(name) or alone(name, shape) for name, shape in shapes.items()}
 
 
 def _known(layer: Any, shapes: dict[str, tuple[int, ...]]) -> dict[str, Use]:
@@ -137,16 +137,3 @@ def _counted(layer: Any, name: str, shape: tuple[int, ...]) -> Law:
     """The law of a kernel by the fans that Keras counts, of all groups and with outputs last."""
     initializer = getattr(layer, f"{name}_initializer", None)
     return UNKNOWN if initializer is None else stated_law(initializer, shape, compute_fans(shape))
-
-
-def _alone(name: str, shape: tuple[int, ...]) -> Use:
-    """The use of a weight of somebody's own layer, as its name and shape tell."""
-    if "bias" in name or name == "beta":
-        return vector("bias", shape)
-    if len(shape) < 2:
-        return vector("parameter", shape)
-    axes = len(shape)
-    if "embedding" in name or "token" in name:
-        return vector("position", shape)
-    fans = compute_fans(shape[-2:])
-    return Use("parameter", (axes - 2,), (axes - 1,), fans, stacked=tuple(range(axes - 2)))

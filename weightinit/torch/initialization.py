@@ -15,7 +15,6 @@ from weightinit.arrays import Array
 from weightinit.branches import ATTENTION
 from weightinit.drawing import (
     ByBase,
-    Initialization,
     InitializationReport,
     LawLike,
     ParametrizedRule,
@@ -23,9 +22,8 @@ from weightinit.drawing import (
     SequentialRule,
     TensorRule,
     plan,
-    rule,
 )
-from weightinit.drawing.networks import SCHEMES, NetworkRule, network_rule, notes_on, scheme_named
+from weightinit.drawing.networks import NetworkRule, notes_on, resolved
 from weightinit.model import Model, ModelTensor
 from weightinit.schemes import LSUV, Critical, MuP, Orthogonal, Rule
 from weightinit.schemes.adaptive import Drawn
@@ -69,8 +67,8 @@ def initialize_(
     record = translate(model)
     if generator is not None and seed is not None:
         raise ValueError("generator and seed determine each other; got both. Pass one of them.")
-    resolved = [_resolved(each, model, record, sample) for each in _listed(rules)]
-    chosen = plan(record, _bound(model, resolved), strict=strict)
+    fitted = [_resolved(each, model, record, sample) for each in _listed(rules)]
+    chosen = plan(record, _bound(model, fitted), strict=strict)
     if meta := [tensor.name for tensor in record if tensor.read is None]:
         raise ValueError(
             f"model must hold memory; {len(meta)} parameters are on the meta device or not materialized "
@@ -82,7 +80,7 @@ def initialize_(
             if tensor.name in chosen.chosen and not _settled_by_other(tensor):
                 _set(model, tensor, chosen.draw(tensor, number))
     notes: tuple[str, ...] = ()
-    for each in resolved:
+    for each in fitted:
         if isinstance(each, SequentialRule):
             reached = [name for name, rule in chosen.chosen.items() if isinstance(rule, SequentialRule)]
             notes += scale_to(model, sample_of(model, sample, None), chosen, reached, each.scheme)
@@ -91,16 +89,11 @@ def initialize_(
         if isinstance(each, NetworkRule) and isinstance(each.source, Rule):
             notes += notes_on(each.source, record)
     return InitializationReport(
-        tuple(_record(tensor, chosen) for tensor in record),
+        tuple(chosen.record(tensor) for tensor in record),
         tuple((str(each), count) for each, count in chosen.hits),
         notes,
         number,
-        {
-            name: rates
-            for each in resolved
-            if isinstance(each, ParametrizedRule)
-            for name, rates in _rates(each, chosen)
-        },
+        {name: rates for each in fitted if isinstance(each, ParametrizedRule) for name, rates in _rates(each, chosen)},
     )
 
 
@@ -129,22 +122,13 @@ def _resolved(given: Any, model: nn.Module, record: Model, sample: Any) -> Tenso
             return _resolved(LSUV(), model, record, sample)
         case "critical":
             return _resolved(Critical(), model, record, sample)
-        case TensorRule():
-            return given
-        case ByBase():
-            return given.fitted(record)
         case LSUV():
             if sample is None:
                 raise ValueError("lsuv scales weights to data; got no sample. Pass sample=..., a batch of inputs.")
             return SequentialRule("*", Orthogonal(), "lsuv", scheme=given)
         case Critical():
             return TensorRule("*", _critical(given, model, record, sample), "critical")
-        case str():
-            scheme = scheme_named(given)
-            return rule("*", given) if scheme is None else network_rule(scheme, record)
-        case Rule() if given.name in SCHEMES:
-            return network_rule(given, record)
-    return rule("*", given)
+    return resolved(given, record)
 
 
 def _critical(scheme: Critical, model: nn.Module, record: Model, sample: Any) -> Rule:
@@ -155,12 +139,6 @@ def _critical(scheme: Critical, model: nn.Module, record: Model, sample: Any) ->
         raise ValueError(f"critical needs one activation in all layers; got {names}.{hint} Else take he or rules.")
     biases = any(tensor.role == "bias" and tensor.fans is not None for tensor in record)
     return scheme.rule_at(scheme.point_of(found[0], biases))
-
-
-def _record(tensor: ModelTensor, chosen: Plan) -> Initialization:
-    if tensor.name not in chosen.chosen:
-        return Initialization(tensor.name, tensor.shape, "", None)
-    return Initialization(tensor.name, tensor.shape, str(chosen.chosen[tensor.name]), chosen.law(tensor))
 
 
 def _rates(rule: ParametrizedRule, chosen: Plan) -> Iterator[tuple[str, tuple[float, float]]]:

@@ -13,9 +13,9 @@ from weightinit.fans import Fans, compute_fans
 from weightinit.laws import UNKNOWN, Law
 from weightinit.model import TensorRole
 from weightinit.nn.weights import WeightSpec
-from weightinit.schemes.base import ONE, ZERO, Rule
+from weightinit.schemes.base import ONE, ZERO
 from weightinit.schemes.rules import Normal, PyTorchLinear, VarianceScaling
-from weightinit.uses import Use, parts
+from weightinit.uses import Use, law_by_fans, parts
 
 TOKENS: Final = re.compile(
     r"pos(ition(al)?)?_?(emb|enc|bias)|_tokens?$|^tokens?$|quer(y|ies)|latents|class_embed|prompt"
@@ -89,7 +89,7 @@ def dense(shapes: dict[str, tuple[int, ...]]) -> dict[str, Use]:
 
 def default_law(fans: Fans) -> Law:
     """Return PyTorch's law of dense layers and convolutions, U(±1/sqrt(fan_in)); zeros without inputs."""
-    return _law(DEFAULT, fans) if fans.fan_in else ZERO
+    return law_by_fans(DEFAULT, fans) if fans.fan_in else ZERO
 
 
 def _packed(use: Use) -> Use:
@@ -152,17 +152,17 @@ def _attention(shapes: dict[str, tuple[int, ...]]) -> dict[str, Use]:
     for name, shape in shapes.items():
         if name == "in_proj_weight":
             units = shape[1]
-            law = _law(GLOROT, Fans(units, 3 * units))
+            law = law_by_fans(GLOROT, Fans(units, 3 * units))
             result[name] = Use("dense", (1,), (0,), Fans(units, 3 * units), law, parts=parts("qkv", units))
         elif name == "in_proj_bias":
             result[name] = Use("bias", out_axes=(0,), default=ZERO, parts=parts("qkv", shape[0] // 3))
         elif name.endswith("_proj_weight"):
             fans = Fans(shape[1], shape[0])
-            result[name] = Use("dense", (1,), (0,), fans, _law(GLOROT, fans))
+            result[name] = Use("dense", (1,), (0,), fans, law_by_fans(GLOROT, fans))
         elif name in ("bias_k", "bias_v"):
             glorot = VarianceScaling(scale=1.0, mode="fan_avg")
             counted = compute_fans(shape, in_axis=1, out_axis=0)
-            result[name] = Use("bias", out_axes=(0, 1, 2), default=_law(glorot, counted))
+            result[name] = Use("bias", out_axes=(0, 1, 2), default=law_by_fans(glorot, counted))
     return result
 
 
@@ -197,10 +197,6 @@ def _alone(module: nn.Module, name: str, parameter: torch.Tensor) -> Use:
     stacked = tuple(range(axes - 2))
     fans = Fans(int(parameter.shape[-1]), int(parameter.shape[-2]))
     return Use("parameter", (axes - 1,), (axes - 2,), fans, stacked=stacked)
-
-
-def _law(rule: Rule, fans: Fans) -> Law:
-    return rule.law(WeightSpec("", fans, fans, "weight", "hidden"))
 
 
 def _constant(value: Any) -> Law:

@@ -1,0 +1,156 @@
+"""A pytree of arrays as the framework-free record of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from weightinit.arrays import Array
+from weightinit.fans import Fans
+from weightinit.jax.modules import uses
+from weightinit.laws import UNKNOWN
+from weightinit.model import INDEX, Model, ModelTensor, blocks_of
+from weightinit.uses import Use
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """An array of floating-point numbers in a pytree: its place among all leaves, and where it lies.
+
+    ``owner``: the module or container that holds it at ``layer``, by ``own``, its last name. ``kind``: class of the
+    module; in a dictionary of Flax linen its name without the number.
+    """
+
+    place: int
+    layer: str
+    own: str
+    owner: Any
+    kind: str
+    value: Any
+
+    @property
+    def name(self) -> str:
+        """Path of the array."""
+        return f"{self.layer}/{self.own}" if self.layer else self.own
+
+
+def translate(tree: Any) -> Model:
+    """Return the record of a pytree: of its arrays of floating-point numbers; it changes nothing.
+
+    Of the variables of Flax linen the collection ``params`` counts, of a module of NNX its ``Param``.
+
+    Raises ValueError for a tree without such arrays.
+    """
+    found = leaves(tree)
+    if not found:
+        raise ValueError(
+            f"tree must hold arrays of floating-point numbers; got {type(tree).__name__} without any. Pass the model, "
+            "or the variables that model.init returns."
+        )
+    beside: dict[str, dict[str, tuple[int, ...]]] = {}
+    for leaf in found:
+        beside.setdefault(leaf.layer, {})[leaf.own] = tuple(leaf.value.shape)
+    known = {
+        leaf.layer: uses(leaf.owner, leaf.kind, leaf.layer.rpartition("/")[2], beside[leaf.layer]) for leaf in found
+    }
+    tensors: dict[int, ModelTensor] = {}
+    for leaf in found:
+        if id(leaf.value) in tensors:
+            first = tensors[id(leaf.value)]
+            tied = replace(
+                first, also=(*first.also, leaf.name), used_as=(*first.used_as, known[leaf.layer][leaf.own].role)
+            )
+            tensors[id(leaf.value)] = tied
+        else:
+            tensors[id(leaf.value)] = _tensor(leaf, known[leaf.layer][leaf.own])
+    blocks = blocks_of([tensor.name for tensor in tensors.values()])
+    name = "pytree" if isinstance(tree, Mapping | list | tuple) else type(tree).__name__
+    return Model(name, tuple(replace(each, block=blocks.get(each.name)) for each in tensors.values()))
+
+
+def leaves(tree: Any) -> list[Leaf]:
+    """Return the arrays of floating-point numbers of a pytree that are parameters."""
+    found = []
+    for place, (path, value) in enumerate(jax.tree_util.tree_flatten_with_path(tree)[0]):
+        if not hasattr(value, "dtype") or not jnp.issubdtype(value.dtype, jnp.inexact):
+            continue
+        owners = [tree]
+        for key in path[:-1]:
+            owners.append(_within(owners[-1], key))
+        names = [_text(key) for key in path]
+        if _is_a(owners[-1], "Variable"):  # of NNX, which holds its array in an attribute
+            if not _is_a(owners[-1], "Param"):
+                continue
+            owners, names = owners[:-1], names[:-1]
+        if isinstance(tree, Mapping) and "params" in tree:  # the collections of linen
+            if names[0] != "params":
+                continue
+            names = names[1:]
+        owner = owners[-1] if names else None
+        own = names[-1] if names else "value"
+        found.append(Leaf(place, "/".join(names[:-1]), own, owner, _kind(owner, names), value))
+    return found
+
+
+def _within(owner: Any, key: Any) -> Any:
+    """What lies in an object by a key of a path; nothing where keys don't say (a class flattened by numbers)."""
+    try:
+        if isinstance(key, jax.tree_util.GetAttrKey):
+            return getattr(owner, key.name)
+        return owner[getattr(key, "key", getattr(key, "idx", None))]
+    except (AttributeError, IndexError, KeyError, TypeError):
+        return None
+
+
+def _text(key: Any) -> str:
+    return str(getattr(key, "name", getattr(key, "key", getattr(key, "idx", key))))
+
+
+def _is_a(value: Any, name: str) -> bool:
+    """Whether a value is of one of NNX's classes of variables, which needn't be installed."""
+    return any(each.__name__ == name and each.__module__.startswith("flax.") for each in type(value).__mro__)
+
+
+def _kind(owner: Any, names: list[str]) -> str:
+    if owner is not None and not isinstance(owner, Mapping | list | tuple):
+        return type(owner).__name__
+    module = names[-2] if len(names) > 1 else ""
+    return "" if INDEX.fullmatch(module) else module.rstrip("0123456789").rstrip("_")
+
+
+def _tensor(leaf: Leaf, use: Use) -> ModelTensor:
+    shape = tuple(leaf.value.shape)
+    if jnp.issubdtype(leaf.value.dtype, jnp.complexfloating):
+        shape, use = (*shape, 2), _in_parts(use)
+    return use.tensor(
+        leaf.name,
+        shape,
+        dtype=str(leaf.value.dtype),
+        kind=leaf.kind,
+        layer=leaf.layer,
+        read=None if isinstance(leaf.value, jax.ShapeDtypeStruct) else _reader(leaf.value),
+    )
+
+
+def _in_parts(use: Use) -> Use:
+    """A complex array as real ones: a kernel of two, real and imaginary part, so that fans are twice as large.
+
+    A law by fans then gives each part half the variance.
+    """
+    fans = None if use.fans is None else Fans(2 * use.fans.fan_in, 2 * use.fans.fan_out)
+    return replace(use, fans=fans, default=UNKNOWN if use.default.std else use.default)
+
+
+def _reader(value: Any) -> Callable[[], Array]:
+    def read() -> Array:
+        array = np.asarray(value)
+        if array.dtype.kind == "c":
+            return np.stack([array.real, array.imag], -1)
+        return array if array.dtype.kind == "f" else array.astype(np.float32)  # bfloat16 and smaller
+
+    return read
