@@ -54,7 +54,7 @@ def run(
         "optimizer": {"_target_": "runner.optimizers.SGD", "learning_rate": 0.03},
         "training": {"seed": seed, "steps": 420, "threshold": 0.5},
         "tracking": {"backend": "mlflow"},
-        "report": {"title": None, "columns": []},
+        "report": {"title": None, "columns": [], "score": None},
     }
     for key, value in (config or {}).items():
         group, _, leaf = key.rpartition(".")
