@@ -32,14 +32,17 @@ FLIPS = "bytes flipped, each tenth of a shard, alone and ten in a row"
 
 
 def tried(reports: list[Path]) -> list[tuple[str, str, bool]]:
-    """Return name, value of the property ``flips`` and success of each test in reports of pytest."""
-    found = []
+    """Return name, value of the property ``flips`` and success of each test in reports of pytest.
+
+    Of a test in several reports the last counts.
+    """
+    found: dict[str, tuple[str, str, bool]] = {}
     for report in reports:
         for case in ElementTree.parse(report).iter("testcase"):
             name = f"{case.get('classname', '').rpartition('.')[2]}::{case.get('name')}"
             flips = next((p.get("value", "") for p in case.iter("property") if p.get("name") == "flips"), "")
-            found.append((name, flips, case.find("failure") is None and case.find("error") is None))
-    return found
+            found[name] = (name, flips, case.find("failure") is None and case.find("error") is None)
+    return list(found.values())
 
 
 def table(results: list[tuple[str, str, bool]]) -> str:

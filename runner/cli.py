@@ -24,7 +24,7 @@ from runner.config.composition import CONFIG_NAME, Command, Composer
 from runner.config.internals import Hydra, get_args_parser
 from runner.config.secrets import without_password
 from runner.execution.interruption import STATUS, interruptible
-from runner.records import Outcome, Session, Tracking
+from runner.records import Outcome, Session
 from runner.text import ECHOED, look_lines, printable, relative, shortened
 
 # What trains imports tables, figures and MLflow where it begins: a forecast is to answer at once.
@@ -132,7 +132,7 @@ def _train(command: Command, composer: Composer, line: Sequence[str]) -> int:
                     _say(f"nothing is left to do in {relative(session.directory)}")
                     tables = read(session.directory)
                     found = best_rates.compared(*tables) if session.multirun else None
-                    print(_page(session, trials, tables, found, command, tracking, shortlist=shortlist))
+                    print(_page(session, trials, tables, found, command, recorder.viewer, shortlist=shortlist))
                     return FAILED if _failed(tables) else 0
                 # The processes of a long sweep start while the recorder opens its store.
                 known = command.multirun and bool(trials)
@@ -165,7 +165,9 @@ def _train(command: Command, composer: Composer, line: Sequence[str]) -> int:
             recorded = cache(lambda: read(session.directory))  # complete once the recorder has merged its files
             compared = cache(lambda: best_rates.compared(*recorded()) if session.multirun else None)
             page = cache(
-                lambda: _page(session, trials, recorded(), compared(), command, tracking, jobs.outcomes, shortlist)
+                lambda: _page(
+                    session, trials, recorded(), compared(), command, recorder.viewer, jobs.outcomes, shortlist
+                )
             )
             recorder.finish(
                 figures=lambda: artifacts.draw(session, *recorded(), compared()),
@@ -193,32 +195,30 @@ def _page(
     tables: Tables,
     compared: tuple[Comparison, Tuned | None] | None,
     command: Command,
-    tracking: Tracking,
+    viewer: str | None,
     outcomes: Mapping[str, Outcome] | None = None,
     shortlist: Shortlist | None = None,
 ) -> str:
     """Return what a command showed.
 
-    ``tables``: the runs and curves that it recorded; ``compared``: of a sweep, its comparison and its groups at chosen
-    learning rates; ``outcomes``: of a single run, read from files where not given; ``shortlist``: of what is asked for
-    advice on.
+    ``tables``: the runs and curves that it recorded; ``viewer``: what opens MLflow; ``compared``: of a sweep, its
+    comparison and its groups at chosen learning rates; ``outcomes``: of a single run, read from files where not given;
+    ``shortlist``: of what is asked for advice on.
     """
     from runner.modes import advise
     from runner.report import terminal
     from runner.tracking import files
-    from runner.tracking.address import viewer
 
     runs, curves = tables
     color, directory = sys.stdout.isatty(), relative(session.directory)
-    opener = viewer(tracking)
     if shortlist is not None:
         decision = advise.decide(shortlist, runs, curves)
-        return advise.text(shortlist, decision, look=look_lines(directory, opener), color=color)
+        return advise.text(shortlist, decision, look=look_lines(directory, viewer), color=color)
     if compared is not None:
         comparison, tuned = compared
-        return terminal.sweep_text(comparison, tuned=tuned, directory=directory, viewer=opener, color=color)
+        return terminal.sweep_text(comparison, tuned=tuned, directory=directory, viewer=viewer, color=color)
     outcome = (outcomes or files.outcomes(session.directory))[trials[0].key]
-    return terminal.run_text(trials[0], outcome, directory=directory, viewer=opener, color=color)
+    return terminal.run_text(trials[0], outcome, directory=directory, viewer=viewer, color=color)
 
 
 def _failed(tables: Tables) -> bool:

@@ -112,7 +112,8 @@ class Tracking:
 
     ``uri``: an MLflow server or database, None for ``mlflow.db`` below ``outputs``; ``experiment``: that of MLflow;
     ``figures``: whether to draw them; ``log_model``: which trained networks become models of MLflow's; ``whole``: the
-    URI with the user and password that it was given with, for nobody but MLflow.
+    URI with the user and password that it was given with, for nobody but MLflow; ``register``: name under which logged
+    models are registered there; ``tags``: a person's own, on each run.
     """
 
     backend: Literal["mlflow", "none"]
@@ -122,3 +123,5 @@ class Tracking:
     outputs: Path
     log_model: Literal["none", "best", "all"] = "none"
     whole: str | None = field(default=None, repr=False)
+    register: str | None = None
+    tags: Mapping[str, object] = field(default_factory=dict, hash=False)

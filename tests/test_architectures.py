@@ -18,9 +18,10 @@ from runner.report.figures.tables import by_block
 from runner.tracking.models import predictor
 from runner.training import loop
 from tests.networks import IMAGE, inputs, small
-from tests.test_layers import alike_inputs, assert_theory_holds, loss_and_gradients, trained_direction
+from tests.test_layers import alike_inputs, assert_theory_holds, laws_of, loss_and_gradients, trained_direction
 from weightinit.nn import CrossEntropy, Moments, Network, trunk
 from weightinit.nn.architectures import cnn, layers, residual_mlp, resnet, transformer
+from weightinit.nn.moments import moments_of
 from weightinit.schemes import LSUV, AutoInit, VarianceScaling
 from weightinit.schemes.initialized import merge
 
@@ -293,6 +294,16 @@ WIDE: dict[str, Network] = {
 def test_wide_architectures_do_what_theory_expects(name: str) -> None:
     net = WIDE[name]
     assert_theory_holds(net, alike_inputs(net), 24)
+
+
+def test_batch_norm_leaves_a_mean_square_of_1_over_all_samples_of_images_with_borders() -> None:
+    """Also where pairs are followed for a few of the samples only; how theory's gradient grows depends on it."""
+    net = cnn(64, 3, "relu", width=16, depth=4, norm="batch", pools=0, form=IMAGE, dtype="float64")
+    x = alike_inputs(net, 40)[0]
+    x[:, 2:6, 2:6] *= 3  # what lies in the middle varies most, as in images
+    found = [p for p in net.expect(moments_of(x, net.in_shape), laws_of(net)) if p.layer.startswith("norm")]
+    for prediction in found[::2]:  # norms; activations follow them
+        assert prediction.moments.second_moment == pytest.approx(1.04, rel=2e-3)  # 1, and the bias's variance
 
 
 @pytest.mark.parametrize(

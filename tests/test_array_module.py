@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runner.optimizers import SGD, Adam, AdamW, Optimizer, Updater
+from runner.optimizers import SGD, Adam, AdamW, Optimizer, Scale, Updater
 from tests import cupy_stand_in
 from weightinit import activations
 from weightinit.activations import Activation
@@ -29,8 +29,9 @@ def train(to_array: Any, activation: str | Activation, optimizers: list[Optimize
     xp = array_module(flat)
     tape = network.tape(RUNS, BATCH, xp=xp)
     params = network.views(flat)
-    scale = xp.ones_like(flat)
-    updater = Updater(optimizers, STEPS, flat, tape.flat_gradient, network.kernel_parameters, scale)
+    kernels, factors = network.kernel_parameters, np.linspace(0.5, 2.0, RUNS)[:, None]
+    scales = [Scale(slice(0, kernels), factors, 1 / factors), Scale(slice(kernels, flat.shape[1]), factors**2, factors)]
+    updater = Updater(optimizers, STEPS, flat, tape.flat_gradient, kernels, scales)
     losses = []
     for step in range(STEPS):
         output = network.forward(params, {}, x, tape)

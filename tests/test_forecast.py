@@ -53,6 +53,17 @@ def test_he_on_relu_is_stable_at_any_depth() -> None:
     assert "Keep it" in text
 
 
+def test_batch_norm_explodes_gradients_in_words() -> None:
+    """Yang et al. 2019; a residual network's norms stand on its branches, where they don't."""
+    deep = of("architecture=cnn", "architecture.norm=batch", "architecture.depth=30")
+    assert deep.depth == 30
+    assert deep.gradient.per_layer**29 == pytest.approx(deep.gradient.total)
+    text = words(deep)
+    assert "norms batch norm keeps the signal level, and each layer's norm multiplies the gradient" in text
+    assert "use fewer layers, or residual blocks" in text
+    assert "norms batch norm" not in words(of("architecture=resnet", "architecture.depth=2"))
+
+
 def test_xavier_on_relu_vanishes_by_a_half_at_each_layer() -> None:
     xavier = of("scheme=xavier", "architecture.depth=100")
     assert xavier.stability.label == "vanishes"

@@ -110,6 +110,8 @@ REFUSALS: list[tuple[str, str]] = [
     ("data=two_spirals data.noise=1e300", r"^data: features and targets must be finite numbers whose squares"),
     ("data=two_spirals data.turns=inf", r"^data\.turns must be a finite number; got inf\."),
     ("data=two_spirals data.turns=abc", r"^data: "),
+    ("optimizer.lr=0.1", r"Did you mean optimizer\.learning_rate\?$"),
+    ("training.bs=8", r"Did you mean training\.batch_size\?$"),
     # sweeps of nothing, and of too much
     ("seed=range(0,0) -m", r"^seed=range\(0,0\) lists no value\."),
     ("seed=range(5,0) -m", r"^seed=range\(5,0\) lists no value\."),
@@ -205,6 +207,9 @@ REFUSALS: list[tuple[str, str]] = [
     ("outputs=null", r"^outputs must be text"),
     ("outputs=/dev/null", r"^outputs must be a folder that can be written"),
     ("outputs=/proc/nosuch", r"^outputs must be a folder that can be written"),
+    ("tracking.tags.fate=good", r"^tracking\.tags must have names of your own; fate is the lab's"),
+    ("tracking.register=NAME", r"^tracking\.register=NAME needs a logged model .* Pass tracking\.log_model=best\."),
+    ("report.score=f1", r"^report\.score must be one of auto, accuracy, .* macro_f1, auc, loss; got 'f1'"),
     ("tracking.experiment=", r"^tracking\.experiment must not be empty"),
     ("tracking.uri=", r"^tracking\.uri must be an MLflow server"),
     ("tracking.uri=ftp://host", r"^tracking\.uri must be an MLflow server .*; got 'ftp://host'"),

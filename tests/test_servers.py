@@ -166,9 +166,9 @@ def test_a_second_signal_ends_whatever_the_process_does() -> None:
         import os, signal, time
         from runner.execution.interruption import interruptible
         with interruptible():
-            print("ready", flush=True)
             while True:
                 try:
+                    print("ready", flush=True)
                     while True:
                         time.sleep(0.1)
                 except KeyboardInterrupt:

@@ -33,6 +33,7 @@ def layer(runs, *, batch=16, fan_in=37, units=19, dtype=np.float32, seed=0):
     arrays |= {"branch": 0.5 * z, "stream": 2.0 * z, "propagated": arrays["backward"]}
     attention = rng.exponential(1.0, (runs, batch, 2, 5, 5)) * np.tri(5)  # each query has one key more
     arrays["attention"] = attention / attention.sum(-1, keepdims=True)
+    arrays["tokens"] = rng.normal(size=(runs, 6, 4, 9))
     arrays["singular_values"] = np.sort(rng.exponential(1.0, (runs, 4, 10)))[:, :, ::-1]
     return {name: x.astype(dtype) for name, x in arrays.items()}
 
@@ -69,6 +70,9 @@ def test_measurements_are_the_plain_formulas():
             "backward_rms": math.sqrt((run["backward"] ** 2).mean()),
             "backward_norm": math.sqrt((run["backward"] ** 2).sum(-1).mean()),
             "branch_share": 1 / 16,
+            "token_effective_rank": np.mean(
+                [math.exp(scipy.stats.entropy(np.linalg.svd(x, compute_uv=False))) for x in run["tokens"]]
+            ),
             "attention_entropy": relative_entropy(run["attention"]),
             "update_ratio": np.linalg.norm(run["update"]) / np.linalg.norm(run["weight"]),
             "jacobian_mean_s2": (run["singular_values"] ** 2).mean(),

@@ -504,6 +504,9 @@ def test_what_opens_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     shown = viewer(replace(mine, uri="postgresql://me:secret@host/db"))
     assert shown == "python -m mlflow ui --backend-store-uri 'postgresql://***@host/db'"
     assert viewer(replace(mine, backend="none")) is None
+    page = "#/experiments/7/runs?workflowType=machine_learning"
+    assert viewer(mine, "7") == f"make ui, then http://localhost:5000/{page}"
+    assert viewer(replace(mine, uri="http://host:80/ml/"), "7") == f"http://host:80/ml/{page}"
 
 
 def test_times_are_the_true_ones(sweep: dict[str, Any]) -> None:

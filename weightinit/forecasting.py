@@ -21,7 +21,7 @@ from weightinit.meanfield import (
     signal_stability,
 )
 from weightinit.nn import Moments, Network, Prediction
-from weightinit.nn.layers import BatchNorm, GroupNorm, LayerNorm
+from weightinit.nn.layers import BatchNorm, GroupNorm, LayerNorm, Sum
 from weightinit.schemes import AutoInit, Critical, Ruled, Scheme
 
 SAMPLES = 64
@@ -32,8 +32,8 @@ PLAIN = "gradient_std"  # what gradients are followed by where one layer follows
 class Growth:
     """Change of a mean square on its way through the hidden layers; NaN where it is unknown.
 
-    ``total``: the last value over the first; ``per_layer``: the factor of one layer (geometric mean); ``uniform``:
-    whether every layer has the same factor.
+    ``total``: the last value over the first; ``per_layer``: the factor of one of ``layers`` (geometric mean);
+    ``uniform``: whether every layer has the same factor.
     """
 
     total: float
@@ -41,12 +41,12 @@ class Growth:
     uniform: bool
 
     @classmethod
-    def of(cls, squares: Sequence[float]) -> Growth:
-        """Return the growth of mean squares, given in the order in which the layers are passed."""
+    def of(cls, squares: Sequence[float], layers: int) -> Growth:
+        """Return the growth of mean squares, given in the order in which ``layers`` are passed one after the other."""
         factors = [after / before if before else 0.0 for before, after in pairwise(squares)]
         total = math.prod(factors) if squares else math.nan
         uniform = all(abs(factor - following) <= 1e-3 * factor for factor, following in pairwise(factors))
-        return cls(total, total ** (1 / max(len(factors), 1)), uniform)
+        return cls(total, total ** (1 / max(layers, 1)), uniform)
 
     @property
     def log_rms(self) -> float:
@@ -77,9 +77,10 @@ class Forecast:
     change of the first hidden layer's mean square grows until the last; beyond 1, networks of finite width stray from
     this forecast. ``reason``: why no theory applies; numbers are then NaN and None.
     ``better``: a scheme with more stability at this depth, if this one is not stable and another is, or is at least
-    trainable where this one is not. ``normed``: whether norms stand on the residual branches. ``waits``: whether the
-    readout starts at zero, so that gradients reach the layers before it from the second step on; ``gradient`` is
-    then theirs once the readout has moved.
+    trainable where this one is not. ``normed``: whether norms stand on the residual branches. ``depth``: number of
+    hidden layers with weights, or of residual blocks. ``batch_normed``: whether norms over samples stand on the trunk.
+    ``waits``: whether the readout starts at zero, so that gradients reach the layers before it from the second step on;
+    ``gradient`` is then theirs once the readout has moved.
     """
 
     names: Mapping[str, str]
@@ -100,12 +101,9 @@ class Forecast:
     reason: str
     better: Alternative | None
     normed: bool = False
+    depth: int = 0
+    batch_normed: bool = False
     waits: bool = False
-
-    @property
-    def depth(self) -> int:
-        """Number of hidden layers, or of residual blocks."""
-        return len(self.layers) - self.residual
 
     @property
     def residual(self) -> bool:
@@ -134,6 +132,7 @@ def forecast(network: Network, scheme: Scheme, inputs: Moments, names: Mapping[s
     phi = next(iter(network.activations), None)
     known = None if math.isnan(sigma_w2) else phi
     scales = _scales(known, sigma_w2, sigma_b2, layers[0].moments.second_moment) if known else None
+    norms = {(type(step.layer), step.on_trunk) for step in network.walk()}
     return Forecast(
         names=names,
         shape=network.shape,
@@ -151,10 +150,18 @@ def forecast(network: Network, scheme: Scheme, inputs: Moments, names: Mapping[s
         critical=_critical(known, sigma_b2) if known else None,
         expansion=_expansion(layers, known, sigma_b2) if known and plain else math.nan,
         reason=expected.reason,
-        normed=any(isinstance(step.layer, LayerNorm | BatchNorm | GroupNorm) and step.block for step in network.walk()),
+        normed=any((kind, False) in norms for kind in (LayerNorm, BatchNorm, GroupNorm)),
+        depth=_depth(network),
+        batch_normed=(BatchNorm, True) in norms and not network.trunk[-1].name.startswith("block/"),
         waits=_moved(network, laws) is not laws and expected.gradient.total > 0,
         better=_better(network, inputs, laws, sigma_b2, expected.stability),
     )
+
+
+def _depth(network: Network) -> int:
+    """Return the number of hidden layers with weights, or of residual blocks."""
+    blocks = sum(isinstance(step.layer, Sum) and step.on_trunk for step in network.walk())
+    return blocks or sum(site.weight is not None for site in network.trunk)
 
 
 def _last_with_weights(network: Network) -> str:
@@ -184,7 +191,9 @@ def _course(network: Network, inputs: Moments, laws: Mapping[str, Law]) -> _Cour
             last_of[prediction.layer] = prediction
     trunk = [site.name for site in network.trunk]
     layers = tuple(first[name] for name in trunk)
-    signal = Growth.of([last_of[name].moments.second_moment for name in trunk])
+    residual = any(isinstance(step.layer, Sum) for step in network.walk())
+    between = max(_depth(network) - (not residual), 0)
+    signal = Growth.of([last_of[name].moments.second_moment for name in trunk], between)
     sizes = {site.name: 1 for site in network.trunk}
     if network.gradient_quantity == "backward_norm":
         sizes = {site.name: math.prod(site.shape) for site in network.trunk}
@@ -193,9 +202,9 @@ def _course(network: Network, inputs: Moments, laws: Mapping[str, Law]) -> _Cour
     gradients = {
         p.layer: p.gradient.second_moment * sizes[p.layer] for p in back[::-1] if p.quantity and p.layer in sizes
     }
-    gradient = Growth.of([gradients[name] for name in reversed(trunk)])
+    gradient = Growth.of([gradients[name] for name in reversed(trunk)], between)
     last = last_of[trunk[-1]].moments.second_moment if trunk else math.nan
-    stability = signal_stability(math.sqrt(last), signal.log_rms, gradient.log_rms, max(len(layers) - 1, 0))
+    stability = signal_stability(math.sqrt(last), signal.log_rms, gradient.log_rms, between)
     reason = predictions[-1].moments.reason or predictions[0].gradient.reason
     return _Course(layers, signal, last / inputs.second_moment, gradient, stability, reason)
 

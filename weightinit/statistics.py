@@ -89,7 +89,8 @@ class Statistic:
     ``singular_values`` of the network's Jacobian at a few samples ``(runs, samples, values)``, largest first;
     ``backward``, the gradient of the loss with respect to the pre-activations, of their shape; ``propagated``, the same
     where sizes change along the network;
-    ``branch`` and ``stream``, what a residual branch adds and their sum; ``attention (runs, batch, heads, queries,
+    ``tokens (runs, batch, tokens, units)`` behind a block; ``branch`` and ``stream``, what a residual branch adds and
+    their sum; ``attention (runs, batch, heads, queries,
     keys)``; ``gradient`` of the loss with respect to the weight; ``update``, the weight's change in one step.
     ``ends``: costly, for the start and the end of training only. ``doc``: what it is and how to read it.
     """
@@ -242,16 +243,36 @@ def _condition_number(weight: Array | Reading) -> Array:
     return number
 
 
-@np.errstate(all="ignore")
 def _effective_rank(activation: Array | Reading) -> Array:
-    """exp of the entropy of the singular values normalized to sum 1; 0 for a zero matrix (Roy & Vetterli 2007)."""
-    values = _reading(activation).singular_values
+    return _rank(_reading(activation).singular_values)
+
+
+@np.errstate(all="ignore")
+def _rank(values: Array) -> Array:
+    """exp of the entropy of singular values (..., values) normalized to sum 1; 0 for zeros (Roy & Vetterli 2007)."""
     xp = array_module(values)
     total = values.sum(-1)
-    p = values / total[:, None]
+    p = values / total[..., None]
     entropy = -(p * xp.log(xp.where(p > 0, p, 1.0))).sum(-1)
     rank: Array = xp.where(total == 0, 0.0, xp.exp(entropy))
     return rank
+
+
+@np.errstate(all="ignore")
+def _token_rank(tokens: Array | Reading) -> Array:
+    """Effective rank of the tokens of a sample, mean over samples; NaN where a run is not finite."""
+    x = _reading(tokens).x
+    xp = array_module(x)
+    result: Array = xp.empty(len(x))
+    for runs, rows in _float64(x):
+        samples = rows.reshape(-1, *x.shape[1:])
+        largest = xp.abs(samples).max((1, 2, 3), keepdims=True)
+        finite = xp.isfinite(largest)
+        samples = xp.where(finite, samples / xp.where(largest > 0, largest, 1.0), 0.0)
+        squares = xp.linalg.eigvalsh(xp.matmul(samples, samples.swapaxes(2, 3)))  # few tokens, many units
+        ranks = _rank(xp.sqrt(xp.clip(squares, 0.0, None))).mean(-1)
+        result[runs] = xp.where(finite[:, 0, 0, 0], ranks, xp.nan)
+    return result
 
 
 @np.errstate(all="ignore")
@@ -429,6 +450,12 @@ STATISTICS: dict[str, Statistic] = {
         ("activation",),
         "E[x x'] / E[x²] over pairs of different samples: the c of mean-field theory; 1: the layer no longer tells "
         "samples apart",
+        ends=True,
+    ),
+    "token_effective_rank": Statistic(
+        _token_rank,
+        ("tokens",),
+        "effective rank of the tokens of a sample, mean over samples; near 1 attention has made them all alike",
         ends=True,
     ),
     "branch_share": Statistic(

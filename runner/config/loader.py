@@ -174,6 +174,8 @@ class Loader(ConfigLoaderImpl):
             )
             config = self._compose_config_from_defaults_list(defaults=defaults.defaults, repo=repository)
             OmegaConf.set_struct(config, True)
+            if (tags := OmegaConf.select(config, "tracking.tags")) is not None:
+                OmegaConf.set_struct(tags, False)  # a person names them
             OmegaConf.set_readonly(config.hydra, False)
             with open_dict(config.hydra):
                 config.hydra.runtime.choices.update(defaults.overrides.known_choices)

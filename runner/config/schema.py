@@ -43,13 +43,15 @@ class Training:
 
 @dataclass
 class Tracking:
-    """Place of the records beside the local Parquet files."""
+    """Place of the records beside the local Parquet files; ``tags``: of a person's own, on each run of MLflow's."""
 
     backend: str = "mlflow"
     uri: str | None = None
     experiment: str = "weightinit"
     figures: bool = True
     log_model: str = "none"
+    register: str | None = None
+    tags: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass

@@ -16,6 +16,7 @@ from weightinit.nn.architectures.checks import DTYPES
 
 # What the tables' columns of whole numbers can't hold.
 LARGEST = 2**63
+TAGS = ("sweep_id", "session", "trial_key", "fate", "network", "error")  # by which the lab finds its runs again
 _ALLOWED = {
     "report.score": (AUTO, *SCORES),
     "tracking.backend": ("mlflow", "none"),
@@ -49,6 +50,12 @@ def check(config: Mapping[str, Any]) -> None:
                     f"Pass report.{key}={form.format(close)}."
                 )
     tracking = config["tracking"]
+    if tracking["register"] is not None and tracking["log_model"] == "none":
+        raise ValueError(
+            f"tracking.register={tracking['register']} needs a logged model to register. Pass tracking.log_model=best."
+        )
+    if wrong := [name for name in tracking["tags"] if name in TAGS or name.startswith("mlflow.")]:
+        raise ValueError(f"tracking.tags must have names of your own; {wrong[0]} is the lab's or MLflow's. Rename it.")
     if tracking["backend"] == "none" and tracking["log_model"] != "none":
         raise ValueError(
             f"tracking.log_model={tracking['log_model']} needs MLflow to log to; got tracking=none. "

@@ -8,6 +8,8 @@ from contextlib import suppress
 from runner.config.schema import CUSTOM, VARIANTS
 from runner.config.trial import Trial, called
 
+WITHOUT_EFFECT = ("outputs", "tracking", "report", "resume", "mode")
+
 
 def named(trials: Sequence[Trial]) -> list[Trial]:
     """The trials under names that say what differs: ``he``, ``xavier s3``, ``he depth=10``.
@@ -19,6 +21,8 @@ def named(trials: Sequence[Trial]) -> list[Trial]:
     for overrides in given:
         for key, value in overrides.items():
             varying.setdefault(key, set()).add(value)
+    if len(trials) == 1:  # differs from the defaults alone
+        return [named_by(trials[0], [key for key in given[0] if key.partition(".")[0] not in WITHOUT_EFFECT])]
     keys = [
         key for key, values in varying.items()
         if len(values) > 1 or any(key not in overrides for overrides in given)

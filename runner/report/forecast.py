@@ -13,6 +13,7 @@ from weightinit.meanfield import DepthScales, critical_point
 
 WIDTH = 100
 EXPANSIVE = 2.0  # expansion beyond which a forecast says so
+NORMED = 1.05  # growth of the gradient's mean square by layer from which a forecast speaks of batch norm
 ALIKE = 0.95  # correlation of positions from which they carry next to nothing of their own
 
 
@@ -36,6 +37,12 @@ def run_text(forecast: Forecast) -> str:
             f"{number(forecast.expansion, 2)}-fold until the last: single networks stray far from them"
         )
     lines += _critical_lines(forecast)
+    if forecast.batch_normed and forecast.gradient.per_layer > NORMED:
+        lines.append(
+            "norms      batch norm keeps the signal level, and each layer's norm multiplies the gradient (Yang et al. "
+            f"2019): its mean square by {number(forecast.gradient.per_layer)} a layer, by "
+            f"{number(forecast.gradient.total)} in all"
+        )
     if forecast.alike > ALIKE:
         lines.append(
             f"positions  become alike: two of one sample correlate at {number(forecast.alike)} behind the last of them"
@@ -170,6 +177,8 @@ def _advice(forecast: Forecast) -> list[str]:
         advice = [f"Not trainable as configured: the {lost} over {depth} {layers}."]
     if better is None and forecast.stability.trainable:
         return [*advice, "`critical` and `autoinit` are not stable either."]
+    if better is None and forecast.batch_normed:
+        return [*advice, "No scheme changes what batch norm does: use fewer layers, or residual blocks."]
     if better is None:
         return [*advice, "`critical` and `autoinit` do not help either: add normalization or use another activation."]
     if better.stability.label == "stable":

@@ -127,7 +127,7 @@ def _training_line(trial: Trial, outcome: Outcome) -> str:
     threshold = trial.config["training"]["threshold"]
     reached = outcome.summary.get(f"{STEPS}{threshold:g}")
     when = "never" if reached is None else f"at step {reached:.0f}"
-    metric = deciding("test", outcome.summary, trial.config["report"]["score"]) or "test_loss"
+    metric = deciding("test", outcome.summary, trial.config["report"].get("score")) or "test_loss"
     share = " of the constant's" if "test_r2" in outcome.summary else ""
     words = [f"loss < {plain(f'{threshold:g}')}{share} {when}"]
     for part in ("validation", "test"):

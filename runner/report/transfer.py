@@ -31,7 +31,7 @@ def drift_sentence(one: Transfer) -> str:
     said = {
         True: "less than one doubling",
         False: "more than one doubling",
-        None: "not known to be less or more than one",
+        None: "one doubling is within the interval",
     }
     span = f"from {one.along} {one.sizes[0]} to {one.sizes[-1]}"
     return f"{name}: log2 of the best rate drifts by {_interval(one.drift)} {span}: {said[level(one)]}."

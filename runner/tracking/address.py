@@ -17,6 +17,9 @@ from runner.records import Tracking
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 SERVERS = ("http", "https", "databricks")
 SECONDS_TO_ANSWER = 2.5
+LOCAL = "http://localhost:5000"  # where MLflow's own command serves
+# Page of an experiment's runs; without the last word MLflow opens its view of prompts and traces.
+RUNS = "#/experiments/{}/runs?workflowType=machine_learning"
 
 
 def locate(tracking: Tracking) -> tuple[str, Path | None, str | None]:
@@ -66,18 +69,27 @@ def _sqlite(path: Path) -> str:
     return f"sqlite:///{path.absolute()}"
 
 
-def viewer(tracking: Tracking) -> str | None:
-    """Return the address or the command that shows the recorded runs; None without MLflow."""
+def viewer(tracking: Tracking, experiment: str | None = None) -> str | None:
+    """Return the address or the command that shows the recorded runs; None without MLflow.
+
+    With the ID of an ``experiment``, the address is that of its runs, and follows the command that serves it.
+    """
     if tracking.backend == "none":
         return None
     uri, file, _ = locate(tracking)
+    shown = without_password(uri)
+    if file is None and uri.startswith(("http://", "https://")):
+        return shown if experiment is None else f"{shown.rstrip('/')}/{RUNS.format(experiment)}"
+    if file is None and uri.startswith(SERVERS):
+        return shown
     if file is None:
-        shown = without_password(uri)
-        return shown if uri.startswith(SERVERS) else f"python -m mlflow ui --backend-store-uri {shlex.quote(shown)}"
-    if file == Path("outputs/mlflow.db").absolute() and _has_target(Path("Makefile"), "ui"):
-        return "make ui"
-    place = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
-    return f"python -m mlflow ui --backend-store-uri {shlex.quote(f'sqlite:///{place}')}"
+        command = f"python -m mlflow ui --backend-store-uri {shlex.quote(shown)}"
+    elif file == Path("outputs/mlflow.db").absolute() and _has_target(Path("Makefile"), "ui"):
+        command = "make ui"
+    else:
+        place = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
+        command = f"python -m mlflow ui --backend-store-uri {shlex.quote(f'sqlite:///{place}')}"
+    return command if experiment is None else f"{command}, then {LOCAL}/{RUNS.format(experiment)}"
 
 
 def _has_target(makefile: Path, target: str) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -94,6 +95,17 @@ def entry_of(trial: Trial, outcome: Outcome, session: Session, tags: Mapping[str
         _input(trial.dataset),
         without_password(config),
     )
+
+
+def typed(overrides: Sequence[str]) -> dict[str, str]:
+    """Return what a command set and swept, by key, as parameters: ``{"seed": "range(0,5)"}``."""
+    pairs = [text.lstrip("+").partition("=") for text in overrides if not text.startswith("~")]
+    beside = (*_BESIDE, "hydra", "resume")
+    return {
+        key: without_password(value)[:LONGEST_PARAMETER]
+        for key, _, value in pairs
+        if re.split(r"[./]", key)[0] not in beside
+    }
 
 
 @lru_cache(maxsize=1024)

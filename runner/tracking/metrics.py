@@ -168,6 +168,9 @@ def _initial(series: dict[tuple[str, str], Series]) -> dict[str, Series]:
         "gradient_std": ("init_gradient_std",),
         "predicted_gradient": ("predicted_gradient_std",),
         "gradient_scatter": ("predicted_gradient_scatter",),
+        "branch_share": ("init_branch_share",),
+        "attention_entropy": ("init_attention_entropy",),
+        "token_effective_rank": ("init_token_effective_rank",),
     }
     layers = _in_order(layer for quantity, layer in series if layer and quantity in sum(sources.values(), ()))
     followed = {*trunk(layers), "output"}

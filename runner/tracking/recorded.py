@@ -122,6 +122,14 @@ def _in_mlflow(name: str, here: Sequence[Recorded], tracking: Tracking) -> Recor
             lambda run: [run.info.run_id, run.data.tags["sweep_id"]],
         )
         if run is None:
+            held = store.experiments() if name == "latest" else {}
+            held.pop(tracking.experiment, None)
+            if held:
+                there = "; ".join(f"{other} ({count})" for other, count in held.items())
+                raise ValueError(
+                    f"sweep={name} is not in the experiment {tracking.experiment}; commands are in {there}. "
+                    f"Pass tracking.experiment={next(iter(held))}."
+                )
             return None
         tags = run.data.tags
         local = next((command for command in here if command.state["id"] == tags.get("session")), None)

@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 
 from runner.config.trial import Trial
-from runner.records import Outcome, Session, Tracking
+from runner.records import SUMMARY, Outcome, Session, Tracking
 from runner.text import PAGE
 from runner.tracking import files, models, sessions
+from runner.tracking.address import viewer
 from runner.tracking.frames import frames
 from runner.tracking.signals import undisturbed
 from runner.tracking.store import Status, Store, cause
@@ -78,6 +79,11 @@ class Recorder:
             and (self.store is None or self.store.exists())
             and set(self.keys) <= files.keys(self.session.directory)
         )
+
+    @property
+    def viewer(self) -> str | None:
+        """Address or command that shows the recorded runs; None without MLflow."""
+        return viewer(self.tracking, None if self.store is None else self.store.experiment_id)
 
     @property
     def waiting(self) -> int:
@@ -231,7 +237,9 @@ class Recorder:
         tables = [path for name in (files.RUNS, files.CURVES, PAGE) if (path := self.session.directory / name).exists()]
         if status != "KILLED":
             self._log_models(runs)
-        self.store.close(status, totals, {"": tables, "figures": list(figures.values())}, text)
+        best, summary = _best(runs)
+        drawn = {"": tables, "figures": list(figures.values())}
+        self.store.close(status, {**summary, **totals}, drawn, text, best=best)
 
     def _undisturbed(self) -> AbstractContextManager[None]:
         """Delay Ctrl-C while an SQLite file is written; a server may take long, and is asked again."""
@@ -280,3 +288,13 @@ def _totals(runs: pd.DataFrame) -> dict[str, float]:
         if name in runs and np.isfinite(best := runs[name].max()):
             totals[f"best_{name}"] = float(best)
     return totals
+
+
+def _best(runs: pd.DataFrame) -> tuple[str | None, dict[str, float]]:
+    """Return the key of the best run of a sweep on validation data, and its summary."""
+    key = None if runs.empty else models.best(runs)
+    if key is None:
+        return None, {}
+    known = [name for name in map(str, runs) if name in SUMMARY or name.startswith("steps_to_loss_")]
+    (row,) = runs.loc[runs["key"] == key, known].astype(float).to_dict("records")
+    return key, {str(name): value for name, value in row.items() if np.isfinite(value)}

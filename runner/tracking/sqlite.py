@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 MAGIC = b"SQLite format 3\0"
 # File systems for a write-ahead log: the processes share its index in memory.
@@ -42,6 +43,14 @@ def possible(file: Path) -> bool:
         return False
     with file.open("rb") as content:
         return content.read(len(MAGIC)) in (MAGIC, b"")
+
+
+def experiment(file: Path, name: str) -> str | None:
+    """Return the ID of an experiment in a database of MLflow's; None where there is none."""
+    with suppress(sqlite3.Error), closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)) as database:
+        found = database.execute("SELECT experiment_id FROM experiments WHERE name = ?", (name,)).fetchone()
+        return None if found is None else str(found[0])
+    return None
 
 
 def engine(uri: str, artifacts: str) -> Any:

@@ -24,7 +24,7 @@ from runner.config.trial import Trial, called
 from runner.records import Outcome, Session, Tracking
 from runner.tracking import mlflow_tables, models, sqlite
 from runner.tracking.address import locate, login, server_port, silence
-from runner.tracking.entries import CONTEXT, Entry, entry_of, milliseconds
+from runner.tracking.entries import CONTEXT, Entry, entry_of, milliseconds, typed
 from runner.tracking.facts import facts
 from runner.tracking.files import CURVES, RUNS, check_writable, locked, replaced
 from runner.tracking.line import ANSWER, TOLD, UPLOAD, Line
@@ -66,6 +66,8 @@ class Store:
         self.experiment = tracking.experiment
         self._uri, self._file, self._artifacts = locate(tracking)
         self.uri = without_password(self._uri)
+        self._own_tags = {name: str(value) for name, value in tracking.tags.items()}
+        self._register = tracking.register
         self.models: dict[str, str] = {}  # ids of the runs with a model, by name
         self.complete: set[str] = set()  # keys of the runs that the store holds whole
         self._client: Any = None
@@ -107,6 +109,7 @@ class Store:
         runs of an earlier process; its open runs are KILLED until they are sent.
         """
         _quiet_mlflow()
+        from mlflow.entities import Param
         from mlflow.tracking.context.registry import resolve_tags
 
         self._tags = {
@@ -114,6 +117,7 @@ class Store:
             **facts(),
             "sweep_id": self.session.sweep_id,
             "session": identity,
+            **self._own_tags,
         }
         try:
             # Two processes that make the tables of a database at once would break it.
@@ -132,6 +136,8 @@ class Store:
                 overrides = without_password(json.dumps(self.session.overrides))
                 tags = {NOTE: session_note(self.session), "overrides": overrides}
                 self._parent = self._create_run(self.session.name, milliseconds(time.time()), self._tags | tags).id
+                given = [Param(*pair) for pair in typed(self.session.overrides).items()]
+                self._call(self._client.log_batch, self._parent, [], given, [])
                 self._tags["mlflow.parentRunId"] = self._parent
         except Exception as error:
             if isinstance(error, ModuleNotFoundError) and self._uri.startswith("postgresql"):
@@ -162,6 +168,13 @@ class Store:
     def exists(self) -> bool:
         """Return whether an SQLite file is there; True for other stores, which only they know."""
         return self._file is None or self._file.exists()
+
+    @property
+    def experiment_id(self) -> str | None:
+        """ID of the experiment, asked of an SQLite file that is not open; None where only a server would know it."""
+        if self._experiment is not None:
+            return str(self._experiment.experiment_id)
+        return None if self._file is None else sqlite.experiment(self._file, self.experiment)
 
     def hurry(self, seconds: float) -> None:
         """Wait for no call to a server beyond so many seconds from now."""
@@ -233,11 +246,14 @@ class Store:
         if MODEL in run.tags:
             return
         create = partial(client.create_logged_model, self._experiment.experiment_id, MODEL, run.id, tags=about)
-        model_id = str(self._call(create).model_id)
+        created = self._call(create)
+        model_id = str(created.model_id)
         with tempfile.TemporaryDirectory() as scratch:
             models.save(Path(scratch) / MODEL, trial, made, model_id, run.id)
             self._call(client.log_model_artifacts, model_id, str(Path(scratch) / MODEL), seconds=UPLOAD)
         self._call(client.finalize_logged_model, model_id, "READY")
+        if self._register is not None:
+            self._registered(self._register, run.id, model_id, str(created.artifact_location))
         self._call(client.log_outputs, run.id, [LoggedModelOutput(model_id, step=trial.plan.steps)])
         for name, value in (
             (NOTE, f"{run.tags.get(NOTE, '')}\n\n{load_line(trial.name, run.id)}"),
@@ -245,12 +261,28 @@ class Store:
         ):
             self._call(client.set_tag, run.id, name, value[-LONGEST_TAG:])
 
+    def _registered(self, name: str, run: str, model_id: str, source: str) -> None:
+        """Make a logged model the next version of a registered one."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._call(self._client.get_registered_model, name)
+        except MlflowException:
+            self._call(self._client.create_registered_model, name)
+        self._call(partial(self._client.create_model_version, name, source, run, model_id=model_id), seconds=UPLOAD)
+
     def close(
-        self, status: Status, metrics: Mapping[str, float], files: Mapping[str, Sequence[Path]], text: str = ""
+        self,
+        status: Status,
+        metrics: Mapping[str, float],
+        files: Mapping[str, Sequence[Path]],
+        text: str = "",
+        best: str | None = None,
     ) -> None:
         """End a sweep's parent with these metrics. Raises MLflow's errors.
 
-        The parent, or the single run, gets the ``files`` by folder, and the command's print ``text`` as its note.
+        ``best``: key of the sweep's best run, a tag of both. The parent, or the single run, gets the ``files`` by
+        folder, and the command's print ``text`` as its note.
         """
         from mlflow.entities import Metric
 
@@ -260,6 +292,9 @@ class Store:
         if self._parent is not None:
             now = milliseconds(time.time())
             self._call(self._client.log_batch, run_id, [Metric(name, value, now, 0) for name, value in metrics.items()])
+            if best in self._runs:
+                self._call(self._client.set_tag, run_id, "best_run", self._runs[best].id)
+                self._call(self._client.set_tag, self._runs[best].id, "best", "true")
             self._call(self._client.set_terminated, run_id, status, now)
         if text:
             note = session_note(self.session, text, self.models)
@@ -269,6 +304,16 @@ class Store:
                 self._call(self._client.log_artifact, run_id, str(path), folder or None, seconds=UPLOAD)
         if self._file is not None and self._file.exists():
             sqlite.gather(self._file)
+
+    def experiments(self) -> dict[str, int]:
+        """Return the names of the experiments that hold commands' runs, with how many commands each holds."""
+        self._connect()
+        held = {}
+        for experiment in self._call(self._client.search_experiments):
+            found = self._search(experiment.experiment_id, "tags.sweep_id != ''")
+            if commands := sum("mlflow.parentRunId" not in run.data.tags for run in found):
+                held[str(experiment.name)] = commands
+        return held
 
     def sessions(self) -> list[Any]:
         """Return the runs that stand for commands: single runs first, then parents of sweeps, each by its start."""

@@ -87,7 +87,10 @@ def layer_statistics(
     for step in network.walk() if ends else ():
         readings = {}
         if isinstance(step.layer, Sum):
-            readings = {"branch": step.layer.written(params, tape), "stream": tape[step.path, "activation"]}
+            stream = tape[step.path, "activation"]
+            readings = {"branch": step.layer.written(params, tape), "stream": stream}
+            if stream.ndim == 4:
+                readings["tokens"] = stream
         elif isinstance(step.layer, Attention):
             readings = {"attention": tape[step.path, "attention"]}
         for quantity, values in measure(readings, ends=ends).items():

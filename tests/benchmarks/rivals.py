@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from itertools import pairwise
 
@@ -37,6 +38,79 @@ def torch_eager(sizes: list[int], batch: int, threads: int, steps: int) -> Calla
             loss = torch.nn.functional.cross_entropy(network(x[chosen]), y[chosen])
             loss.backward()
             optimizer.step()
+        seconds = time.perf_counter() - start
+        torch.set_num_threads(before)
+        return seconds / steps
+
+    return measure
+
+
+def torch_network(name: str, batch: int, steps: int) -> Callable[[], float] | None:
+    """Seconds of a forward and backward pass of one PyTorch network on one thread; None without PyTorch."""
+    if find_spec("torch") is None:
+        return None
+    import torch
+    from torch import nn
+
+    class Block(nn.Module):
+        def __init__(self, channels: int, filters: int) -> None:
+            super().__init__()
+            stride = filters // channels
+            norms, convolutions = (nn.BatchNorm2d(channels), nn.BatchNorm2d(filters)), (channels, filters)
+            first, second = (nn.Conv2d(n, filters, 3, s, 1) for n, s in zip(convolutions, (stride, 1), strict=True))
+            self.branch = nn.Sequential(norms[0], nn.ReLU(), first, norms[1], nn.ReLU(), second)
+            self.skip = nn.Identity() if stride == 1 else nn.Conv2d(channels, filters, 1, stride)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.skip(x) + self.branch(x)
+
+    class Transformer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.entry, self.positions = nn.Linear(8, 64), nn.Parameter(torch.zeros(8, 64))
+            layer = partial(nn.TransformerEncoderLayer, 64, 4, 256, 0.0, "gelu", batch_first=True, norm_first=True)
+            self.blocks, self.norm, self.output = (
+                nn.Sequential(*(layer() for _ in range(4))),
+                nn.LayerNorm(64),
+                nn.Linear(64, 10),
+            )
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.output(self.norm(self.blocks(self.entry(x) + self.positions)).mean(1))
+
+    def convolved(channels: int, filters: int) -> list[nn.Module]:
+        return [nn.Conv2d(channels, filters, 3, padding=1), nn.ReLU()]
+
+    torch.manual_seed(0)
+    networks: dict[str, tuple[tuple[int, ...], Callable[[], nn.Module]]] = {
+        "cnn": (
+            (1, 28, 28),
+            lambda: nn.Sequential(
+                *convolved(1, 16), nn.AvgPool2d(2), *convolved(16, 32), nn.AvgPool2d(2), *convolved(32, 32),
+                nn.Flatten(), nn.Linear(32 * 49, 10),
+            ),
+        ),
+        "resnet": (
+            (1, 8, 8),
+            lambda: nn.Sequential(
+                nn.Conv2d(1, 16, 3, padding=1), *(Block(16, 16) for _ in range(4)), Block(16, 32),
+                *(Block(32, 32) for _ in range(3)), nn.BatchNorm2d(32), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
+                nn.Flatten(), nn.Linear(32, 10),
+            ),
+        ),
+        "transformer": ((8, 8), Transformer),
+    }  # fmt: skip
+    shape, make = networks[name]
+    network, x = make(), torch.randn(batch, *shape)
+
+    def measure() -> float:
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        start = time.perf_counter()
+        for _ in range(steps):
+            network.zero_grad()
+            output = network(x)
+            output.backward(torch.full_like(output, 1e-3))
         seconds = time.perf_counter() - start
         torch.set_num_threads(before)
         return seconds / steps

@@ -162,8 +162,8 @@ def _centred(moments: Moments) -> tuple[Array, Array, float, float] | None:
     inverse = _mean_inverse(centred, variance) if few == samples else (1.0 + spread) / variance
     if moments.squares is None:
         return np.diagonal(centred).copy(), centred, variance, inverse
-    mean = float(np.mean(towards))
-    squares = np.maximum(moments.squares - 2.0 * mean + level, 0.0)
+    by_position = towards.reshape(few, -1).mean(0).reshape(moments.squares.shape[1:])
+    squares = np.maximum(moments.squares - 2.0 * by_position + level, 0.0)
     few_squares = np.diagonal(centred).reshape(few, *moments.squares.shape[1:])
     if moments.squares.ndim > 1 or few == samples:
         squares = squares.copy()
