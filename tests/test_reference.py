@@ -40,7 +40,7 @@ from weightinit.reference.draws import RESERVED
 from weightinit.reference.observation import QUANTITIES
 from weightinit.reference.response import response
 from weightinit.reference.scales import recorded, scaled, unscaled
-from weightinit.schemes import LSUV, AutoInit, Critical, Identity, Orthogonal, Rule, Sparse, TruncatedNormal
+from weightinit.schemes import LSUV, AutoInit, Critical, Identity, Orthogonal, Rule, Sparse, Tailoring, TruncatedNormal
 from weightinit.schemes.needs import suits
 from weightinit.statistics import STATISTICS
 
@@ -148,7 +148,8 @@ def test_rules_do_not_depend_on_data() -> None:
              if not inspect.isabstract(rule) and rule.name != "rules"]  # fmt: skip
     assert len(rules) > 10  # all but the one that is made of others
     for scheme in [*(rule for rule in rules if suits(rule, NETWORK)), Critical()]:
-        one, other = (scheme(NETWORK, [3], size * np.ones((1, 4, 64), np.float32)) for size in (1, 5))
+        network = scheme.network_for(NETWORK) if isinstance(scheme, Tailoring) else NETWORK
+        one, other = (scheme(network, [3], size * np.ones((1, 4, 64), np.float32)) for size in (1, 5))
         for name, values in one.params.items():
             assert np.array_equal(values, other.params[name])
 

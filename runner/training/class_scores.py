@@ -31,7 +31,7 @@ def class_scores(outputs: Array, labels: Array) -> dict[str, Array]:
 def _area(outputs: Array, labels: Array) -> Array:
     """Area under the ROC curve (runs,): how often a sample of a class has a higher probability of it than another."""
     runs, samples, classes = outputs.shape
-    areas = []
+    areas: list[Array] = []
     for known in range(1 if classes == 2 else 0, classes):
         if classes == 2:
             values = outputs[..., 1] - outputs[..., 0]
@@ -43,4 +43,5 @@ def _area(outputs: Array, labels: Array) -> Array:
         if 0 < positives < samples:
             ranks = rankdata(values, axis=-1)[:, of_class].sum(axis=-1)
             areas.append((ranks - positives * (positives + 1) / 2) / (positives * (samples - positives)))
-    return np.mean(areas, axis=0) if areas else np.full(runs, np.nan)
+    # Along the last axis, where a run's sum has the same order alone and in a stack.
+    return np.stack(areas, axis=-1).mean(axis=-1) if areas else np.full(runs, np.nan)
