@@ -48,7 +48,7 @@ def audit_model(model: Model, expected: ModelLaws = None, *, level: float = 1e-3
     pieces = pieces_of(model, chosen.of)
     alpha = level / (TESTS * len(pieces))
     values = Values(pieces)
-    again = copies({name: values[name] for name in values if values.pieces[name].comparable})
+    again = copies(Values([piece for piece in pieces if piece.comparable]))
     for piece in pieces:
         if piece.name in values:
             _judge(piece, again.get(piece.name), alpha)

@@ -21,6 +21,9 @@ from weightinit.fans import Fans
 NEGLIGIBLE: Final = 1e-5
 """Std up to which biases may be drawn without a word: of no effect beside weights."""
 
+ABOUT_ONE: Final = 0.1
+"""Distance from 1 up to which a norm's factor may be drawn, as in DCGAN (Radford et al. 2016)."""
+
 SCALED: Final = ("const", "xavier", "xavier(mode='fan_out')", "glorot_normal")
 """Rules whose std, times one factor for all, may be that of layers without a known law."""
 
@@ -111,6 +114,9 @@ def _gain(piece: Piece, pieces: list[Piece]) -> None:
     """A norm's factor of one value that isn't 1: meant where all its likes have it."""
     exam = piece.exam
     assert exam is not None
+    if exam.findings and 0 < exam.std < ABOUT_ONE and abs(exam.mean - 1) < ABOUT_ONE:
+        exam.findings, exam.differs = [], ""
+        piece.note("scale", f"drawn about 1, std {number(exam.std)}, where 1 everywhere is usual")
     if exam.std or exam.mean == 1:
         return
     likes = [other for other in pieces if _leaf(other) == _leaf(piece) and other.exam is not None]

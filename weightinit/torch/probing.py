@@ -214,7 +214,6 @@ def _models(model: Any, sample: Any, draws: int, seed: int) -> Iterator[nn.Modul
                 sample_of(model, sample, None).run(model)
         for draw in range(draws):
             copied = _copy(model)
-            copied.zero_grad(set_to_none=True)
             if draw:
                 redraw_(copied, torch.Generator().manual_seed(seed + draw))
             yield copied
