@@ -293,6 +293,7 @@ def test_a_function_called_relu_is_not_taken_for_relu():
         (("leaky_relu",), {"alpha": 1}, TypeError, "leaky_relu takes slope; got 'alpha'"),
         (("leaky_relu",), {"slope": math.nan}, ValueError, "slope must be a finite number; got nan"),
         (("leaky_relu",), {"slope": "big"}, TypeError, "slope must be a finite number; got 'big'"),
+        (("leaky_relu",), {"slope": True}, TypeError, "slope must be a finite number; got True"),
         (("elu",), {"alpha": 0}, ValueError, "alpha must be a finite number above 0; got 0"),
         (("sine",), {"frequency": -1}, ValueError, "frequency must be a finite number above 0; got -1"),
         ((get("elu"),), {"alpha": 2}, TypeError, r"takes no parameters; got alpha. Pass the name: get\('elu', ...\)"),

@@ -10,7 +10,6 @@ import pytest
 from runner.cli import main
 from runner.config.composition import Composer
 from runner.training.coordinates import coordinates, kinds
-from weightinit.arrays import Array
 from weightinit.coordinate_check import CoordinateCheck, Kind, Measured, coordinate_check
 
 SEEDS = range(6)
@@ -157,21 +156,26 @@ def test_over_depth_completep_passes_and_mup_does_not() -> None:
     assert plain.causes == ("block/last/entry: residual branches lack a factor that falls with depth",)
 
 
-def sizes(*schemes: str) -> list[Array]:
-    runs = [[*TRANSFORMER, "architecture.width=16", f"scheme={scheme}", "optimizer=adamw"] for scheme in schemes]
-    return [np.array([list(by.values()) for by in found]) for found in coordinates(Composer().trials(runs))]
+RESNET = ["architecture=resnet", "architecture.depth=2", "data=digits", "optimizer=nesterov", "training.steps=2"]
 
 
-def test_a_run_shows_the_same_bits_alone_and_in_a_stack() -> None:
+def sizes(network: Sequence[str], *schemes: str) -> list[list[dict[str, float]]]:
+    small = ["training.batch_size=16", "training.probe.size=16", "tracking=none", "architecture.width=16"]
+    return coordinates(Composer().trials([[*network, *small, *scheme.split()] for scheme in schemes]))
+
+
+@pytest.mark.parametrize("network", [TRANSFORMER, RESNET], ids=["transformer", "resnet"])
+def test_a_run_shows_the_same_bits_alone_and_in_a_stack(network: Sequence[str]) -> None:
     """Runs whose multipliers and scales differ share a stack; at its base sizes a parametrization is he."""
-    schemes = ("mup", "he", "completep", "spectral")
-    together = sizes(*schemes)
+    schemes = [
+        *("scheme=mup", "scheme=he", "scheme=completep", "scheme=depth_mup", "scheme=spectral"),
+        "scheme=mup scheme.base_width=16",
+    ]
+    together = sizes(network, *schemes)
     for scheme, found in zip(schemes, together, strict=True):
-        np.testing.assert_array_equal(found, sizes(scheme)[0])
-    base = [*TRANSFORMER, "architecture.width=16", "scheme=mup", "scheme.base_width=16"]
-    (at_base,) = coordinates(Composer().trials([base]))
-    he = coordinates(Composer().trials([[*TRANSFORMER, "architecture.width=16", "scheme=he"]]))[0]
-    assert at_base == he
+        assert found == sizes(network, scheme)[0], scheme
+    assert together[-1] == together[1]
+    assert together[0] != together[1]
 
 
 def test_the_command_says_what_is_wrong_and_its_exit_status_does_where_it_is_strict(

@@ -5,6 +5,7 @@ Nothing is downloaded: the fresh environments take the dependencies, and only th
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shlex
@@ -384,3 +385,13 @@ def test_completion_in_zsh(installed: Environment) -> None:
         zpty -d terminal
     """
     assert completed(installed, "zsh", code) == {"scheme=xavier"}
+
+
+@pytest.mark.parametrize("framework", ["torch", "keras", "jax"])
+def test_an_adapter_without_its_framework_says_how_to_install_it(
+    framework: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, framework, None)
+    monkeypatch.delitem(sys.modules, f"weightinit.{framework}", raising=False)
+    with pytest.raises(ImportError, match=rf"weightinit\.{framework} needs .*pip install 'weightinit\[{framework}\]'"):
+        importlib.import_module(f"weightinit.{framework}")

@@ -110,6 +110,8 @@ REFUSALS: list[tuple[str, str]] = [
     ("data=two_spirals data.noise=1e300", r"^data: features and targets must be finite numbers whose squares"),
     ("data=two_spirals data.turns=inf", r"^data\.turns must be a finite number; got inf\."),
     ("data=two_spirals data.turns=abc", r"^data: "),
+    ("optimizer.lr=0.1", r"Did you mean optimizer\.learning_rate\?$"),
+    ("training.bs=8", r"Did you mean training\.batch_size\?$"),
     # sweeps of nothing, and of too much
     ("seed=range(0,0) -m", r"^seed=range\(0,0\) lists no value\."),
     ("seed=range(5,0) -m", r"^seed=range\(5,0\) lists no value\."),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +57,18 @@ def vector(role: TensorRole, shape: tuple[int, ...], default: Law = UNKNOWN, fan
     return Use(role, out_axes=tuple(range(len(shape))), fans=fans, default=default)
 
 
+def einsum_axes(equation: str) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Return a kernel's axes of inputs, outputs and copies by its equation, ``abc,cde->abde``, the kernel second.
+
+    Inputs are summed over, outputs come from the kernel alone, others count copies.
+    """
+    left, result = equation.replace(" ", "").replace("...", "").split("->")
+    given, kernel = left.split(",")
+    inputs = tuple(i for i, letter in enumerate(kernel) if letter in given and letter not in result)
+    outputs = tuple(i for i, letter in enumerate(kernel) if letter in result and letter not in given)
+    return inputs, outputs, tuple(i for i in range(len(kernel)) if i not in (*inputs, *outputs))
+
+
 def law_by_fans(rule: Rule, fans: Fans) -> Law:
     """Return the law that a rule gives a hidden weight of these fans."""
     return rule.law(WeightSpec("", fans, fans, "weight", "hidden"))
@@ -62,11 +76,14 @@ def law_by_fans(rule: Rule, fans: Fans) -> Law:
 
 def alone(name: str, shape: tuple[int, ...]) -> Use:
     """Return the use of an array of somebody's own, as its name and shape tell: inputs before outputs."""
+    axes = len(shape)
+    lora = re.search(r"lora_?([ab])$", name.lower())
+    if lora and axes == 2:
+        return Use("lora_in" if lora[1] == "a" else "lora_out", (0,), (1,), Fans(*shape))
     if "bias" in name or name == "beta":
         return vector("bias", shape)
-    if len(shape) < 2:
+    if axes < 2 or not math.prod(shape):
         return vector("parameter", shape)
-    axes = len(shape)
     if "embedding" in name or "token" in name:
         return vector("position", shape)
     fans = compute_fans(shape[-2:])

@@ -20,9 +20,15 @@ from runner.config.schema import CUSTOM
 Taken = Callable[[str, Mapping[str, Any]], Collection[str] | None]
 
 
+# What people write for keys elsewhere.
+_ABBREVIATIONS = {"lr": "learning_rate", "wd": "weight_decay", "bs": "batch_size", "max_steps": "steps"}
+
+
 def unknown_key(key: str, allowed: Sequence[str]) -> str:
     """Return the message for a key that doesn't exist, with those that do."""
-    close = get_close_matches(key, allowed, n=1)
+    group, _, name = key.rpartition(".")
+    meant = f"{group}.{_ABBREVIATIONS.get(name, name)}"
+    close = [meant] if meant in allowed else get_close_matches(key, allowed, n=1)
     mend = f" Did you mean {close[0]}?" if close else ""
     return f"{key} is not a key here; allowed: {', '.join(allowed) or 'none'}; got {key}.{mend}"
 

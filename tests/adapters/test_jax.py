@@ -98,6 +98,32 @@ def test_every_array_has_its_role_axes_and_fans() -> None:
     assert found["norm/weight"][0] == "gain"
 
 
+class Copies(nn.Module):
+    """Experts that ``vmap`` stacks, with biases and without."""
+
+    @nn.compact
+    def __call__(self, x: Any) -> Any:
+        options = {"in_axes": 0, "out_axes": 0, "variable_axes": {"params": 0}, "split_rngs": {"params": True}}
+        dense = nn.vmap(nn.Dense, **options)
+        return dense(48, use_bias=False)(dense(48, name="experts")(x))
+
+
+def test_stacked_einsum_and_empty_kernels_are_read_right() -> None:
+    variables = Copies().init(KEY, jnp.zeros((4, 2, 32)))
+    record = wj.translate(variables)
+    for name, fans in (("experts/kernel", (32, 48)), ("VmapDense_0/kernel", (48, 48))):
+        assert (record[name].stacked, record[name].in_axes, tuple(record[name].fans or ())) == ((0,), (1,), fans)
+    assert wj.audit(variables).ok
+    drawn, _ = wj.initialize(variables, "orthogonal", KEY)
+    expert = drawn["params"]["experts"]["kernel"][3]
+    np.testing.assert_allclose(expert @ expert.T, np.eye(32), atol=1e-5)
+    einsum = nnx.Einsum("bti,ihd->bthd", (64, 4, 16), (4, 16), rngs=nnx.Rngs(0))
+    assert wj.audit(einsum).ok  # as Flax draws it, by fans of (4 x 64, 4 x 16)
+    (finding,) = wj.audit(einsum, {"kernel": "flax"}).faults
+    assert "fans (256, 1024) for (64, 64)" in finding.sentence
+    assert wj.audit({"Dense_0": {"kernel": jnp.zeros((0, 8)), "bias": jnp.zeros(8)}}).ok
+
+
 def test_flax_draws_by_the_librarys_initializers() -> None:
     he = wj.initializer("he")
     for model in (linen(kernel_init=he), Nnx(kernel_init=he)):

@@ -214,7 +214,7 @@ def _slips(tensor: ModelTensor, spec: WeightSpec) -> tuple[Mistake, ...]:
 def usual(tensor: ModelTensor, spec: WeightSpec) -> tuple[Expectations, bool]:
     """The module's own default, or what is usual for the role; nothing for what stands alone."""
     pytorch = rule("pytorch")
-    label = f"{tensor.kind}'s own default"
+    label = f"{tensor.kind or 'the library'}'s own default"
     found: list[Expectation] = []
     if tensor.default.known:
         same = tensor.role in BY_FANS and tensor.default == pytorch.law(spec)

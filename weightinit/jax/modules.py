@@ -9,10 +9,11 @@ from typing import Any, Final
 
 from weightinit.fans import Fans, compute_fans
 from weightinit.laws import UNKNOWN, Law
+from weightinit.model import TensorRole
 from weightinit.nn.weights import WeightSpec
 from weightinit.schemes.base import ONE, ZERO
 from weightinit.schemes.rules import FlaxDense, Normal, Orthogonal, PyTorchLinear, VarianceScaling
-from weightinit.uses import Use, alone, law_by_fans, parts, vector
+from weightinit.uses import Use, alone, einsum_axes, law_by_fans, parts, vector
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -58,11 +59,11 @@ def _equinox(owner: Any, kind: str, shapes: Shapes) -> dict[str, Use]:
             else vector("bias", shape, law, Fans(units, units))
             for name, shape in shapes.items()
         }
-    if len(shapes.get("weight", ())) < 2:
+    if len(shapes.get("weight", ())) < 2 or not math.prod(shapes["weight"]):
         return {}
     fans = compute_fans(shapes["weight"], groups=int(getattr(owner, "groups", 1)), in_axis=1, out_axis=0)
     law = law_by_fans(PyTorchLinear(), fans)
-    role: Any = "convolution" if "Conv" in kind else "dense"
+    role: TensorRole = "convolution" if "Conv" in kind else "dense"
     found = {"weight": Use(role, (1,), (0,), fans, law, int(getattr(owner, "groups", 1)))}
     if "bias" in shapes:
         found["bias"] = vector("bias", shapes["bias"], law, fans)
@@ -74,8 +75,9 @@ def _flax(owner: Any, kind: str, path: str, shapes: Shapes) -> dict[str, Use]:
     if "kernel" not in shapes and "embedding" not in shapes:
         return _norm("scale", "bias", shapes)
     found = {}
+    shapes = {name: shape for name, shape in shapes.items() if math.prod(shape)}  # nothing is drawn of empty ones
     if "embedding" in shapes:
-        rows, width = shapes["embedding"]
+        rows, width = shapes["embedding"][-2:]
         law = law_by_fans(VarianceScaling(scale=1.0), Fans(width, rows))
         found["embedding"] = Use("embedding", (0,), (1,), Fans(1, width), law)
     if "kernel" in shapes:
@@ -91,36 +93,51 @@ def _kernel(owner: Any, kind: str, path: str, shapes: Shapes) -> Use:
     axes = len(shape)
     if axes < 2:
         return vector("parameter", shape)
+    if kind == "Einsum" and hasattr(owner, "einsum_str"):  # Flax counts fans as of (*kernel, inputs, outputs)
+        given, made, copies = einsum_axes(owner.einsum_str)
+        fans = Fans(math.prod(shape[i] for i in given), math.prod(shape[i] for i in made))
+        return Use("dense", given, made, fans, law_by_fans(FlaxDense(), compute_fans(shape)), stacked=copies)
+    copied, outputs = _copies_and_outputs(owner, kind, path, shapes)
+    stacked, rest = tuple(range(copied)), shape[copied:]
     if "Conv" in kind:
         groups = int(getattr(owner, "feature_group_count", 1))
-        fans = compute_fans(shape, groups=groups)
-        return Use("convolution", (axes - 2,), (axes - 1,), fans, law_by_fans(FlaxDense(), fans), groups)
-    inputs = axes - _outputs(owner, path, shapes)
-    fans = Fans(math.prod(shape[:inputs]), math.prod(shape[inputs:]))
+        fans = compute_fans(rest, groups=groups)
+        law = law_by_fans(FlaxDense(), fans)
+        return Use("convolution", (axes - 2,), (axes - 1,), fans, law, groups, stacked)
+    first = axes - outputs
+    fans = Fans(math.prod(shape[copied:first]), math.prod(shape[first:]))
     state = STATES.search(path) is not None
-    law = Orthogonal().law(WeightSpec("", shape, fans, "weight", "hidden")) if state else law_by_fans(FlaxDense(), fans)
-    return Use("recurrent" if state else "dense", tuple(range(inputs)), tuple(range(inputs, axes)), fans, law)
+    law = Orthogonal().law(WeightSpec("", rest, fans, "weight", "hidden")) if state else law_by_fans(FlaxDense(), fans)
+    role: TensorRole = "recurrent" if state else "dense"
+    return Use(role, tuple(range(copied, first)), tuple(range(first, axes)), fans, law, stacked=stacked)
 
 
-def _outputs(owner: Any, path: str, shapes: Shapes) -> int:
-    """Axes of a dense kernel's outputs: what the module says, its bias shows, or the names of attention."""
+def _copies_and_outputs(owner: Any, kind: str, path: str, shapes: Shapes) -> tuple[int, int]:
+    """Axes of a kernel that count copies (first, by ``vmap`` and ``scan``), and axes of its outputs (last).
+
+    They are what the module says, what its bias shows, or what the class and the names of attention have.
+    """
     shape, bias = shapes["kernel"], shapes.get("bias", ())
     said = getattr(owner, "out_features", None)
     if isinstance(said, tuple):
-        return len(said)
-    if 0 < len(bias) < len(shape) and shape[-len(bias) :] == bias:
-        return len(bias)
-    return len(shape) - 1 if HEADS.search(path) else 1
+        return 0, len(said)
+    for copies in range(len(bias)):
+        outputs = len(bias) - copies
+        if copies + outputs < len(shape) and bias == shape[:copies] + shape[-outputs:]:
+            return copies, outputs
+    if kind.endswith(("Dense", "Linear")):
+        return len(shape) - 2, 1
+    return 0, len(shape) - 1 if HEADS.search(path) else 1
 
 
 def _norm(gain: str, bias: str, shapes: Shapes) -> dict[str, Use]:
-    roles: dict[str, tuple[Any, Law]] = {gain: ("gain", ONE), bias: ("bias", ZERO)}
+    roles: dict[str, tuple[TensorRole, Law]] = {gain: ("gain", ONE), bias: ("bias", ZERO)}
     return {name: vector(roles[name][0], shape, roles[name][1]) for name, shape in shapes.items() if name in roles}
 
 
 def _plain(shapes: Shapes) -> dict[str, Use]:
     """A matrix beside a vector, or of a weight's name: inputs first, unless the vector shows that outputs are."""
-    matrices = [name for name, shape in shapes.items() if len(shape) >= 2]
+    matrices = [name for name, shape in shapes.items() if len(shape) >= 2 and 0 not in shape]
     vectors = [name for name, shape in shapes.items() if len(shape) == 1]
     if len(matrices) != 1 or not (matrices[0] in WEIGHTS or len(shapes) == 2 == len(vectors) + 1):
         return {}

@@ -14,7 +14,7 @@ from weightinit.arrays import Array
 from weightinit.fans import Fans
 from weightinit.jax.modules import uses
 from weightinit.laws import UNKNOWN
-from weightinit.model import INDEX, Model, ModelTensor, blocks_of
+from weightinit.model import Model, ModelTensor, blocks_of
 from weightinit.uses import Use
 
 
@@ -23,7 +23,8 @@ class Leaf:
     """An array of floating-point numbers in a pytree: its place among all leaves, and where it lies.
 
     ``owner``: the module or container that holds it at ``layer``, by ``own``, its last name. ``kind``: class of the
-    module; in a dictionary of Flax linen its name without the number.
+    module; in a dictionary of Flax linen its name without the number, where it is that of a
+    class.
     """
 
     place: int
@@ -120,7 +121,7 @@ def _kind(owner: Any, names: list[str]) -> str:
     if owner is not None and not isinstance(owner, Mapping | list | tuple):
         return type(owner).__name__
     module = names[-2] if len(names) > 1 else ""
-    return "" if INDEX.fullmatch(module) else module.rstrip("0123456789").rstrip("_")
+    return module.rstrip("0123456789").rstrip("_") if module[:1].isupper() else ""
 
 
 def _tensor(leaf: Leaf, use: Use) -> ModelTensor:

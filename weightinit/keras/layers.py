@@ -12,7 +12,7 @@ from weightinit.fans import Fans, compute_fans
 from weightinit.keras.laws import stated_law
 from weightinit.laws import UNKNOWN, Law
 from weightinit.model import TensorRole
-from weightinit.uses import Use, alone, parts, vector
+from weightinit.uses import Use, alone, einsum_axes, parts, vector
 
 layers: Final = keras.layers
 
@@ -81,12 +81,8 @@ def _kernel(layer: Any, shapes: dict[str, tuple[int, ...]]) -> Use | None:
 
 
 def _einsum(layer: Any, shape: tuple[int, ...]) -> Use:
-    """Axes of a kernel by its equation: inputs are summed over, outputs come from it alone, others count copies."""
-    left, result = layer.equation.replace(" ", "").replace("...", "").split("->")
-    given, kernel = left.split(",")
-    inputs = tuple(i for i, letter in enumerate(kernel) if letter in given and letter not in result)
-    outputs = tuple(i for i, letter in enumerate(kernel) if letter in result and letter not in given)
-    copies = tuple(i for i in range(len(kernel)) if i not in (*inputs, *outputs))
+    """Axes of a kernel by its equation."""
+    inputs, outputs, copies = einsum_axes(layer.equation)
     fans = Fans(math.prod(shape[i] for i in inputs), math.prod(shape[i] for i in outputs))
     law = stated_law(layer.kernel_initializer, shape, fans)
     return Use("dense", inputs, outputs, fans, law, stacked=copies)

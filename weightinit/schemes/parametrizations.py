@@ -57,7 +57,7 @@ class Parametrization(Rule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_whole("base_width", self.base_width)
+        _check_whole("base_width", self.base_width)
         if self.scale is not None and not (isinstance(self.scale, Real) and 0 < self.scale < math.inf):
             raise ValueError(f"scale must be a finite number above 0, or null; got {self.scale!r}. Pass scale=2.")
         if self.distribution not in get_args(Drawn):
@@ -148,7 +148,7 @@ class _Deep(MuP):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_whole("base_depth", self.base_depth)
+        _check_whole("base_depth", self.base_depth)
 
     def sizes(self, spec: WeightSpec, network: Network, scale: float) -> Sizes:
         sizes = super().sizes(spec, network, scale)
@@ -241,7 +241,7 @@ def _squared_gain(activation: Activation | None) -> float:
     return 1.0 if activation is None else float(f"{gain(activation) ** 2:.10g}")
 
 
-def check_whole(name: str, value: object) -> None:
+def _check_whole(name: str, value: object) -> None:
     """Raise ValueError unless a base size is a whole number of at least 1."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{name} must be a whole number of at least 1; got {value!r}. Pass {name}=64.")
