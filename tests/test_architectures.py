@@ -22,7 +22,7 @@ from tests.test_layers import alike_inputs, assert_theory_holds, laws_of, loss_a
 from weightinit.nn import CrossEntropy, Moments, Network, trunk
 from weightinit.nn.architectures import cnn, layers, residual_mlp, resnet, transformer
 from weightinit.nn.moments import moments_of
-from weightinit.schemes import LSUV, AutoInit, VarianceScaling
+from weightinit.schemes import LSUV, AutoInit, Orthogonal, VarianceScaling
 from weightinit.schemes.initialized import merge
 
 SMALL = small()
@@ -230,6 +230,13 @@ def test_autoinit_gives_every_pre_activation_its_size(name: str) -> None:
         for spec in step.weights:
             if spec.role == "weight":
                 assert laws[spec.name].std > 0
+
+
+def test_orthogonal_embeddings_have_the_size_that_their_law_says() -> None:
+    """One term makes each output, so that fan_in is 1; the matrix is orthogonal all the same."""
+    drawn = Orthogonal()(SMALL["transformer of tokens"], range(3))
+    for name in ("embedding/weight", "positions/weight"):
+        assert np.std(drawn.params[name]) == pytest.approx(drawn.laws[name][0].std, rel=0.02)
 
 
 def test_shapes_as_people_write_them() -> None:

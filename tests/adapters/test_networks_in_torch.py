@@ -56,7 +56,7 @@ class Reference:
         if isinstance(node, Serial):
             return self.serial(node.children, x)
         if isinstance(node, Residual):
-            scale = node.end.branch_scale * self.weights[f"{node.name}/scale"][0, 0]
+            scale = node.end.branch_scale * self.weights[f"{node.name}/scale"][0]
             return node.end.skip_scale * self.serial(node.skip, x) + scale * self.serial(node.branch, x)
         name, weights = node.name, self.weights
         affine = weights.get(f"{name}/gain", None), weights.get(f"{name}/bias", None)

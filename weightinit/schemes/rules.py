@@ -154,8 +154,7 @@ class Orthogonal(_Basic):
         return initializers.orthogonal(rng, spec.shape, gain=self.gain, preserve=self.preserve, dtype=np.float64)
 
     def law(self, spec: WeightSpec) -> Law:
-        rows = spec.fans.fan_in
-        columns = math.prod(spec.shape) // rows
+        rows, columns = math.prod(spec.shape[:-1]), spec.shape[-1]
         largest = self.gain * initializers.orthogonal_factor(rows, columns, self.preserve)
         return Law("orthogonal", 0.0, largest / math.sqrt(max(rows, columns)), (-largest, largest))
 
