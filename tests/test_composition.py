@@ -183,11 +183,11 @@ def hydras(composer: Composer) -> ConfigLoaderImpl:
 
 
 def described(node: Any) -> Any:
-    """All that a configuration is: values as written, types, flags."""
+    """All that a configuration is: values as written, types, flags but those of tags, which the lab leaves open."""
     if not isinstance(node, Node):
         return node
     about = node._metadata
-    flags = {name: value for name, value in (about.flags or {}).items() if value is not None}
+    flags = {name: value for name, value in (about.flags or {}).items() if value is not None and node._key() != "tags"}
     types = (type(node), about.ref_type, about.object_type, about.optional, flags, node._key())
     if not isinstance(node, Container) or node._is_none() or node._is_missing() or node._is_interpolation():
         return *types, node._value()

@@ -34,7 +34,7 @@ def named(*overrides: str) -> list[str]:
 @pytest.mark.parametrize(
     ("overrides", "names"),
     [
-        ([], ["he"]),
+        ([], ["he two_spirals width=4 steps=3 size=8"]),  # what differs from the defaults
         (["scheme=xavier,he"], ["xavier", "he"]),
         (["scheme=xavier,he", "seed=0,1"], ["xavier s0", "xavier s1", "he s0", "he s1"]),
         (["activation=tanh,relu", "scheme=xavier"], ["xavier tanh", "xavier relu"]),

@@ -199,7 +199,7 @@ def test_a_scheme_that_gives_the_wrong_shape_fails_with_its_name() -> None:
 @pytest.mark.parametrize(
     ("field", "name", "message"),
     [
-        ("constants", "branch_scale", "constant 'branch_scale', and this network declares none"),
+        ("constants", "branch_scale", "constants must name constants of the network; got 'branch_scale'"),
         ("learning_rate_scale", "hidden/1/wieght", "got 'hidden/1/wieght'. The nearest of its .* 'hidden/1/weight'"),
         ("laws", "hidden/9/weight", "laws must name weights of the network; got 'hidden/9/weight'"),
     ],

@@ -74,11 +74,12 @@ class Elements:
 
         In half precision JAX draws uniform numbers k/2^7 (bfloat16) or k/2^10 (float16) and sends them through the
         inverse of the distribution function; TensorFlow's and PyTorch's uniform numbers have 8 to 11 bits there.
-        Rounding alone leaves more distinct values among that many elements.
+        Rounding alone leaves more distinct values among that many elements. Zeros don't count: sparse laws have many.
         """
-        distinct = 1 + int(np.count_nonzero(np.diff(self.sorted)))
+        drawn = self.sorted[self.sorted != 0]
+        distinct = 1 + int(np.count_nonzero(np.diff(drawn)))
         bits = next((bits for bits in GRIDS if distinct <= 1 << bits), None)
-        return bits if bits is not None and self.sorted.size > 2 << bits else None
+        return bits if bits is not None and drawn.size > 2 << bits else None
 
     @property
     def grid_in_words(self) -> str:
