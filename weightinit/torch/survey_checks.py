@@ -81,8 +81,9 @@ def deaf_to_scale(small: SmallModel, model: nn.Module) -> dict[str, Any]:
     """Return the drawn weights whose std stays when every scale in the configuration is doubled."""
     if not small.scales:
         return {"skipped": "the configuration names no scale"}
-    doubled = dict(small.build(scale=2.0).named_parameters())
-    drawn = {n: p for n, p in model.named_parameters() if p.dim() > 1 and p.numel() >= ENOUGH and _std(p) > 0}
+    doubled = dict(small.build(scale=2.0, seed=1).named_parameters())  # what is equal then wasn't drawn
+    large = {name: p for name, p in model.named_parameters() if p.dim() > 1 and p.numel() >= ENOUGH and _std(p) > 0}
+    drawn = {name: p for name, p in large.items() if not torch.equal(p, doubled[name])}
     deaf = [
         name for name, p in drawn.items()
         if _std(doubled[name]) < 1.2 * _std(p) and _own_scale(model, name, small.scales)

@@ -46,9 +46,9 @@ def page(records: Sequence[Mapping[str, Any]], of: int, versions: str) -> str:
         "",
         *_filled(
             f"Every model type of {versions} that can be built small from its configuration, audited: widths divided "
-            "by up to 16, two layers of each kind, at most 600 tokens and 4 experts, seed 0, no checkpoint. What its own "
-            "initialization writes on purpose (zeros, fixed values) is no finding. By way of meta: made on the meta "
-            "device and initialized afterwards, as `from_pretrained` does with keys that a checkpoint lacks. "
+            "by up to 16, two layers of each kind, at most 600 tokens and 4 experts, seed 0, no checkpoint. What its "
+            "own initialization writes on purpose (zeros, fixed values) is no finding. By way of meta: made on meta "
+            "and initialized afterwards, as `from_pretrained` does with keys that a checkpoint lacks. "
             f"{len(records)} of {of} types were run{'' if len(records) == of else PART}."
         ),
         "",
@@ -63,8 +63,8 @@ def page(records: Sequence[Mapping[str, Any]], of: int, versions: str) -> str:
         "",
         *_filled(
             f"Dead signals come first, then memory that is never written, first losses more than {LOUD:g} above "
-            "ln(classes), the audit's faults, and weights that ignore their configuration's scale. Models that share "
-            "code share findings."
+            "ln(classes), the audit's faults, and weights that keep their std when their configuration's scale "
+            "doubles; some of those have a law of their own on purpose. Models that share code share findings."
         ),
         "",
         "| model type | class | cost | first finding |",
@@ -122,7 +122,10 @@ def _figures(
         ("not built", len(records) - len(built)),
         ("without a fault in the audit", sum(not faults(each) for each in built)),
         *((f"with a fault of kind `{kind}`", count) for kind, count in kinds.most_common()),
-        (f"with weights that ignore their configuration's scale, of {len(scaled)}", _count(scaled, "scale", "deaf")),
+        (
+            f"with drawn weights that keep their std when the configuration's scale doubles, of {len(scaled)}",
+            _count(scaled, "scale", "deaf"),
+        ),
         (f"with memory never written by way of meta, of {len(late)}", _count(late, "meta", "unwritten")),
         (f"with another law by way of meta, of {len(late)}", _count(late, "meta", "other")),
         (f"whose output depends on its input by less than {DEAD:g}, of {len(lit)}", sum(map(_dead, lit))),
@@ -152,18 +155,20 @@ def _case(record: Mapping[str, Any]) -> Case | None:
             f"{share:.1g} of its output depends on its input" if share else "its output is the same for all inputs"
         )
     if unwritten:
-        costs.append(f"{unwritten} tensors never written by way of meta")
+        costs.append(f"{unwritten} tensor{'s' * (unwritten > 1)} never written by way of meta")
         sentences.append(f"never written when made on meta: {', '.join(meta['unwritten_groups'][:4])}")
     if above > LOUD:
         costs.append(f"first loss {above:.3g} above ln({signal['classes']})")
     if found:
         count = sum(fault["tensors"] for fault in found)
-        costs.append(f"{count} tensors with faults")
+        costs.append(f"{count} tensor{'s' * (count > 1)} with faults")
     if deaf:
-        costs.append(f"{deaf} of {scale['drawn']} drawn weights ignore {', '.join(scale['names'])}")
-        sentences.append(f"std stays when {', '.join(scale['names'])} is doubled: {', '.join(scale['groups'][:4])}")
+        costs.append(
+            f"{deaf} of {scale['drawn']} drawn weights keep their std when {', '.join(scale['names'])} doubles"
+        )
+        sentences.append(f"same std when {', '.join(scale['names'])} doubles: {', '.join(scale['groups'][:4])}")
     if other:
-        costs.append(f"{other} tensors with another law by way of meta")
+        costs.append(f"{other} tensor{'s' * (other > 1)} with another law by way of meta")
         sentences.append(f"another law by way of meta: {', '.join(meta['other_groups'][:4])}")
     if not costs:
         return None
