@@ -61,7 +61,7 @@ def _carry_out(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -
             return 0
         if arguments.hydra_help or arguments.shell_completion:
             return _hydra_answers(composer, arguments, parser)
-        multirun = arguments.multirun or "mode=advise" in arguments.overrides
+        multirun = arguments.multirun or not {"mode=advise", "mode=schemes"}.isdisjoint(arguments.overrides)
         command = composer.command(arguments.overrides, multirun=multirun)
         if arguments.cfg or arguments.info:
             return _hydra_answers(composer, arguments, parser)
@@ -78,7 +78,7 @@ def _answer(command: Command, composer: Composer) -> int:
     """Does what a mode without training says; returns the exit status. Raises ValueError or TypeError for a mistake."""
     mode = command.config.mode.name
     if mode == "schemes":
-        print(catalogue.schemes_page(composer.folders))
+        print(catalogue.schemes_page(composer.folders, composer.named("scheme", command)))
         return 0
     if mode == "forecast":
         from runner.modes import forecast

@@ -121,6 +121,11 @@ class Composer:
             values, choices = self._values(overrides)
             yield values, names(values, choices)
 
+    def named(self, group: str, command: Command) -> set[str]:
+        """Return the choices of a group that a command names; empty where it names none."""
+        named = [run for run in command.runs if any(override.startswith(f"{group}=") for override in run)]
+        return {str(self._values(run)[1][group]) for run in named}
+
     def _values(self, overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
         """The configuration of a run as plain values, and the choice in each group."""
         config, found = self._compose(self.loader.load_task, overrides, RunMode.RUN)
@@ -129,6 +134,9 @@ class Composer:
         if isinstance(tracking := values.get("tracking"), dict) and isinstance(tracking.get("uri"), str):
             tracking["uri"] = self.secrets.hide(tracking["uri"])  # an interpolation may have brought some
         self._check_targets(values, choices)
+        values |= {
+            group: factories.with_whole_numbers(group, values[group]) for group in choices.keys() & set(VARIANTS)
+        }
         return values, choices
 
     def _check_targets(self, values: Mapping[str, Any], choices: Mapping[str, str]) -> None:
