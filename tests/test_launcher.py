@@ -310,6 +310,7 @@ def test_the_function_refuses_what_is_no_sweep() -> None:
         runner.run(["mode=forecast"])
 
 
+@pytest.mark.slow
 @FOR_MLFLOW
 def test_two_sweeps_at_once_on_a_new_store_lose_nothing(tmp_path: Path) -> None:
     sweeps = [started(*SMALL, f"scheme={s}", "seed=range(0,8)", f"outputs={tmp_path}", "-m") for s in ("he", "xavier")]
