@@ -24,8 +24,18 @@ SYMBOLS = {"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v"
 COLORS = {
     "light": PALETTE,
     "dark": (
-        "#56B4E9", "#E8743B", "#21B88A", "#DA90BC", "#E69F00", "#F0E442",
-        "#9D8DF1", "#E0457B", "#A8B545", "#B98A5A", "#5FE0EA", "#AEB6BF",
+        "#56B4E9",
+        "#E8743B",
+        "#21B88A",
+        "#DA90BC",
+        "#E69F00",
+        "#F0E442",
+        "#9D8DF1",
+        "#E0457B",
+        "#A8B545",
+        "#B98A5A",
+        "#5FE0EA",
+        "#AEB6BF",
     ),
 }
 SCALE = "Cividis"  # made for eyes that confuse colours
