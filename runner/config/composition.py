@@ -36,12 +36,15 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Command:
     """A command line: its overrides, the configuration without its sweeps (``hydra`` included), and each
-    run's overrides; no runs where the sweeper makes them up as it goes."""
+    run's overrides; no runs where the sweeper makes them up as it goes, for the keys that are ``searched``, while all
+    runs have the overrides that are ``fixed``."""
 
     overrides: tuple[str, ...]
     config: DictConfig
     multirun: bool
     runs: tuple[tuple[str, ...], ...]
+    searched: tuple[str, ...] = ()
+    fixed: tuple[str, ...] = ()
 
 
 class Composer:
@@ -91,7 +94,9 @@ class Composer:
         swept = [override.key_or_group for override in parsed if override.is_sweep_override()]
         if "experiment" not in swept:
             check_fixed(config, swept)
-        return Command(tuple(overrides), config, True, ())
+        fixed = [str(override.input_line) for override in parsed if override.key_or_group not in swept]
+        searched = [str(o.input_line).partition("=")[0] for o in parsed if o.is_sweep_override()]  # +scheme.NAME too
+        return Command(tuple(overrides), config, True, (), tuple(searched), own(fixed))
 
     def trials(self, runs: Sequence[Sequence[str]]) -> list[Trial]:
         """Return the trial of each run's overrides; raises ValueError or TypeError for the first that is wrong."""
