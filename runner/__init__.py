@@ -1,6 +1,6 @@
 """The lab's runner: YAML in; networks initialized, measured, trained, recorded and compared.
 
-``python -m runner`` from the shell; :func:`run` from Python.
+``python -m runner`` from the shell; :func:`run`, :func:`forecast` and :func:`schemes` from Python.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["run"]
+__all__ = ["forecast", "run", "schemes"]
 
 
 def run(overrides: Sequence[str] = (), *, config_dir: str | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -63,3 +63,58 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | None = None) -> tupl
 
                 recorder.finish(figures=figures)
         return read(session.directory)
+
+
+def forecast(overrides: Sequence[str] = (), *, config_dir: str | None = None) -> pd.DataFrame:
+    """Return what theory says of the networks that ``overrides`` describe, sweeps included: one row a network.
+
+    Columns: the choice in each group, ``network``, ``signal`` (what becomes of it); factors of the mean square by layer
+    ``forward backward``; ``sigma_w2 sigma_b2 critical_sigma_w2 trainable_depth``, NaN where theory has none. Trains
+    nothing. Raises ImportError and ValueError as :func:`run` does.
+    """
+    from runner import requirements
+
+    requirements.check()
+    import pandas as pd
+
+    from runner.config.composition import Composer
+    from runner.modes.forecast import forecast as of
+
+    composer = Composer(config_dir)
+    runs = composer.command(overrides, multirun=True).runs
+    if not runs:
+        raise ValueError("forecast() takes sweeps that list their values. Pass a,b or range().")
+    nan = float("nan")
+    groups = ("scheme", "activation", "architecture", "data")
+    found = [of(*configuration) for configuration in composer.configurations(runs)]
+    return pd.DataFrame(
+        {
+            **{group: one.names[group] for group in groups},
+            "network": one.shape,
+            "signal": one.stability.label,
+            "forward": one.signal.per_layer,
+            "backward": one.gradient.per_layer,
+            "sigma_w2": one.sigma_w2,
+            "sigma_b2": one.sigma_b2,
+            "critical_sigma_w2": nan if one.critical is None else one.critical.sigma_w2,
+            "trainable_depth": nan if one.scales is None else one.scales.trainable_depth,
+        }
+        for one in found
+    )
+
+
+def schemes(config_dir: str | None = None) -> pd.DataFrame:
+    """Return the schemes, one row each by ``name``: ``title``, and the facts that ``mode=schemes`` prints.
+
+    Raises ImportError and ValueError as :func:`run` does.
+    """
+    from runner import requirements
+
+    requirements.check()
+    import pandas as pd
+
+    from runner.config import catalogue
+    from runner.config.composition import Composer
+
+    found = catalogue.choices("scheme", Composer(config_dir).folders)
+    return pd.DataFrame({"name": one.name, "title": one.title, **one.facts} for one in found).set_index("name")

@@ -61,7 +61,7 @@ def _carry_out(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -
             return 0
         if arguments.hydra_help or arguments.shell_completion:
             return _hydra_answers(composer, arguments, parser)
-        multirun = arguments.multirun or "mode=advise" in arguments.overrides
+        multirun = arguments.multirun or not {"mode=advise", "mode=schemes"}.isdisjoint(arguments.overrides)
         command = composer.command(arguments.overrides, multirun=multirun)
         if arguments.cfg or arguments.info:
             return _hydra_answers(composer, arguments, parser)
@@ -78,7 +78,7 @@ def _answer(command: Command, composer: Composer) -> int:
     """Does what a mode without training says; returns the exit status. Raises ValueError or TypeError for a mistake."""
     mode = command.config.mode.name
     if mode == "schemes":
-        print(catalogue.schemes_page(composer.folders))
+        print(catalogue.schemes_page(composer.folders, composer.named("scheme", command)))
         return 0
     if mode == "forecast":
         from runner.modes import forecast
@@ -155,7 +155,7 @@ def _train(command: Command, composer: Composer, line: Sequence[str]) -> int:
                 except Exception as error:  # of a job, of a callback, or of somebody's sweeper
                     trouble = error
                     if all(outcome.error != str(error) for outcome in jobs.outcomes.values()):
-                        _say(f"stopped: {error or type(error).__name__}")
+                        _say(f"stopped: {str(error) or type(error).__name__}")
             else:
                 hydra_jobs.prepare(session.directory, command.config)
                 jobs.run(trials, **given)
@@ -205,6 +205,7 @@ def _page(
     comparison and its groups at chosen learning rates; ``outcomes``: of a single run, read from files where not given;
     ``shortlist``: of what is asked for advice on.
     """
+    from runner.analysis.search import search
     from runner.modes import advise
     from runner.report import terminal
     from runner.tracking import files
@@ -216,7 +217,10 @@ def _page(
         return advise.text(shortlist, decision, look=look_lines(directory, viewer), color=color)
     if compared is not None:
         comparison, tuned = compared
-        return terminal.sweep_text(comparison, tuned=tuned, directory=directory, viewer=viewer, color=color)
+        found = search(comparison, command.searched) if command.searched else None
+        return terminal.sweep_text(
+            comparison, tuned=tuned, search=found, fixed=command.fixed, directory=directory, viewer=viewer, color=color
+        )
     outcome = (outcomes or files.outcomes(session.directory))[trials[0].key]
     return terminal.run_text(trials[0], outcome, directory=directory, viewer=viewer, color=color)
 

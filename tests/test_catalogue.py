@@ -75,3 +75,4 @@ def test_the_page_of_schemes_gives_each_with_formula_and_what_others_call_it() -
     assert "W ~ N(0, 2 / fan_in)" in blocks["he"]
     assert 'torch.nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")' in blocks["he"]
     assert "Delving Deep into Rectifiers" in blocks["he"]
+    assert schemes_page(names=["xavier", "he"]).split("\n\n") == [blocks["he"], blocks["xavier"]]

@@ -265,9 +265,11 @@ def test_help_and_the_page_of_schemes_do_nothing_else(
         ("--help", "python -m runner"),
         ("mode=schemes", "kaiming_normal_"),
         ("--help scheme=hee", "he"),
+        ("mode=schemes scheme=he,xavier", "xavier"),
     ):
         assert typed(line) == 0
         out, err = capsys.readouterr()
         assert err == ""
         assert expected in out
+    assert "lecun" not in out
     assert everything_below(desk) == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import get_args
 
@@ -47,7 +48,12 @@ def test_a_forecast_agrees_with_the_maps(capsys: pytest.CaptureFixture[str]) -> 
     assert (last, first) == pytest.approx((0.25**11, chi**10), rel=0.01)
     scales = meanfield.depth_scales("relu", sigma_w2, 0.0)
     assert f"phase      {scales.phase}: chi {chi:.5g}" in text
-    assert f"about {scales.trainable_depth:.0f} layers" in text
+    assert f"about {math.floor(scales.trainable_depth)} layers" in text
+
+
+def test_without_a_command_it_prints_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert capsys.readouterr().out.startswith("usage: weightinit")
 
 
 def test_a_forecast_without_end_and_one_without_theory(capsys: pytest.CaptureFixture[str]) -> None:

@@ -105,7 +105,7 @@ def claims(said: Sequence[str]) -> bool:
 
 @pytest.mark.parametrize("name", ["accuracy .95 of 270 samples", "half of the runs arrive", "one run in ten diverges"])
 def test_sentences_claim_what_tests_show_and_nothing_else(name: str) -> None:
-    made = 30
+    made = 15
     groups, score, _, steps = sweeps(IDENTICAL[name], 2, 5, made, np.random.default_rng(3))
     told = 0
     for sweep in range(made):

@@ -53,6 +53,16 @@ def test_he_on_relu_is_stable_at_any_depth() -> None:
     assert "Keep it" in text
 
 
+def test_from_python_forecasts_and_schemes_are_tables() -> None:
+    table = runner.forecast(["scheme=he,xavier", "architecture.depth=10"])
+    assert table["scheme"].tolist() == ["he", "xavier"]
+    assert table["forward"].tolist() == pytest.approx([1, 0.5])
+    assert table["trainable_depth"].tolist() == pytest.approx([math.inf, 6 / math.log(2)])
+    assert runner.schemes().loc["he", "formula"] == "W ~ N(0, 2 / fan_in)"
+    with pytest.raises(ValueError, match="scheme must be one of"):
+        runner.forecast(["scheme=hee"])
+
+
 def test_batch_norm_explodes_gradients_in_words() -> None:
     """Yang et al. 2019; a residual network's norms stand on its branches, where they don't."""
     deep = of("architecture=cnn", "architecture.norm=batch", "architecture.depth=30")
@@ -74,7 +84,7 @@ def test_xavier_on_relu_vanishes_by_a_half_at_each_layer() -> None:
     assert "each layer halves the mean square of activations" in text
     assert "the last of 100 hidden layers has 7.9e-31 (= 2^-100) times the input's" in text
     assert "each layer halves the mean square of gradients on their way back" in text
-    assert "about 8.66 layers can be trained" in text
+    assert "about 8 layers can be trained" in text
     assert (
         "Not trainable as configured: the signal vanishes over 100 layers. A stable scheme is scheme=critical" in text
     )

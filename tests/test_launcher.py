@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -310,6 +312,7 @@ def test_the_function_refuses_what_is_no_sweep() -> None:
         runner.run(["mode=forecast"])
 
 
+@pytest.mark.slow
 @FOR_MLFLOW
 def test_two_sweeps_at_once_on_a_new_store_lose_nothing(tmp_path: Path) -> None:
     sweeps = [started(*SMALL, f"scheme={s}", "seed=range(0,8)", f"outputs={tmp_path}", "-m") for s in ("he", "xavier")]
@@ -329,7 +332,7 @@ def test_two_sweeps_at_once_on_a_new_store_lose_nothing(tmp_path: Path) -> None:
 
 @FOR_MLFLOW
 @FOR_OPTUNA
-def test_optuna_asks_for_runs_as_it_goes(tmp_path: Path) -> None:
+def test_optuna_asks_for_runs_as_it_goes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = (
         *SMALL, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=6", "hydra.sweeper.n_jobs=3", "optimizer=sgd",
         "hydra.sweeper.sampler.seed=1", "optimizer.learning_rate=choice(0.01,0.1,1e30)", f"outputs={tmp_path}",
@@ -341,6 +344,13 @@ def test_optuna_asks_for_runs_as_it_goes(tmp_path: Path) -> None:
     assert len(Watching.jobs) == 6
     assert {job.return_value for job in Watching.jobs} == {*runs["validation_loss"].fillna(np.inf)}
     assert best["best_value"] == runs["validation_loss"].min()
+    said = capsys.readouterr().out
+    (again,) = re.findall(r"^again: +(.*)", said, re.MULTILINE)
+    (repeated,) = Composer().trials([shlex.split(again)[3:]])
+    assert repeated.key == runs.loc[runs["validation_loss"].idxmin(), "key"]
+    assert f"best:     of {runs['key'].nunique()} runs, by validation loss: learning rate " in said
+    assert "seed=" not in said.partition(again)[2]
+    assert "no ranking" not in said
     parents = [run for run in mlflow_runs(tmp_path) if "mlflow.parentRunId" not in run.data.tags]
     assert [run.info.status for run in parents] == ["FINISHED"]
     assert typed(*words, "resume=true", "-m") == 0

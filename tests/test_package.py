@@ -194,10 +194,9 @@ def test_runs_from_python(installed: Environment) -> None:
 
 
 def test_the_console_script_is_the_same_program(installed: Environment) -> None:
-    for words in (["--help"], ["mode=schemes"]):
-        printed = installed.printed("weightinit-runner", *words)
-        assert printed == installed.printed("python", "-m", "runner", *words)
-        assert len(printed.splitlines()) > 50
+    printed = installed.printed("weightinit-runner", "mode=schemes")
+    assert printed == installed.printed("python", "-m", "runner", "mode=schemes")
+    assert len(printed.splitlines()) > 50
     done = installed.typed("weightinit-runner", "scheme=hee")
     assert done.returncode == 2
     assert "got 'hee'. Pass scheme=he." in done.stderr
@@ -215,10 +214,13 @@ def test_the_console_script_in_processes_and_with_a_scheme_of_ones_own(installed
 
 
 def test_weightinit_alone(installed: Environment, bare: Environment) -> None:
-    for environment in (installed, bare):
+    for environment, programs in (
+        (installed, [["weightinit"]]),
+        (bare, [["weightinit"], ["python", "-m", "weightinit"]]),
+    ):
         path = environment.elsewhere / "weights.npz"
         np.savez(path, w=np.random.default_rng(0).normal(0, 0.1, (200, 100)))
-        for program in (["weightinit"], ["python", "-m", "weightinit"]):
+        for program in programs:
             assert "\nw " in environment.printed(*program, "audit", path.name, "--law", "normal(std=0.1)")
         assert environment.typed("weightinit", "audit", path.name, "--law", "normal(std=0.2)").returncode == 1
         assert environment.printed("weightinit", "gain", "relu", "--kind", "second_moment") == "1.414213562\n"

@@ -138,6 +138,19 @@ def test_the_page_asks_the_network_for_nothing(text: str) -> None:
     assert b"plotly.js" in script[:100]
 
 
+def test_charts_are_ordered_as_the_ranking_and_repeat_no_colour() -> None:
+    names = ["random", "lecun", "he", "xavier", "orthogonal", "normal", "uniform", "sparse", "siren", "lsuv"]
+    places = np.random.default_rng(0).permutation(len(names))
+    made = [one for name, place in zip(names, places, strict=True) for one in seeds(3, name, 0.9 - 0.05 * int(place))]
+    tables = frames(made)
+    ranked = compared(*tables)[0].groups.sort_values("place")["label"].tolist()
+    assert ranked != names
+    scores = charts(rendered(made))["chart-0-0"]
+    assert scores["layout"]["yaxis"]["ticktext"] == ranked
+    colors = [trace["marker"]["color"] for trace in scores["traces"] if len(trace["x"]) == 3]
+    assert len(set(colors)) == len(colors) == len(names)
+
+
 def test_every_figure_says_how_to_read_it_and_what_it_shows(text: str) -> None:
     found = Page(text)
     figures = re.findall(r"<figure.*?</figure>", text, re.DOTALL)

@@ -308,7 +308,14 @@ def assert_mlflow_has_exactly_the_runs(outputs: Path, directory: Path) -> None:
     assert {run.info.status for run in runs} == {"FINISHED"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGINT,
+        *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGKILL, signal.SIGTERM)),
+    ],
+    ids=lambda number: number.name,
+)
 def test_a_stopped_sweep_is_resumed(
     number: signal.Signals, tmp_path: Path, undisturbed_sweep: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

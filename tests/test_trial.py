@@ -93,6 +93,7 @@ def test_keys_stay_what_they_are(composer: Composer) -> None:
         ["scheme.scale=2"],  # for 2.0
         ["scheme=variance_scaling", "scheme.scale=2"],  # another name for the same
         ["seed=0", "training.seed=0"],
+        ["training.steps=42e1", "architecture.width=1.28e2", "training.probe.size=256.0"],
         ["architecture.widths=null", "architecture.depth=6"],
         ["optimizer.weight_decay=0"],
         ["optimizer=nesterov", "optimizer.nesterov=false"],
@@ -258,10 +259,15 @@ def test_the_runs_of_a_sweep_share_what_does_not_differ(composer: Composer) -> N
         assert len({id(getattr(run, part)) for run in runs}) == count, part
 
 
-def test_numbers_of_two_kinds_are_not_taken_for_each_other(composer: Composer) -> None:
-    trial(composer, "architecture.depth=2")
-    with pytest.raises(ValueError, match=r"architecture\.depth must be a whole number; got 2\.0"):
-        trial(composer, "architecture.depth=2.0")
+def test_whole_floats_are_whole_numbers_where_these_are_asked_for(composer: Composer) -> None:
+    plain = trial(composer, "architecture.depth=2", "training.steps=1000", "seed=10", "optimizer.learning_rate=1.0")
+    same = trial(composer, "architecture.depth=2.0", "training.steps=1e3", "seed=1e1", "optimizer.learning_rate=1.0")
+    assert same.key == plain.key
+    assert repr(same.config) == repr(plain.config)
+    assert type(same.config["optimizer"]["learning_rate"]) is float
+    for wrong in ("architecture.depth=2.5", "training.steps=2.5", "seed=1e400"):
+        with pytest.raises(ValueError, match=rf"{wrong.partition('=')[0]} must be a whole number"):
+            trial(composer, wrong)
 
 
 def test_data_that_nobody_holds_leave_memory() -> None:

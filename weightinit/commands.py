@@ -166,10 +166,11 @@ def _text(found: Forecast) -> str:
         lines[1:] = [f"forward    the mean square of activations is {found.transmitted:.3g} times the inputs'"]
     if found.scales is not None:
         reach = found.scales.trainable_depth
+        depth = "any depth" if math.isinf(reach) else f"about {math.floor(reach)} layers"
         lines += [
             f"phase      {found.scales.phase}: chi {found.scales.chi:.5g} at sigma_w2 {found.sigma_w2:.5g}, "
             f"sigma_b2 {found.sigma_b2:.5g}",
-            f"depth      {'any depth' if math.isinf(reach) else f'about {reach:.0f} layers'} can be trained (6 xi_c)",
+            f"depth      {depth} can be trained (6 xi_c)",
         ]
     elif math.isinf(found.limit):
         lines.append("limit      pre-activations grow without bound, so there is no phase and no depth scale")

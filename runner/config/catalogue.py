@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +27,8 @@ weightinit: which initialization should this network have, and why?
   python -m runner                                         one run: he, relu, six layers, digits
   python -m runner scheme=xavier,he seed='range(0,5)' -m   a sweep: every combination, compared
   python -m runner experiment=why -m                       a ready-made sweep
+  python -m runner mode=forecast scheme=xavier             theory, in a second: how signals fare
+  python -m runner mode=advise activation=tanh             which scheme suits it: theory and trials
   python -m runner mode=schemes                            formulas, papers, the same in PyTorch
   python -m runner --cfg job                               every key of a run, with its value
 
@@ -153,10 +155,15 @@ def _filled(text: str, first: str, others: str = " " * _INDENT) -> str:
     )
 
 
-def schemes_page(folders: Iterable[Path] = (CONF,)) -> str:
-    """Every scheme with its formula, paper and the line that does the same elsewhere: what ``mode=schemes`` prints."""
+def schemes_page(folders: Iterable[Path] = (CONF,), names: Collection[str] = ()) -> str:
+    """Every scheme with its formula, paper and the line that does the same elsewhere: what ``mode=schemes`` prints.
+
+    ``names``: those to print; empty for all.
+    """
     blocks = []
     for choice in choices("scheme", folders):
+        if names and choice.name not in names:
+            continue
         lines = [f"{choice.name}  {choice.title}"]
         lines += [f"    {key:<9}{value}" for key, value in choice.facts.items() if key != "group"]
         blocks.append("\n".join(lines))

@@ -36,12 +36,15 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Command:
     """A command line: its overrides, the configuration without its sweeps (``hydra`` included), and each
-    run's overrides; no runs where the sweeper makes them up as it goes."""
+    run's overrides; no runs where the sweeper makes them up as it goes, for the keys that are ``searched``, while all
+    runs have the overrides that are ``fixed``."""
 
     overrides: tuple[str, ...]
     config: DictConfig
     multirun: bool
     runs: tuple[tuple[str, ...], ...]
+    searched: tuple[str, ...] = ()
+    fixed: tuple[str, ...] = ()
 
 
 class Composer:
@@ -91,7 +94,9 @@ class Composer:
         swept = [override.key_or_group for override in parsed if override.is_sweep_override()]
         if "experiment" not in swept:
             check_fixed(config, swept)
-        return Command(tuple(overrides), config, True, ())
+        fixed = [str(override.input_line) for override in parsed if override.key_or_group not in swept]
+        searched = [str(o.input_line).partition("=")[0] for o in parsed if o.is_sweep_override()]  # +scheme.NAME too
+        return Command(tuple(overrides), config, True, (), tuple(searched), own(fixed))
 
     def trials(self, runs: Sequence[Sequence[str]]) -> list[Trial]:
         """Return the trial of each run's overrides; raises ValueError or TypeError for the first that is wrong."""
@@ -121,6 +126,11 @@ class Composer:
             values, choices = self._values(overrides)
             yield values, names(values, choices)
 
+    def named(self, group: str, command: Command) -> set[str]:
+        """Return the choices of a group that a command names; empty where it names none."""
+        named = [run for run in command.runs if any(override.startswith(f"{group}=") for override in run)]
+        return {str(self._values(run)[1][group]) for run in named}
+
     def _values(self, overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
         """The configuration of a run as plain values, and the choice in each group."""
         config, found = self._compose(self.loader.load_task, overrides, RunMode.RUN)
@@ -129,6 +139,9 @@ class Composer:
         if isinstance(tracking := values.get("tracking"), dict) and isinstance(tracking.get("uri"), str):
             tracking["uri"] = self.secrets.hide(tracking["uri"])  # an interpolation may have brought some
         self._check_targets(values, choices)
+        values |= {
+            group: factories.with_whole_numbers(group, values[group]) for group in choices.keys() & set(VARIANTS)
+        }
         return values, choices
 
     def _check_targets(self, values: Mapping[str, Any], choices: Mapping[str, str]) -> None:

@@ -184,6 +184,22 @@ class Part:
         return made
 
 
+def with_whole_numbers(group: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Return a group's values, floats such as 1e1 as integers where the target's parameter is annotated as one.
+
+    Raises ValueError where there are such floats and no target.
+    """
+    if "_target_" not in values:
+        return values
+    floats = [key for key, value in values.items() if isinstance(value, float) and value.is_integer()]
+    if not floats:
+        return values
+    known = locate(f"{group}._target_", values.get("_target_")).parameters
+    kinds = {key: str(known[key].annotation) for key in floats if key in known}
+    whole = {key: int(values[key]) for key, kind in kinds.items() if kind in ("int", "int | None", str(int))}
+    return {**values, **whole}
+
+
 def make_dataset(part: Part) -> Dataset:
     """Return the data set of a part, the same object for as long as somebody holds it."""
     dataset = _datasets.get(part)

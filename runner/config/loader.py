@@ -26,7 +26,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, Node, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from runner.config import aliases
+from runner.config import aliases, schema
 from runner.config.internals import (
     CachingConfigRepository,
     ConfigLoaderImpl,
@@ -73,7 +73,11 @@ class Loader(ConfigLoaderImpl):
     def parse(self, text: str) -> Override:
         """One override, parsed; raises OverrideParseException."""
         if text not in self._parsed:
-            (self._parsed[text],) = self._parser.parse_overrides([text])
+            (override,) = self._parser.parse_overrides([text])
+            value = override._value
+            if isinstance(value, float) and value.is_integer() and schema.is_whole(override.key_or_group):
+                override._value = int(value)  # training.steps=1e3
+            self._parsed[text] = override
         return self._parsed[text]
 
     def _load_configuration_impl(

@@ -161,6 +161,11 @@ _WORDS = {
 }
 
 
+def is_whole(key: str) -> bool:
+    """Whether a shared key takes whole numbers, and no others."""
+    return (expected(key) or "").startswith(_WORDS["int"])
+
+
 def expected(key: str) -> str | None:
     """Return what a shared key takes, in words, as in ``a whole number, or null``; None for a key that isn't shared."""
     kind: Any = Config

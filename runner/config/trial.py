@@ -118,6 +118,7 @@ def from_hydra(config: DictConfig, choices: Mapping[str, Any], overrides: tuple[
     """Return the trial of a composed configuration; ``choices``: those in its groups. Raises as ``build``."""
     values = plain_config(config)
     values["scheme"] = nested.expanded(values["scheme"])
+    values |= {group: factories.with_whole_numbers(group, values[group]) for group in VARIANTS if group in values}
     values["tracking"]["uri"] = values["tracking"]["uri"] and Secrets().hide(values["tracking"]["uri"])
     return from_values(values, chosen(choices), overrides)
 

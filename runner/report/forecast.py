@@ -64,9 +64,9 @@ def sweep_text(forecasts: Sequence[Forecast]) -> str:
         ("gradient\nfirst/last", [math.sqrt(forecast.gradient.total) for forecast in forecasts]),
         ("sigma_w2", [forecast.sigma_w2 for forecast in forecasts]),
         ("critical", [_critical_w2(forecast) for forecast in forecasts]),
-        ("trainable\ndepth", [_trainable(forecast) for forecast in forecasts]),
     ):
         columns.append(Column(header, [_cell(value) for value in values]))
+    columns.append(Column("trainable\ndepth", [_depth(_trainable(forecast)) for forecast in forecasts]))
     columns.append(
         Column("signal", [signal_words(forecast.stability, brief=True) for forecast in forecasts], left=True)
     )
@@ -128,7 +128,7 @@ def _scale_lines(forecast: Forecast, scales: DepthScales) -> list[str]:
         trainable = "any depth can be trained: differences between inputs fade no faster than a power of depth"
     else:
         trainable = (
-            f"about {number(scales.trainable_depth)} layers can be trained: 6 xi_c, where differences between inputs "
+            f"about {_depth(scales.trainable_depth)} layers can be trained: 6 xi_c, where differences between inputs "
             f"change by a factor e in xi_c = {number(scales.xi_c)} layers"
         )
     return [
@@ -165,7 +165,7 @@ def _advice(forecast: Forecast) -> list[str]:
     if label == "stable":
         if math.isnan(trainable) or depth <= trainable:
             return ["Keep it: signal and gradient are stable over this depth."]
-        return [f"May train: signal and gradient are stable, but inputs stay distinct for about {_cell(trainable)} of "
+        return [f"May train: signal and gradient are stable, but inputs stay distinct for about {_depth(trainable)} of "
                 f"{depth} {layers} only."]  # fmt: skip
     better = forecast.better
     if forecast.stability.trainable and forecast.normed:
@@ -193,6 +193,11 @@ def _critical_w2(forecast: Forecast) -> float:
 
 def _trainable(forecast: Forecast) -> float:
     return math.nan if forecast.scales is None else forecast.scales.trainable_depth
+
+
+def _depth(value: float) -> str:
+    """Return a depth in whole layers, as many as can be trained; ``any`` for an infinite one."""
+    return _cell(value) if math.isnan(value) or math.isinf(value) else f"{math.floor(value):.10g}"
 
 
 def _cell(value: float) -> str:

@@ -7,7 +7,7 @@ import re
 import shlex
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import pandas as pd
 
 from runner.analysis.best_rates import Tuned
 from runner.analysis.comparison import STEPS, Comparison, compare
+from runner.analysis.search import Search
 from runner.analysis.signal import measured_signal
 from runner.analysis.transfer import transfers
 from runner.config.trial import called
@@ -23,6 +24,7 @@ from runner.report.audits import audit_sentence
 from runner.report.best_rates import tuned_lines
 from runner.report.experiment import Experiment
 from runner.report.judgements import layer_name, run_words, sweep_sentence, theory_words
+from runner.report.search import search_lines
 from runner.report.sentences import (
     HEADERS,
     METRICS,
@@ -144,16 +146,21 @@ def sweep_text(
     comparison: Comparison,
     *,
     tuned: Tuned | None = None,
+    search: Search | None = None,
+    fixed: Sequence[str] = (),
     directory: Path | None = None,
     viewer: str | None = None,
     color: bool = False,
 ) -> str:
     """Return the final table of a sweep, its meaning, and what failed.
 
-    ``tuned``: the groups at chosen learning rates, where those were swept; ``directory``: where its files are;
-    ``viewer``: what opens MLflow.
+    ``tuned``: the groups at chosen learning rates, where those were swept; ``search``: the sweep as one, with the
+    overrides ``fixed`` in it; ``directory``: where its files are; ``viewer``: what opens MLflow.
     """
     experiment = Experiment.of(comparison.runs)
+    if search is not None:
+        comparison = search.comparison
+        experiment = replace(experiment, columns=tuple(dict.fromkeys([search.metric, *experiment.columns])))
     groups = comparison.groups.sort_values("place")
     shown, marked = groups.head(SHOWN), _footnotes(comparison, groups.head(SHOWN))
     marks = ["".join(note.mark for note in marked if row in note.rows) for row in range(len(shown))]
@@ -167,7 +174,7 @@ def sweep_text(
         notes.append("theory, signal: the activations' mean square (rms²) from layer to layer, at initialization")
     blocks[-1] += [line for note in notes for line in textwrap.wrap(note, WIDTH, subsequent_indent="  ")]
     blocks += [
-        tuned_lines(tuned) if tuned is not None else verdict_lines(comparison),
+        _found_lines(comparison, tuned, search, fixed),
         transfer_lines(transfers(comparison)),
         judged_lines(comparison.runs),
         audit_lines(comparison.runs),
@@ -176,6 +183,12 @@ def sweep_text(
         look_lines(directory, viewer),
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block)
+
+
+def _found_lines(comparison: Comparison, tuned: Tuned | None, search: Search | None, fixed: Sequence[str]) -> list[str]:
+    if search is not None:
+        return search_lines(search, fixed)
+    return tuned_lines(tuned) if tuned is not None else verdict_lines(comparison)
 
 
 def _sweep_table(

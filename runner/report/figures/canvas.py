@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, GREY, PALE = "#222222", "#5f5f5f", "#9a9a9a"
-# Okabe & Ito's palette without its black (that is ink) and its yellow, too pale for a line on white.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# Okabe & Ito's palette without its black (that is ink) and its yellow, too pale for a line on white; and six more.
+PALETTE = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9",
+    "#332288", "#882255", "#8A8A00", "#6B3A00", "#17BECF", "#6C757D",
+)  # fmt: skip
 MARKERS = ("o", "s", "^", "D", "v", "P")
-LOOKS = 2 * len(PALETTE)  # groups that colour, marker and line still tell apart
+LOOKS = len(PALETTE)  # groups that colour, marker and line still tell apart
 BAND = 0.14
 STYLE: Any = {
     "font.family": "DejaVu Sans",

@@ -42,7 +42,7 @@ ORDINARY = ("test_accuracy", "test_r2")
 
 
 def groups(runs: pd.DataFrame, columns: Sequence[str]) -> tuple[list[Group], str]:
-    """Return the groups to draw, in the order of the sweep, and a sentence on those left out."""
+    """Return the groups to draw, in the order of their runs, and a sentence on those left out."""
     members: dict[str, list[str]] = {}
     for key, *values in runs[["key", *columns]].itertuples(index=False, name=None):
         named = [(name, setting(value)) for name, value in zip(columns, values, strict=True)]
@@ -52,13 +52,13 @@ def groups(runs: pd.DataFrame, columns: Sequence[str]) -> tuple[list[Group], str
     diverged = frozenset(runs.loc[runs["fate"] == "diverged", "key"])
     drawn = []
     for place, index in enumerate(spread_evenly(len(labels), LOOKS)):
-        keys, second, look = members[labels[index]], place >= len(PALETTE), place % len(PALETTE)
+        keys, second, look = members[labels[index]], place >= len(MARKERS), place % len(MARKERS)
         drawn.append(
             Group(
                 label=textwrap.shorten(labels[index], 48, placeholder=" …") or "all runs",
                 keys=tuple(keys),
                 diverged=diverged.intersection(keys),
-                color=PALETTE[look],
+                color=PALETTE[place],
                 marker=MARKERS[look],
                 line="--" if second else "-",
                 hollow=second,

@@ -45,14 +45,14 @@ def looks(forecasts: Sequence[Forecast]) -> tuple[list[tuple[Group, Forecast]], 
     ]
     drawn = []
     for place, index in enumerate(spread_evenly(len(known), LOOKS)):
-        forecast, second, look = known[index], place >= len(PALETTE), place % len(PALETTE)
+        forecast, second, look = known[index], place >= len(MARKERS), place % len(MARKERS)
         words = [forecast.names[name] for name in names or ["scheme"]]
         words += [forecast.shape] * (len({other.shape for other in known}) > 1)
         group = Group(
             label=" ".join(words),
             keys=("",),
             diverged=frozenset(),
-            color=PALETTE[look],
+            color=PALETTE[place],
             marker=MARKERS[look],
             line="--" if second else "-",
             hollow=second,

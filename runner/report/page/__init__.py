@@ -82,6 +82,7 @@ def render(
     runs = comparison.runs
     shown = comparison if at_best is None else at_best.best
     whole = shown.runs[shown.runs["fate"] != "failed"]
+    whole = whole.loc[whole["group"].map(shown.groups["place"]).sort_values(kind="stable").index]  # as the ranking
     by = list(shown.by) or ["scheme"]
     groups, left_out = drawn_groups(whole, by) if len(whole) else ([], "")
     shown_curves = by_block(curves[curves["key"].isin([key for group in groups for key in group.keys])])

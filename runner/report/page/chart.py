@@ -20,10 +20,23 @@ from weightinit.arrays import Array
 Trace = dict[str, Any]
 # Markers of runner.report.figures in Plotly's names, in their order.
 SYMBOLS = {"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down", "P": "cross"}
-# Light and dark: Okabe & Ito's, on dark without its blue, vermilion and green made lighter.
+# Light and dark: Okabe & Ito's and six more, on dark those made lighter that would be hard to see.
 COLORS = {
     "light": PALETTE,
-    "dark": ("#56B4E9", "#E8743B", "#21B88A", "#DA90BC", "#E69F00", "#F0E442"),
+    "dark": (
+        "#56B4E9",
+        "#E8743B",
+        "#21B88A",
+        "#DA90BC",
+        "#E69F00",
+        "#F0E442",
+        "#9D8DF1",
+        "#E0457B",
+        "#A8B545",
+        "#B98A5A",
+        "#5FE0EA",
+        "#AEB6BF",
+    ),
 }
 SCALE = "Cividis"  # made for eyes that confuse colours
 

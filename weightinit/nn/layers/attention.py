@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import combinations_with_replacement
 from typing import Final, Literal, get_args
 
 import numpy as np
@@ -184,10 +185,10 @@ class Attention(Layer):
         value = projected["value"]
         few, tokens = value.shape[:2]
         context = np.empty((few, tokens, few, tokens))
-        for s in range(few):
-            for t in range(few):
-                mixed = np.matmul(patterns[s], np.matmul(value[s, :, t], patterns[t].swapaxes(1, 2)))
-                context[s, :, t] = mixed.mean(0)
+        for s, t in combinations_with_replacement(range(few), 2):
+            mixed = np.matmul(patterns[s], np.matmul(value[s, :, t], patterns[t].swapaxes(1, 2)))
+            context[s, :, t] = mixed.mean(0)
+            context[t, :, s] = context[s, :, t].T
         squares = np.diagonal(context.reshape(few * tokens, -1)).reshape(few, tokens)
         assert moments.squares is not None
         entering = Moments.uneven(extended(squares, moments.squares), 0.0, context, math.nan)
@@ -208,13 +209,13 @@ class Attention(Layer):
         logits = self._logit_scale(laws) ** 2 * (
             self.units // self.heads
         )  # square of the scale times the terms of a product
-        for s in range(few):
-            for t in range(few):
-                a, b, g, v = patterns[s], patterns[t], after[s, :, t], value[s, :, t]
-                through = sigma["value"] * np.matmul(a.swapaxes(1, 2), np.matmul(g, b))
-                through += sigma["query"] * logits * g * _centred_products(a, b, v, key[s, :, t])
-                through += sigma["key"] * logits * _to_keys(a, b, v, g * query[s, :, t])
-                before[s, :, t] = through.mean(0)
+        for s, t in combinations_with_replacement(range(few), 2):
+            a, b, g, v = patterns[s], patterns[t], after[s, :, t], value[s, :, t]
+            through = sigma["value"] * np.matmul(a.swapaxes(1, 2), np.matmul(g, b))
+            through += sigma["query"] * logits * g * _centred_products(a, b, v, key[s, :, t])
+            through += sigma["key"] * logits * _to_keys(a, b, v, g * query[s, :, t])
+            before[s, :, t] = through.mean(0)
+            before[t, :, s] = before[s, :, t].T
         squares = np.diagonal(before.reshape(few * tokens, -1)).reshape(few, tokens)
         assert moments.squares is not None
         sizes = np.asarray(gradient.q) if np.ndim(gradient.q) else np.full(len(moments.squares), gradient.q)
