@@ -1,4 +1,4 @@
-"""Commands that answer from theory alone: the gains of an activation, and the forecast of a network."""
+"""Commands that look at no file: the gains of an activation, the forecast of a network, the survey of a library."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import math
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from weightinit import activations
@@ -58,6 +59,18 @@ def add_forecast(subparsers: Subparsers) -> None:
     command.set_defaults(carry_out=_checked(_forecast))
 
 
+def add_survey(subparsers: Subparsers) -> None:
+    """Add ``weightinit survey LIBRARY``."""
+    text = "Audit a small model of every model type of a library; go on where an earlier survey stopped."
+    command = subparsers.add_parser("survey", help=text, description=text)
+    command.add_argument("library", choices=("transformers",), help="the library, which must be installed")
+    command.add_argument("--types", nargs="+", default=(), metavar="TYPE", help="print these alone, write no page")
+    command.add_argument("--minutes", type=float, default=60.0, help="begin no model after these; default: 60")
+    command.add_argument("--record", type=Path, default=Path("outputs/survey/transformers.jsonl"), help="JSON lines")
+    command.add_argument("--page", type=Path, default=Path("docs/survey.md"), help="default: docs/survey.md")
+    command.set_defaults(carry_out=_checked(_survey))
+
+
 def _add_activation(command: argparse.ArgumentParser) -> None:
     command.add_argument("activation", help=ACTIVATION)
     command.add_argument("parameters", nargs="*", metavar="NAME=VALUE", help="its parameters, as in slope=0.2")
@@ -69,7 +82,7 @@ def _checked(answer: Callable[[argparse.Namespace], str]) -> Callable[[argparse.
     def carry_out(options: argparse.Namespace) -> int:
         try:
             print(answer(options))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, ImportError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
         return 0
@@ -116,6 +129,18 @@ def _forecast(options: argparse.Namespace) -> str:
     network = mlp(options.width, options.width, phi, depth=options.depth, width=options.width)
     names = {"scheme": options.scheme, "activation": " ".join([options.activation, *options.parameters])}
     return _text(forecast(network, _scheme(options.scheme), Moments(1.0, correlation=0.0), names))
+
+
+def _survey(options: argparse.Namespace) -> str:
+    from weightinit.torch import survey  # takes seconds, and needs the framework
+
+    records = survey.survey(options.record, options.types, options.minutes)
+    if options.types:
+        return "\n\n".join(survey.text(each) for each in records if each["type"] in options.types)
+    types = survey.model_types()
+    options.page.parent.mkdir(parents=True, exist_ok=True)
+    options.page.write_text(survey.page(records, len(types), survey.versions()), encoding="utf-8")
+    return f"{len(records)} of {len(types)} model types were run; the page is {options.page}"
 
 
 def _scheme(text: str) -> Scheme:

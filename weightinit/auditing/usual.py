@@ -119,12 +119,22 @@ def _gain(piece: Piece, pieces: list[Piece]) -> None:
         piece.note("scale", f"drawn about 1, std {number(exam.std)}, where 1 everywhere is usual")
     if exam.std or exam.mean == 1:
         return
-    likes = [other for other in pieces if _leaf(other) == _leaf(piece) and other.exam is not None]
+    likes = [other for other in pieces if other.exam is not None and _gains_alike(other, piece)]
     if len(likes) > 1 and all(other.exam.mean == exam.mean and not other.exam.std for other in likes if other.exam):
         _settle_on(piece, exam.mean)
     elif exam.mean == 0 and piece.tensor.kind != "PReLU":
         exam.findings = []
         piece.fault("zeros", "is 0 everywhere, expected 1: the norm passes nothing on")
+
+
+def _gains_alike(one: Piece, other: Piece) -> bool:
+    """Whether two gains are of one class of norms, and of one place in it if the class is the framework's own.
+
+    A class that isn't may multiply by 1 + gain.
+    """
+    if one.tensor.role != "gain" or one.tensor.kind != other.tensor.kind:
+        return False
+    return _leaf(one) == _leaf(other) or not one.tensor.default.known
 
 
 def _zeros(piece: Piece, pieces: list[Piece]) -> None:
