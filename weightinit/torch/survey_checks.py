@@ -72,14 +72,14 @@ def _meant(small: SmallModel, model: nn.Module, record: dict[str, Any]) -> Calla
         names = [name.partition("[")[0] for name in found.tensors]
         if not names:
             return False
+        if "times what it should be" in found.sentence:
+            return True  # a law of its own, whose meaning the outermost configuration doesn't tell
         if found.kind == "zeros" and "norm passes" not in found.sentence:
             return bool(written)
         if found.kind in ("law", "scale") and any(scale in found.sentence for scale in small.scales):
             return deaf is not None and not set(_groups(names)) & set(deaf)
         if found.kind == "loud":
             return (record["signal"].get("above") or math.inf) < 1  # the measured loss decides: scores may be scaled
-        if "times what it should be" in found.sentence:
-            return True  # a law of its own, whose meaning the outermost configuration doesn't tell
         if found.kind == "scale" and all(name.endswith("dt_bias") for name in names):
             return True  # of state spaces: log-uniform step sizes, before softplus
         return found.kind in OF_DRAWS and fixed.issuperset(names)
