@@ -81,10 +81,11 @@ def _checked(answer: Callable[[argparse.Namespace], str]) -> Callable[[argparse.
 
     def carry_out(options: argparse.Namespace) -> int:
         try:
-            print(answer(options))
+            text = answer(options)
         except (ValueError, TypeError, ImportError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
+        print(text)
         return 0
 
     return carry_out
