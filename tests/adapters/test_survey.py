@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +52,14 @@ def test_a_part_without_a_model_is_listed_with_its_cause(records: dict[str, dict
     assert "no model class" in survey.page(list(records.values()), 822, "transformers")
 
 
-def test_a_crash_costs_one_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def crash(name: str) -> dict[str, Any]:
-        torch.tensor([])
-        raise SystemExit(3) if name == "bert" else ValueError("refused")
+def crash(name: str, to: Connection) -> None:
+    if name == "bert":
+        raise SystemExit(3)
+    to.send({"failed": "refused"})
 
-    monkeypatch.setattr(survey, "survey_model", crash)
+
+def test_a_crash_costs_one_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(survey, "_send", crash)
     found = survey.survey(tmp_path / "record.jsonl", ["bert", "gpt2"])
     assert [each["failed"] for each in found] == ["its process ended with status 3", "refused"]
 

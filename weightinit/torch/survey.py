@@ -38,7 +38,6 @@ def survey(record: Path, types: Sequence[str] = (), minutes: float = 60.0) -> li
     records = read_records(record)
     done = {each["type"] for each in records}
     record.parent.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(1)
     with record.open("a", encoding="utf-8") as file:
         for name in types or known:
             if name in done or time.monotonic() > end:
@@ -66,8 +65,13 @@ def read_records(record: Path) -> list[dict[str, Any]]:
 
 
 def _in_own_process(name: str) -> dict[str, Any]:
-    """The record of one type, or the cause of its failure; forked, because importing takes longer than a model."""
-    context = multiprocessing.get_context("fork")
+    """The record of one type, or the cause of its failure.
+
+    The process is forked from a server that has imported this module, because importing takes longer than a model, and
+    because the caller's own process may hold threads (JAX's), which a fork would leave without their locks.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
     mine, its = context.Pipe(duplex=False)
     process = context.Process(target=_send, args=(name, its), daemon=True)
     start = time.monotonic()
@@ -86,6 +90,7 @@ def _in_own_process(name: str) -> dict[str, Any]:
 
 
 def _send(name: str, to: Connection) -> None:
+    torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     transformers.logging.disable_progress_bar()
     logging.disable(logging.CRITICAL)
