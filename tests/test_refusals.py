@@ -371,7 +371,7 @@ def test_without_its_driver_postgresql_names_the_extra(
 ) -> None:
     for module in ("psycopg", "psycopg2"):
         monkeypatch.setitem(sys.modules, module, None)
-    assert "pip install '.[postgresql]'" in answered("tracking.uri=postgresql://u:geheim@localhost/x")
+    assert "pip install '.[postgres]'" in answered("tracking.uri=postgresql://u:geheim@localhost/x")
 
 
 def test_a_large_sweep_is_counted_and_not_listed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,7 +143,7 @@ class Store:
             if isinstance(error, ModuleNotFoundError) and self._uri.startswith("postgresql"):
                 raise ValueError(
                     f"tracking.uri={self.uri} needs the driver of PostgreSQL, and there is no module {error.name}. "
-                    "Install the extra: pip install '.[postgresql]'."
+                    "Install the extra: pip install '.[postgres]'."
                 ) from error
             raise ValueError(
                 f"MLflow must be able to record to tracking.uri; got {self.uri} ({cause(error)}). "
