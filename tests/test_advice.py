@@ -76,7 +76,7 @@ def test_the_sweep_pairs_schemes_rates_and_seeds(composer: Composer) -> None:
     assert values(command, RATE) == ["0.01", "0.03", "0.09"]
     assert values(command, "training.steps") == ["7"]
     assert not values(command, "mode")
-    command, _ = planned(composer, f"architecture.depth={10 * DEPTH}")
+    command, _ = planned(composer, "scheme=he,xavier", f"architecture.depth={10 * DEPTH}")
     assert values(command, RATE) == ["0.001", "0.003", "0.009"]
 
 

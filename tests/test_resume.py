@@ -28,10 +28,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy i
 
 # Many small stacks, so that a stop finds some of them done and some not.
 SWEEP = (
-    "data=two_spirals", "architecture.depth=range(1,9)", "architecture.width=48", "seed=range(0,3)",
+    "data=two_spirals", "architecture.depth=range(1,6)", "architecture.width=48", "seed=range(0,2)",
     "training.steps=400", "training.probe.size=16", "tracking.figures=false",
 )  # fmt: skip
-RUNS = 24
+RUNS = 10
 QUICK = ("data=two_spirals", "architecture.width=8", "training.steps=20", "training.probe.size=16", "tracking=none")
 
 

@@ -16,13 +16,14 @@ import pytest
 from runner.analysis.best_rates import RATE, tuned
 from runner.analysis.comparison import compare
 from runner.analysis.diff import changes
-from runner.records import Rows
+from runner.records import Rows, Tracking
 from runner.report.best_rates import tuned_lines
 from runner.report.diff import changes_lines
 from runner.report.ranking import csv, latex, markdown, ranked, ranking
 from runner.report.sentences import answer
 from runner.tracking import files, read, sessions
 from runner.tracking.frames import frames
+from runner.tracking.recorded import find
 from tests.commands import directories, mlflow_runs, typed
 from tests.recorded import run, seeds
 from weightinit.meanfield.stability import Label
@@ -54,21 +55,14 @@ def test_a_sweep_is_found_by_whatever_names_it(recorded: Path, capsys: pytest.Ca
     state = sessions.read(first)
     assert state is not None
     assert state["versions"]["numpy"] == np.__version__
-    for name in (
-        first.name,
-        str(first),
-        state["sweep_id"],
-        state["sweep_id"][:10] + "",
-        state["id"],
-        f"'{state['name']}'",
-    ):
-        capsys.readouterr()
-        assert compared(recorded, f"sweep={name}") == 0, name
-        printed = capsys.readouterr().out
-        assert re.search(r"^xavier +2 ", printed, re.MULTILINE), name
-        assert f"page:     {first / 'report.html'}" in printed
-    assert compared(recorded) == 0
-    assert str(last) in capsys.readouterr().out
+    names = [first.name, str(first), state["sweep_id"], state["sweep_id"][:10], state["id"], state["name"], "latest"]
+    found = find(names, Tracking("none", None, "weightinit", False, recorded))
+    assert [command.directory for command in found] == [*[first] * 6, last]
+    capsys.readouterr()
+    assert compared(recorded, f"sweep='{state['name']}'") == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"^xavier +2 ", printed, re.MULTILINE)
+    assert f"page:     {first / 'report.html'}" in printed
 
 
 def test_what_was_recorded_stays_as_it_was(recorded: Path) -> None:

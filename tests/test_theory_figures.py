@@ -44,7 +44,7 @@ QUICK = ("linear", "tanh", "gelu", "softplus", "sine")
 def test_every_activation_can_be_drawn_with_every_scheme_that_it_takes(name: str, tmp_path: Path) -> None:
     known = [one for one in SCHEMES if one != "mirrored" or name in ("linear", "gelu", "relu")]
     known = [one for one in known if not (one == "critical" and name in ("softplus", "sigmoid"))]
-    some = known if name == "tanh" else known[::8]
+    some = known[::2] if name == "tanh" else known[::8]
     figures = forecast_figures(of(*(f"activation={name} scheme={one} architecture.depth=3" for one in some)))
     assert set(figures) == {"layers", "phase", "depth_scales"}
     for path in save({"phase": figures["phase"]}, tmp_path).values():
