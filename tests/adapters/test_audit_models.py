@@ -234,3 +234,36 @@ def test_gpt2_small_is_audited_in_ten_seconds_and_less_than_its_own_memory() -> 
     assert report.ok
     assert seconds < 10
     assert taken < size, f"{taken / 2**20:.0f} MiB beside the model's {size / 2**20:.0f}"
+
+
+class OnePlusNorm(nn.LayerNorm):
+    """Layer norm that multiplies by 1 + weight."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.layer_norm(x, self.normalized_shape, self.weight + 1, self.bias, self.eps)
+
+
+class ConditionalNorm(nn.Module):
+    """Gains and shifts of a norm for each of four conditions."""
+
+    def __init__(self, units: int) -> None:
+        super().__init__()
+        self.scale, self.shift = nn.Embedding(4, units), nn.Embedding(4, units)
+        nn.init.ones_(self.scale.weight)
+        nn.init.zeros_(self.shift.weight)
+
+
+def test_norms_of_ones_own_class_may_multiply_by_one_plus_their_gain() -> None:
+    own = nn.ModuleDict({"norm1": OnePlusNorm(32), "norm2": OnePlusNorm(32), "out": nn.Linear(32, 32)})
+    torchs = nn.ModuleDict({"norm1": nn.LayerNorm(32), "norm2": nn.LayerNorm(32), "out": nn.Linear(32, 32)})
+    for model in (own, torchs):
+        nn.init.zeros_(model["norm1"].weight)
+        nn.init.zeros_(model["norm2"].weight)
+    assert wt.audit(own).ok
+    assert [fault.kind for fault in wt.audit(torchs).faults] == ["zeros", "zeros"]
+
+
+def test_a_table_may_hold_the_gains_of_a_norm() -> None:
+    assert wt.audit(nn.ModuleDict({"norm": ConditionalNorm(32), "out": nn.Linear(32, 32)})).ok
+    (fault, *_) = wt.audit(nn.ModuleDict({"part": ConditionalNorm(32), "out": nn.Linear(32, 32)})).faults
+    assert "Equal units stay equal" in fault.sentence

@@ -41,15 +41,18 @@ def settle(pieces: list[Piece], alpha: float) -> None:
             _bias(piece)
         elif piece.spec.role == "gain":
             _gain(piece, judged)
+        elif _of_norm(piece):
+            _settle_on(piece, piece.exam.mean)  # type: ignore[union-attr]
         else:
             _zeros(piece, judged)
-    weights = [piece for piece in unsaid if piece.tensor.role in (*BY_FANS, "embedding")]
-    _one_rule([piece for piece in weights if piece.tensor.role != "embedding"], alpha)
-    for piece in weights:
-        if piece.tensor.role == "embedding" and _kinds(piece) == {"scale"}:
-            _accept(piece, piece.exam.explained[0])  # type: ignore[union-attr]  # of embeddings any scale is usual
-    _swapped(weights)
-    _likes(weights, alpha)
+    layers = [piece for piece in unsaid if piece.tensor.role in BY_FANS]
+    tables = [piece for piece in unsaid if piece.tensor.role == "embedding"]
+    _one_rule(layers, alpha)
+    for piece in tables:
+        if _kinds(piece) == {"scale"}:  # of embeddings any scale is usual
+            _accept(piece, piece.exam.explained[0])  # type: ignore[union-attr]
+    _swapped(layers)
+    _likes(layers + tables, alpha)
     _packed(unsaid)
 
 
@@ -108,6 +111,14 @@ def _bias(piece: Piece) -> None:
     assert exam is not None
     if exam.std == 0 or exam.std < NEGLIGIBLE:
         _settle_on(piece, exam.mean if exam.std == 0 else 0.0)
+
+
+def _of_norm(piece: Piece) -> bool:
+    """Whether a table holds gains of 1 or shifts of 0 of a norm, a row for each condition."""
+    exam = piece.exam
+    assert exam is not None
+    table = piece.tensor.role == "embedding" and "norm" in piece.tensor.layer.lower()
+    return table and not exam.std and exam.mean in (0, 1)
 
 
 def _gain(piece: Piece, pieces: list[Piece]) -> None:

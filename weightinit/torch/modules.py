@@ -26,6 +26,8 @@ PACKED: Final = re.compile(r"(c_attn|\bqkv(_proj)?|in_proj_qkv)$")
 """Paths of dense layers that hold queries, keys and values one after another."""
 
 NORMS: Final = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+FORWARDS: Final = {norm.forward for norm in (nn.modules.batchnorm._BatchNorm, nn.SyncBatchNorm, nn.InstanceNorm1d, *NORMS[1:])}
+"""What the framework's norms compute; a class that inherits from one may multiply by 1 + gain."""
 
 GAINS: Final = ("weight", "gamma", "scale", "gain", "g")
 """Names of a norm's factor."""
@@ -70,7 +72,7 @@ def _known(module: nn.Module, parameters: dict[str, torch.Tensor]) -> dict[str, 
         case nn.Linear():
             return dense(shapes)
     if isinstance(module, NORMS) or "norm" in kind.lower():
-        return _norm(shapes, ONE if isinstance(module, NORMS) else UNKNOWN)
+        return _norm(shapes, ONE if type(module).forward in FORWARDS else UNKNOWN)
     if kind == "Conv1D" and len(shapes.get("weight", ())) == 2:  # of transformers: a dense layer, (in, out)
         fans = Fans(*shapes["weight"])
         weight = Use("dense", (0,), (1,), fans, Normal(std=0.02).law(_ANY))

@@ -79,8 +79,9 @@ def _meant(small: SmallModel, model: nn.Module, record: dict[str, Any]) -> Calla
         if found.kind in ("law", "scale") and any(scale in found.sentence for scale in small.scales):
             return deaf is not None and not set(_groups(names)) & set(deaf)
         if found.kind == "loud":
-            return (record["signal"].get("above") or math.inf) < 1  # the measured loss decides: scores may be scaled
-        if found.kind == "scale" and all(name.endswith("dt_bias") for name in names):
+            above = record["signal"].get("above")
+            return above is None or above < 1  # the measured loss decides: scores may be scaled
+        if found.kind == "scale" and all(name.endswith(("dt_bias", "dt_proj.bias")) for name in names):
             return True  # of state spaces: log-uniform step sizes, before softplus
         return found.kind in OF_DRAWS and fixed.issuperset(names)
 

@@ -49,7 +49,8 @@ def page(records: Sequence[Mapping[str, Any]], of: int, versions: str) -> str:
             "by up to 16, two layers of each kind, at most 600 tokens and 4 experts, seed 0, no checkpoint. What its "
             "own initialization writes on purpose (zeros, fixed values) is no finding. By way of meta: made on meta "
             "and initialized afterwards, as `from_pretrained` does with keys that a checkpoint lacks. "
-            f"{len(records)} of {of} types were run{'' if len(records) == of else PART}."
+            f"{len(records)} of {of} types were run one after another in "
+            f"{sum(each['seconds'] for each in records) / 60:.0f} minutes{'' if len(records) == of else PART}."
         ),
         "",
         *_filled(
