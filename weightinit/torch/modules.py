@@ -26,7 +26,9 @@ PACKED: Final = re.compile(r"(c_attn|\bqkv(_proj)?|in_proj_qkv)$")
 """Paths of dense layers that hold queries, keys and values one after another."""
 
 NORMS: Final = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
-FORWARDS: Final = {norm.forward for norm in (nn.modules.batchnorm._BatchNorm, nn.SyncBatchNorm, nn.InstanceNorm1d, *NORMS[1:])}
+FORWARDS: Final = {
+    norm.forward for norm in (nn.modules.batchnorm._BatchNorm, nn.SyncBatchNorm, nn.InstanceNorm1d, *NORMS[1:])
+}
 """What the framework's norms compute; a class that inherits from one may multiply by 1 + gain."""
 
 GAINS: Final = ("weight", "gamma", "scale", "gain", "g")
