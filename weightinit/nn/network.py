@@ -242,11 +242,17 @@ class Network:
         kept = {spec.name: xp.full((runs, *spec.shape), spec.start, self.dtype) for spec in self.statistics}
         return given | kept
 
-    def tape(self, runs: int, batch: int, *, phase: Phase = "train", xp: ModuleType = np) -> Tape:
-        """Return the memory for ``runs`` and ``batch`` samples; phase ``evaluate`` has no memory for gradients."""
+    def tape(
+        self, runs: int, batch: int, *, phase: Phase = "train", of_weights: bool = True, xp: ModuleType = np
+    ) -> Tape:
+        """Return the memory for ``runs`` and ``batch`` samples.
+
+        Phase ``evaluate`` has no memory for gradients; without those ``of_weights`` there are gradients of inputs.
+        """
         trains = phase != "evaluate"
-        flat = xp.zeros((runs if trains else 0, self.parameters), self.dtype)
-        tape = Tape(runs, batch, xp, flat, dict(self.views(flat)), xp.ones((1, 1, batch), self.dtype))
+        flat = xp.zeros((runs if trains and of_weights else 0, self.parameters), self.dtype)
+        gradient = dict(self.views(flat)) if of_weights else {}
+        tape = Tape(runs, batch, xp, flat, gradient, xp.ones((1, 1, batch), self.dtype))
         self.memory.allocate(tape, self.dtype, gradients=trains)
         return tape
 
@@ -278,7 +284,7 @@ class Network:
             for register, adds, wanted in order.sources:
                 into = gradients[register] if wanted or d_input is not None else None
                 places.append((into, into if into is None or not adds else tape.spare_like(into)))
-            shared = {name: tape.gradient[name].copy() for name in order.shared}
+            shared = {name: tape.gradient[name].copy() for name in order.shared if name in tape.gradient}
             if step.skip is None:
                 step.layer.backward(params, d_step, tape, into=places[0][1])
             else:
@@ -306,18 +312,31 @@ class Network:
             return 0
         return max(1, min(JACOBIANS, JACOBIAN_ROWS // self.outputs))
 
-    def jacobian(self, params: Params, state: State, x: Array, *, dtype: np.dtype | type = np.float64) -> Array:
+    def jacobian_tape(self, runs: int, samples: int, *, xp: ModuleType = np) -> Tape:
+        """Return the memory for Jacobians at so many samples."""
+        return self.tape(runs, samples * self.outputs, of_weights=False, xp=xp)
+
+    def jacobian(
+        self,
+        params: Params,
+        state: State,
+        x: Array,
+        *,
+        dtype: np.dtype | type = np.float64,
+        tape: Tape | None = None,
+    ) -> Array:
         """Return the derivatives (runs, samples, outputs, inputs) of each output by each input, computed in ``dtype``.
 
-        ``x``: samples (runs or 1, samples, inputs). The backward pass takes each output as a separate sample, in phase
-        ``evaluate``, in which samples do not act on each other.
+        ``x``: samples (runs or 1, samples, inputs); ``tape``: a ``jacobian_tape`` of ``dtype``, made here if None. The
+        backward pass takes each output as a separate sample, in phase ``evaluate``, in which samples do not act on each
+        other.
         """
         xp, dtype = array_module(x), np.dtype(dtype)
         network = self if dtype == self.dtype else replace(self, dtype=dtype)
         params = {name: weight.astype(dtype, copy=False) for name, weight in params.items()}
         state = {name: values.astype(dtype, copy=False) for name, values in state.items()}
         runs, samples = len(next(iter(params.values()))), x.shape[1]
-        tape = network.tape(runs, samples * self.outputs, xp=xp)
+        tape = tape or network.jacobian_tape(runs, samples, xp=xp)
         network.forward(params, state, x.astype(dtype).repeat(self.outputs, axis=1), tape, phase="evaluate")
         d_output = tape.d_output.reshape(runs, samples * self.outputs, self.outputs)
         d_output[...] = xp.tile(xp.eye(self.outputs), (samples, 1))

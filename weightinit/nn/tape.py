@@ -42,7 +42,8 @@ class Tape:
     the quantity ``d_...``. ``gradients``: those of the outputs of the network's steps, in order, some of which share
     memory; ``spare``: memory for one more; ``scratch``: memory for some samples of one run at a time, by name.
     ``input`` refers to what entered a layer. By weight: ``gradient``, views into ``flat_gradient`` ``(runs,
-    parameters)``. ``ones`` is ``(1, 1, batch)``; ``xp`` is the module of the arrays.
+    parameters)``, empty where only the gradients of inputs are asked for. ``ones`` is ``(1, 1, batch)``; ``xp`` is the
+    module of the arrays.
 
     A forward pass leaves its ``state`` and ``phase`` here. ``step``: number of the training step, for layers that draw
     noise.
@@ -88,6 +89,11 @@ class Tape:
 
     def _by_path(self, quantity: str) -> dict[str, Array]:
         return {path: array for (path, name), array in self.arrays.items() if name == quantity}
+
+    def keep_gradient(self, weight: str, left: Array, right: Array) -> None:
+        """Write ``left @ right`` as the gradient of a weight, where gradients of weights are asked for."""
+        if weight in self.gradient:
+            self.xp.matmul(left, right, out=self.gradient[weight])
 
     def spare_like(self, array: Array) -> Array:
         """Return memory of the shape of ``array`` that is free until the next step."""

@@ -10,7 +10,7 @@ import numpy as np
 from weightinit.nn import Network
 from weightinit.reference.band import Band
 from weightinit.reference.draws import Draws
-from weightinit.reference.observation import Observation, Probe, networks_at_once, observe
+from weightinit.reference.observation import Observation, Probe, Tapes, networks_at_once, observe
 
 NETWORKS = 200
 """Networks of a reference. One more lies beyond all of them by chance in half a percent of cases."""
@@ -45,8 +45,9 @@ def reference(
     if operations(network, probe, networks) > budget:
         return Reference(None, f"a reference of {networks} networks of {network.shape} takes too long")
     at_once = networks_at_once(network, probe.x.shape[1])
+    tapes: dict[int, Tapes] = {}
     parts = [
-        observe(network, drawn.params, probe, drawn.laws, drawn.constants)
+        observe(network, drawn.params, probe, drawn.laws, drawn.constants, tapes)
         for drawn in draws.stacks(network, networks, at_once)
     ]
     return Reference(

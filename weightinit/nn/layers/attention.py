@@ -140,9 +140,9 @@ class Attention(Layer):
         self, part: str, params: Params, x: Array, d: Array, tape: Tape, into: Array | None
     ) -> Array | None:
         xp, d_z = tape.xp, folded(d)
-        xp.matmul(folded(x).swapaxes(1, 2), d_z, out=tape.gradient[f"{self.name}/{part}/weight"])
+        tape.keep_gradient(f"{self.name}/{part}/weight", folded(x).swapaxes(1, 2), d_z)
         if self.bias:
-            xp.matmul(ones_for(tape, d_z.shape[1]), d_z, out=tape.gradient[f"{self.name}/{part}/bias"])
+            tape.keep_gradient(f"{self.name}/{part}/bias", ones_for(tape, d_z.shape[1]), d_z)
         if into is None:
             return None
         return xp.matmul(d_z, params[f"{self.name}/{part}/weight"].swapaxes(1, 2), out=folded(into))  # type: ignore[no-any-return]

@@ -104,10 +104,12 @@ class Convolution(Layer):
         xp, x = tape.xp, tape.input[self.name, "preactivation"]
         if self.bias:
             d_z = folded(d_output)
-            xp.matmul(ones_for(tape, d_z.shape[1]), d_z, out=tape.gradient[f"{self.name}/bias"])
-        gradient = self._by_group(tape.gradient[f"{self.name}/weight"])
+            tape.keep_gradient(f"{self.name}/bias", ones_for(tape, d_z.shape[1]), d_z)
+        asked = f"{self.name}/weight" in tape.gradient
+        if asked:
+            gradient = self._by_group(tape.gradient[f"{self.name}/weight"])
         apart = into is None or math.prod(self.windows.stride) > 1
-        if apart:
+        if asked and apart:
             matrix = self._entering(x.shape[2:]).matrix(tape)
             for part in matrix.parts(tape.batch):
                 for run in range(len(d_output)):
@@ -125,7 +127,7 @@ class Convolution(Layer):
             for run in range(len(d_output)):
                 came = matrix.fill(d_output[run, part])
                 xp.matmul(came, weight[run], out=self._rows(into[run, part]))
-                if not apart:
+                if asked and not apart:
                     product = xp.matmul(came.swapaxes(1, 2), self._rows(x[run if len(x) > 1 else 0, part]))
                     product = product.reshape(self.groups, gradient.shape[1], -1, gradient.shape[2])
                     _add(product[:, ::-1].transpose(1, 3, 0, 2), gradient[run], part)

@@ -82,15 +82,14 @@ class Dense(Layer):
 
     def backward(self, params: Params, d_output: Array, tape: Tape, *, into: Array | None) -> Array | None:
         xp, x, d_z = tape.xp, folded(tape.input[self.name, "preactivation"]), folded(d_output)
-        gradient, weight = tape.gradient[self._weight], params[self._weight]
-        if self.transposed:
-            xp.matmul(d_z.swapaxes(1, 2), x, out=gradient)
-        else:
-            xp.matmul(x.swapaxes(1, 2), d_z, out=gradient)
-        self._multiply(gradient, tape)
+        weight = params[self._weight]
+        left, right = (d_z, x) if self.transposed else (x, d_z)
+        tape.keep_gradient(self._weight, left.swapaxes(1, 2), right)
+        if self._weight in tape.gradient:
+            self._multiply(tape.gradient[self._weight], tape)
         if self.bias:
             # A product with ones: a sum over the middle axis is several times slower.
-            xp.matmul(ones_for(tape, d_z.shape[1]), d_z, out=tape.gradient[f"{self.name}/bias"])
+            tape.keep_gradient(f"{self.name}/bias", ones_for(tape, d_z.shape[1]), d_z)
         if into is not None:
             xp.matmul(d_z, weight if self.transposed else weight.swapaxes(1, 2), out=folded(into))
             self._multiply(into, tape)

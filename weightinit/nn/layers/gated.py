@@ -75,7 +75,7 @@ class Gated(Layer):
         xp.multiply(d_output, value, out=d_gate)
         self.activation.backward(gate, opened, d_gate, out=d_gate)
         for part, d in (("gate", d_gate), ("value", d_value)):
-            xp.matmul(x.swapaxes(1, 2), folded(d), out=tape.gradient[f"{self.name}/{part}/weight"])
+            tape.keep_gradient(f"{self.name}/{part}/weight", x.swapaxes(1, 2), folded(d))
         if into is not None:
             xp.matmul(folded(d_gate), params[f"{self.name}/gate/weight"].swapaxes(1, 2), out=folded(into))
             into += xp.matmul(folded(d_value), params[f"{self.name}/value/weight"].swapaxes(1, 2)).reshape(into.shape)

@@ -122,11 +122,11 @@ def apply_affine(name: str, params: Params, tape: Tape, *, bias: bool) -> None:
 
 def affine_gradients(name: str, d: Array, normalized: Array, tape: Tape, product: Array, *, bias: bool) -> None:
     """Write the gradients of gain and bias; ``product`` receives ``d * normalized``. All are (runs, rows, units)."""
-    xp, ones = tape.xp, ones_for(tape, d.shape[1])
-    xp.multiply(d, normalized, out=product)
-    xp.matmul(ones, product, out=tape.gradient[f"{name}/gain"])
+    ones = ones_for(tape, d.shape[1])
+    tape.xp.multiply(d, normalized, out=product)
+    tape.keep_gradient(f"{name}/gain", ones, product)
     if bias:
-        xp.matmul(ones, d, out=tape.gradient[f"{name}/bias"])
+        tape.keep_gradient(f"{name}/bias", ones, d)
 
 
 def normalized_moments(

@@ -71,7 +71,7 @@ class Sum(Layer):
 
     def part(self, params: Params, d_output: Array, tape: Tape, into: Array | None, into_skip: Array | None) -> None:
         """Write the gradients of branch and skip, and that of the trained scale into the tape."""
-        if self.trained:
+        if f"{self.name}/scale" in tape.gradient:
             branch = tape.input[self.name, "activation"]
             factor = tape.constant(f"{self.name}/branch_scale", self.branch_scale, branch)
             if self.trained == "unit":

@@ -50,11 +50,10 @@ class Embedding(Layer):
 
     def backward(self, params: Params, d_output: Array, tape: Tape, *, into: Array | None) -> Array | None:
         xp, numbers = tape.xp, tape.input[self.name, "preactivation"]
-        gradient = tape.gradient[f"{self.name}/weight"]
-        for run in range(len(d_output)):
+        for run, gradient in enumerate(tape.gradient.get(f"{self.name}/weight", ())):
             codes = numbers[run if len(numbers) > 1 else 0].reshape(-1)
             chosen = (xp.arange(self.vocabulary)[:, None] == codes).astype(d_output.dtype)
-            xp.matmul(chosen, d_output[run].reshape(len(codes), -1), out=gradient[run])
+            xp.matmul(chosen, d_output[run].reshape(len(codes), -1), out=gradient)
         if into is not None:
             into[...] = 0  # a token's number has no derivative
         return into
@@ -93,8 +92,9 @@ class Positions(Layer):
 
     def backward(self, params: Params, d_output: Array, tape: Tape, *, into: Array | None) -> Array | None:
         runs, batch = d_output.shape[:2]
-        gradient = tape.gradient[f"{self.name}/weight"]
-        tape.xp.matmul(tape.ones, d_output.reshape(runs, batch, -1), out=gradient.reshape(runs, 1, -1))
+        if f"{self.name}/weight" in tape.gradient:
+            gradient = tape.gradient[f"{self.name}/weight"]
+            tape.xp.matmul(tape.ones, d_output.reshape(runs, batch, -1), out=gradient.reshape(runs, 1, -1))
         if into is not None:
             into[...] = d_output
         return into
