@@ -15,9 +15,13 @@ from weightinit.laws import Law
 
 
 def too_many_zeros(elements: Elements, std: float, alpha: float) -> bool:
-    """Whether elements of a continuous law of this std have more zeros than rounding makes with chance ``alpha``."""
+    """Whether elements of a continuous law of this std have more zeros than rounding makes with chance ``alpha``.
+
+    Zeros count in twos: normal numbers are made in pairs of one radius, and a radius of zero makes two (Box & Muller
+    1958).
+    """
     expected = elements.size * elements.chance_of_zero(std)
-    return bool(elements.zeros) and float(pdtrc(elements.zeros - 1, expected)) < alpha
+    return bool(elements.zeros) and float(pdtrc((elements.zeros + 1) // 2 - 1, expected)) < alpha
 
 
 def sparse_law(exam: Examination, alpha: float) -> Explanation | None:
