@@ -111,6 +111,7 @@ class Recipe:
             values |= {"image_size": self.form.shape[0], "num_channels": self.form.shape[2]}
             head = transformers.AutoModelForImageClassification
         elif self.form.ahead:
+            values["is_decoder"] = True  # BERT's like then sees what came before alone
             head = transformers.AutoModelForCausalLM
         elif self.form.per_token:
             head = transformers.AutoModelForTokenClassification

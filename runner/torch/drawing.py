@@ -40,7 +40,7 @@ def require(scheme: Any, recipe: Recipe) -> None:
     name = name_of(scheme)
     if not isinstance(scheme, Rule) or (needs_of(scheme) and scheme.name not in SCHEMES):
         raise ValueError(
-            f"scheme={name} is not offered for architecture=torch: it needs to know how layers are connected. Pass a "
+            f"{name} is not offered for architecture=torch: it needs to know how layers are connected. Pass a "
             f"scheme that draws each weight by itself, such as he, or {', '.join(sorted(SCHEMES))}, lsuv, critical, "
             "as_built."
         )

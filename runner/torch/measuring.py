@@ -47,7 +47,7 @@ class Readings:
         stack.phase("probe")
         leaves = {name: w[run].detach().requires_grad_() for name, w in stack.weights(flat).items()}
         fixed = {name: values[run].clone() for name, values in stack.fixed.items()}
-        with torch.enable_grad(), Observer(stack.module) as observer:
+        with torch.enable_grad(), Observer(stack.module, len(x)) as observer:
             output = stack.one(leaves, fixed, x)
         with torch.enable_grad():
             loss = self.loss(output[None], y[None]).sum()

@@ -40,13 +40,16 @@ class ModuleNetwork(Network):
     """A network whose layers are those of a module; ``recipe`` builds it, ``device`` is where it trains.
 
     ``specs``: its parameters in the library's layout, by the module's names; ``places``: its layers in the order of
-    their calls, by the lab's names; ``path_of``: the module of each.
+    their calls, by the lab's names. No two of them are equal: the same options may build another module.
     """
 
     recipe: Recipe = field(kw_only=True)
     device: str = field(kw_only=True)
     specs: tuple[WeightSpec, ...] = field(kw_only=True)
     places: tuple[Site, ...] = field(kw_only=True)
+
+    __eq__ = object.__eq__  # a network's own compares its layers, of which there are none here
+    __hash__ = object.__hash__
 
     @property
     def out_shape(self) -> Shape:
@@ -126,7 +129,7 @@ def module(
             "architecture=torch needs PyTorch, which is not installed: pip install 'weightinit[torch]'."
         ) from None
     from runner.torch.building import Recipe, entering, located
-    from runner.torch.tracing import traced
+    from runner.torch.tracing import check_order, traced
 
     if activation.name != relu().name:
         raise ValueError(
@@ -141,6 +144,8 @@ def module(
         module, dict(options or {}), data, inputs, outputs, entering(input, data), getattr(torch, dtype)
     )  # fmt: skip
     specs, places = traced(recipe)
+    if data.ahead:
+        check_order(recipe)
     return ModuleNetwork(
         data.shape if data.vocabulary is not None else inputs,
         (),

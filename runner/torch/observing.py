@@ -39,9 +39,13 @@ class Seen:
 
 @dataclass(eq=False)
 class Observer(TorchFunctionMode):
-    """A context in which passes of ``model`` are observed; each layer's first call counts."""
+    """A context in which a pass of ``model`` is observed, with ``batch`` samples; each layer's first call counts.
+
+    What enters the first of a list of blocks goes by the path of the list and ``entering``.
+    """
 
     model: nn.Module
+    batch: int
     seen: dict[str, Seen] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -57,6 +61,9 @@ class Observer(TorchFunctionMode):
             if own or path in blocks:
                 weight = f"{path}.{own[0]}".lstrip(".") if own else ""
                 self._hooks.append(module.register_forward_hook(partial(self._leave, path, weight)))
+            if path in blocks:
+                enter = partial(self._enter, f"{path.rpartition('.')[0]}.entering".lstrip("."))
+                self._hooks.append(module.register_forward_pre_hook(enter, with_kwargs=True))
             elif isinstance(module, _NORMS):
                 self._hooks.append(module.register_forward_hook(self._pass_on))
         super().__enter__()
@@ -82,9 +89,14 @@ class Observer(TorchFunctionMode):
                 (place.slope,) = torch.autograd.grad(y.sum(), z)
         return result
 
+    def _enter(self, path: str, module: nn.Module, args: Any, kwargs: Any) -> None:
+        self._see(path, "", module, main_output((*args, *kwargs.values())))
+
     def _leave(self, path: str, weight: str, module: nn.Module, args: Any, output: Any) -> None:
-        y = main_output(output)
-        if y is None or path in self.seen or not y.is_floating_point() or y.dim() < 2:
+        self._see(path, weight, module, main_output(output))
+
+    def _see(self, path: str, weight: str, module: nn.Module, y: torch.Tensor | None) -> None:
+        if y is None or path in self.seen or not y.is_floating_point() or y.dim() < 2 or len(y) != self.batch:
             return
         first = isinstance(module, CHANNELS_FIRST) or (not weight and y.dim() == 4)
         place = self.seen[path] = Seen(path, weight, 1 if first else -1, y.detach().clone())
@@ -101,7 +113,7 @@ class Observer(TorchFunctionMode):
 
 def names(seen: Mapping[str, Seen]) -> dict[str, str]:
     """Return the lab's name of each layer by path: parts joined by slashes; ``output`` for the last with weights."""
-    last = next((path for path, place in reversed(seen.items()) if place.weight), None)
+    last = next((path for path, place in reversed(list(seen.items())) if place.weight), None)
     return {path: "output" if path == last else path.replace(".", "/") or "module" for path in seen}
 
 

@@ -14,7 +14,7 @@ from runner.torch.observing import Observer, Seen, names
 from weightinit.nn.network import Site
 from weightinit.nn.weights import WeightSpec
 from weightinit.torch.random_states import random_states
-from weightinit.torch.samples import Sample
+from weightinit.torch.samples import Sample, main_output
 from weightinit.torch.translation import translate
 
 _BATCH = 3
@@ -40,6 +40,21 @@ def traced(recipe: Recipe) -> tuple[tuple[WeightSpec, ...], tuple[Site, ...]]:
             return _traced(recipe, "cpu")
 
 
+def check_order(recipe: Recipe) -> None:
+    """Raise ValueError for a module whose outputs depend on the tokens behind, where it shall say what follows."""
+    with random_states(), torch.no_grad():
+        module = recipe.build().eval()
+        tokens = torch.arange(recipe.inputs)[None] % (recipe.form.vocabulary or 2)
+        other = tokens.clone()
+        other[:, -1] += 1 - 2 * (other[:, -1] > 0)
+        before, after = (main_output(module(x))[:, :-1] for x in (tokens, other))
+    if not torch.allclose(before, after, rtol=1e-4, atol=1e-6 * float(before.abs().max())):
+        raise ValueError(
+            "the data's targets are the tokens that follow, and this module looks at them: the output for a token "
+            f"changes with a later one in {recipe.address}. Mask what lies ahead, or pass data=copying."
+        )
+
+
 def _traced(recipe: Recipe, device: str) -> tuple[tuple[WeightSpec, ...], tuple[Site, ...]]:
     module = recipe.build()
     trained = [p for p in module.parameters() if p.requires_grad]
@@ -48,7 +63,7 @@ def _traced(recipe: Recipe, device: str) -> tuple[tuple[WeightSpec, ...], tuple[
     record = translate(module)
     numbers = torch.zeros((_BATCH, recipe.inputs), dtype=recipe.dtype, device=device)
     x = recipe.arranged(numbers)
-    with torch.no_grad(), Observer(module) as observer:
+    with torch.no_grad(), Observer(module, len(x)) as observer:
         output = _passed(recipe, module, x)
     recipe.check(output, x)
     specs = {name: spec for t, spec in zip(record, record.specs(), strict=True) for name in (t.name, *t.also)}

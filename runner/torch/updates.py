@@ -31,14 +31,14 @@ class Updates:
         hyper = self.kind.hyper(self.columns, self.rates[step], step)
         block = Block(
             slice(0, len(stack)),
-            weight=stack.flat,  # type: ignore[arg-type]
-            gradient=stack.gradient,  # type: ignore[arg-type]
+            weight=stack.flat,
+            gradient=stack.gradient,
             kernel=slice(0, stack.kernels),
-            state=self.state,  # type: ignore[arg-type]
-            scratch=torch.empty_like(stack.flat),  # type: ignore[arg-type]
+            state=self.state,
+            scratch=torch.empty_like(stack.flat),
         )
         tensors = {name: self._tensor(column, stack.flat.dtype) for name, column in hyper.items()}
-        self.kind.update(block, tensors, self.signature)  # type: ignore[arg-type]
+        self.kind.update(block, tensors, self.signature)
 
     def keep(self, runs: Sequence[int]) -> None:
         """Keep these runs alone, as the stack does."""

@@ -5,6 +5,7 @@ Its numbers are those of the lab's definitions, up to rounding: bits may differ 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -36,9 +37,22 @@ _ROUNDING = "PyTorch trains this module: the same run gives the same numbers up 
 
 @contextmanager
 def at_work() -> Iterator[None]:
-    """Give back the states of random generators afterwards, and take what isn't finite without a warning."""
-    with random_states(), np.errstate(all="ignore"):
-        yield
+    """Give back random generators and PyTorch's threads as they were; take what isn't finite without a warning.
+
+    Both belong to the process, so that one stack trains at a time here; several processes train several. The stacks of
+    most modules are too small for more than one thread.
+    """
+    with _alone:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with random_states(), np.errstate(all="ignore"):
+                yield
+        finally:
+            torch.set_num_threads(threads)
+
+
+_alone = threading.Lock()
 
 
 def begin(trials: Sequence[Trial]) -> tuple[TorchEngine | None, list[int], dict[int, Exception]]:
