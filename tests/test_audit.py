@@ -298,6 +298,14 @@ def test_not_a_number_and_infinity(arrays):
     json.dumps(report.as_dict(), allow_nan=False)
 
 
+def test_a_pair_of_zeros_is_what_a_generator_of_normal_numbers_makes_now_and_then():
+    x = np.random.default_rng(3).standard_normal((64, 64)).astype(np.float32) * np.float32(0.125)
+    x.flat[[100, 108]] = 0
+    assert audit({"layer.weight": x}, {"*": "xavier"}).ok
+    x.flat[[900, 908]] = 0
+    assert kinds(audit({"layer.weight": x}, {"*": "xavier"})["layer.weight"]) == ["zeros"]
+
+
 @pytest.mark.parametrize(("value", "kind"), [(0.0, "zeros"), (0.01, "constant")])
 def test_one_value_everywhere(arrays, value, kind):
     arrays["2/weight"][:] = value

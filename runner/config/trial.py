@@ -140,6 +140,8 @@ def from_values(values: Mapping[str, Any], choices: Mapping[str, str], overrides
     check_mode(mode["name"], choices["mode"])
     if mode["figures"] is not None:
         raise ValueError("mode.figures is for mode=forecast; what trains draws its figures by itself. Leave it out.")
+    if mode["budget"] is not None and mode["name"] != "advise":
+        raise ValueError("mode.budget is for mode=advise, which cuts its trial to fit. Leave it out.")
     return build(values, choices, overrides)
 
 

@@ -1,9 +1,10 @@
-"""Progress of a command: a bar on a terminal, a line at every tenth elsewhere."""
+"""Progress of a command: a bar on a terminal or in a notebook, a line at every tenth elsewhere."""
 
 from __future__ import annotations
 
 import sys
 import time
+from html import escape
 from types import TracebackType
 from typing import TextIO
 
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from runner.kernel import Shown, is_kernel
 from runner.text import plain
 
 # Lines on a stream that isn't a terminal come at least this many seconds apart, but for the last one.
@@ -31,6 +33,7 @@ class Progress:
         console = Console(file=self.stream)
         self.bar = Bar(BarColumn(), TextColumn("{task.description}"), console=console, transient=True)
         self.terminal = console.is_terminal
+        self.notebook = Shown("") if stream is None and is_kernel() else None
         self.task = self.bar.add_task("", total=1.0)
 
     def skip(self, steps: int) -> None:
@@ -48,6 +51,8 @@ class Progress:
     ) -> None:
         if self.terminal:
             self.bar.stop()
+        if self.notebook is not None:
+            self.notebook.update("")
 
     def update(self, runs_done: int, steps_done: int, best: float | None = None) -> None:
         """Shows that so many runs and steps are done in all, and the best validation score so far."""
@@ -61,7 +66,9 @@ class Progress:
         if best is not None:
             words.append(f"best validation {plain(f'{best:.3f}')}")
         text = " · ".join(words)
-        if self.terminal:
+        if self.notebook is not None:
+            self.notebook.update(f'<progress value="{part:.3f}"></progress> {escape(text)}')
+        elif self.terminal:
             self.bar.update(self.task, completed=part, description=text)
         elif int(part * 10) > self.tenths and (now - self.said_at >= PAUSE or part == 1):
             self.tenths, self.said_at = int(part * 10), now

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from runner.analysis import best_rates
-from runner.analysis.diff import changes
+from runner.analysis.diff import Changes, changes
 from runner.analysis.transfer import transfers
 from runner.records import Tracking
 from runner.report import figures, page, terminal
 from runner.report.diff import changes_lines
-from runner.report.ranking import FORMATS
+from runner.report.ranking import FORMATS, ranked
 from runner.text import PAGE, UNPRINTABLE, printable, relative, shortened
 from runner.tracking import files, recorded
 
@@ -80,8 +81,26 @@ def review(config: Any, tracking: Tracking) -> int:
     """
     asked = requested(config)
     sweeps = recorded.find(asked.sweeps, tracking)
-    try:
+    with _readable(sweeps):
         return _review(asked, sweeps, tracking)
+
+
+def table(config: Any, tracking: Tracking) -> pd.DataFrame:
+    """Return the ranking of recorded sweeps, or what differs between them; raises ValueError as ``review`` does."""
+    asked = requested(config)
+    sweeps = recorded.find(asked.sweeps, tracking)
+    with _readable(sweeps):
+        if (found := _held_against(asked, sweeps, tracking)) is not None:
+            return found.quantities
+        runs, curves = map(_printable, recorded.joined(sweeps))
+        return ranked(best_rates.compared(runs, curves)[0]).reset_index(drop=True)
+
+
+@contextmanager
+def _readable(sweeps: Sequence[recorded.Recorded]) -> Iterator[None]:
+    """Raises ValueError where tables are none of runs and curves."""
+    try:
+        yield
     except (LookupError, AttributeError, TypeError) as error:  # of columns that are missing, or of another type
         names = ", ".join(str(relative(sweep.directory)) for sweep in sweeps)
         raise ValueError(
@@ -90,15 +109,20 @@ def review(config: Any, tracking: Tracking) -> int:
         ) from error
 
 
+def _held_against(asked: Request, sweeps: Sequence[recorded.Recorded], tracking: Tracking) -> Changes | None:
+    """Return what differs from the other sweep that was asked for, if one was."""
+    if asked.against is None:
+        return None
+    return changes(recorded.joined(sweeps), recorded.joined(recorded.find([asked.against], tracking)))
+
+
 def _review(asked: Request, sweeps: Sequence[recorded.Recorded], tracking: Tracking) -> int:
-    other = recorded.find([asked.against], tracking) if asked.against is not None else None
-    tables = runs, curves = recorded.joined(sweeps)
-    if other is not None:
-        found = changes(tables, recorded.joined(other))
+    if (found := _held_against(asked, sweeps, tracking)) is not None:
+        (other,) = recorded.find([str(asked.against)], tracking)
         names = " and ".join(str(relative(sweep.directory)) for sweep in sweeps)
-        print("\n".join([f"{names} against {relative(other[0].directory)}", *changes_lines(found)]))
+        print("\n".join([f"{names} against {relative(other.directory)}", *changes_lines(found)]))
         return 0 if found.same else CHANGED
-    runs, curves = _printable(runs), _printable(curves)
+    runs, curves = map(_printable, recorded.joined(sweeps))
     directory = recorded.beside(sweeps, tracking.outputs)
     files.check_writable(directory)
     directory.mkdir(parents=True, exist_ok=True)

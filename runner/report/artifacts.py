@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -24,17 +25,27 @@ def draw(
 
     ``compared``: a sweep's comparison, and its groups at chosen learning rates where those were swept.
     """
-    arrays = partial(files.arrays, session.directory)
     if compared is not None:
         comparison, tuned = compared
         state = sessions.read(session.directory)
+        arrays = partial(files.arrays, session.directory)
         page.write(session.directory / PAGE, comparison, tuned, curves, [state] if state else [], arrays)
-        drawn = figures.sweep_figures(runs, curves, group=list(comparison.by) or ["scheme"])
-        drawn |= figures.transfer_figures(transfers(comparison))
-    else:
-        (run,) = runs.to_dict("records")
-        step = run["diverged_at_step"]
-        drawn = figures.run_figures(
-            run["name"], curves, arrays(run["key"]), diverged_at_step=None if pd.isna(step) else int(step)
-        )
-    return figures.save(drawn, session.directory / "figures")
+    return figures.save(drawn(session.directory, runs, curves, compared), session.directory / "figures")
+
+
+def drawn(
+    directory: Path, runs: pd.DataFrame, curves: pd.DataFrame, compared: tuple[Comparison, Tuned | None] | None
+) -> dict[str, Any]:
+    """Return a command's figures, of matplotlib's, by name; ``directory`` and ``compared`` as for :func:`draw`."""
+    if compared is not None:
+        comparison, _ = compared
+        of_sweep = figures.sweep_figures(runs, curves, group=list(comparison.by) or ["scheme"])
+        return of_sweep | figures.transfer_figures(transfers(comparison))
+    (run,) = runs.to_dict("records")
+    step = run["diverged_at_step"]
+    return figures.run_figures(
+        run["name"],
+        curves,
+        files.arrays(directory, run["key"]),
+        diverged_at_step=None if pd.isna(step) else int(step),
+    )

@@ -15,9 +15,13 @@ from weightinit.laws import Law
 
 
 def too_many_zeros(elements: Elements, std: float, alpha: float) -> bool:
-    """Whether elements of a continuous law of this std have more zeros than rounding makes with chance ``alpha``."""
+    """Whether elements of a continuous law of this std have more zeros than rounding makes with chance ``alpha``.
+
+    They are counted by twos: a uniform number that rounds to zero makes both normal ones of a pair zero (Box & Muller
+    1958; PyTorch draws a pair at eight places' distance, one of 2^25 elements in float32).
+    """
     expected = elements.size * elements.chance_of_zero(std)
-    return bool(elements.zeros) and float(pdtrc(elements.zeros - 1, expected)) < alpha
+    return bool(elements.zeros) and float(pdtrc((elements.zeros - 1) // 2, expected)) < alpha
 
 
 def sparse_law(exam: Examination, alpha: float) -> Explanation | None:
