@@ -493,7 +493,7 @@ _NORMAL_TAIL = tuple(
 
 @_in_blocks
 def _gelu(z: Array, out: Array) -> None:
-    if z.dtype == np.float32 and type(z) is np.ndarray:
+    if z.dtype == np.float32:
         _gelu_single(z, out)
     else:
         np.multiply(z, special_module(z).ndtr(z, out=_apart(out, z)), out=out)
