@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -108,6 +109,11 @@ def advise(overrides: Sequence[str] = (), *, config_dir: str | None = None) -> p
     composer = Composer(config_dir)
     command = composer.command([*overrides, "mode=advise"], multirun=True)
     planned, shortlist = advice.plan(composer, command)
+    if not command.config.resume:
+        trials = naming.named(composer.trials(planned.runs))
+        check_memory(trials)
+        planned, shortlist, _, takes = advice.timed(planned, shortlist, trials)
+        print(takes, file=sys.stderr)
     results = _trained(composer, planned)
     decision = advice.decide(shortlist, *results)
     text = advice.text(shortlist, decision)

@@ -124,6 +124,9 @@ def _train(command: Command, composer: Composer, line: Sequence[str]) -> int:
                     command, shortlist = advise.plan(composer, command)
                 trials = naming.named(composer.trials(command.runs))
                 check_memory(trials)
+                if shortlist is not None and not command.config.resume:
+                    command, shortlist, trials, takes = advise.timed(command, shortlist, trials)
+                    _say(takes)
                 session = held.enter_context(session_of(command, trials))
                 said = _rest(line)
                 tracking = composer.tracking(command, trials)

@@ -15,6 +15,8 @@ import pytest
 from runner.config.catalogue import LIBRARIES, choices
 from runner.config.composition import Composer
 from runner.modes import advise
+from runner.modes.advise import budget
+from runner.modes.advise.duration import Duration, Pace, duration, pace
 from runner.modes.advise.shortlist import DEPTH, FEW, RATE, SEEDS
 from runner.modes.forecast import forecast
 from runner.tracking import read
@@ -86,6 +88,54 @@ def test_what_the_command_lists_is_taken(composer: Composer) -> None:
     assert (values(command, "seed"), values(command, RATE)) == (["3", "4", "5"], ["0.02"])
     assert not shortlist.left_out
     assert not shortlist.kept
+
+
+def test_a_trial_is_cut_to_fit_its_budget(composer: Composer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget, "pace", lambda trials, workers: Pace(runs=1, start=0.0, step=0.01))
+    asked = [
+        "mode=advise",
+        "data=iris",
+        "training.steps=100",
+        "scheme=he,xavier,orthogonal",
+        "hydra.launcher.max_workers=1",
+    ]
+
+    def fitted(*words: str) -> tuple[Any, advise.Shortlist, Any, str]:
+        command, shortlist = advise.plan(composer, composer.command([*asked, *words], multirun=True))
+        return advise.timed(command, shortlist, composer.trials(command.runs))
+
+    command, everything, trials, said = fitted()
+    assert (len(command.runs), len(trials)) == (45, 45)
+    assert said.startswith("45 runs (3 schemes, 3 learning rates, 5 seeds): about ")
+    sizes = []
+    for seconds in (90, 60, 45):
+        command, part, trials, said = fitted(f"mode.budget={seconds}")
+        assert set(part.runs) <= set(everything.runs)
+        assert command.runs == part.runs
+        assert [trial.overrides for trial in trials] == [trial.overrides for trial in composer.trials(part.runs)]
+        assert f"cut from 45 to fit mode.budget={seconds}: about" in said
+        assert len(part.tried) == 3  # a person chose them
+        assert len(part.seeds) >= 3
+        sizes.append(len(trials))
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] < sizes[0]
+    with pytest.raises(
+        ValueError, match=r"mode.budget=2 is too short: the smallest trial, of 9 runs, .* Pass mode.budget="
+    ):
+        fitted("mode.budget=2")
+    with pytest.raises(ValueError, match=r"mode.budget must be seconds above 0, or null; got -1"):
+        fitted("mode.budget=-1")
+
+
+def test_a_pace_is_that_of_the_steps(composer: Composer) -> None:
+    """In evaluations: the pilot of a sweep that is short runs it to its end, that of a long one stops."""
+    command, _ = planned(composer, "data=iris", "training.steps=20", "scheme=he,xavier", f"{RATE}=0.01", "seed=0,1")
+    found = pace(composer.trials(command.runs), workers=1)
+    assert (found.runs, found.step > 0, found.start > 0) == (4, True, True)
+    trials = composer.trials(command.runs)
+    one, two = duration(trials[:2], found, workers=1), duration(trials, found, workers=1)
+    assert one.low < two.low
+    assert str(Duration(40.0, 130.0)) == "40 to 130 s"
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from weightinit.fans import Fans, compute_fans
@@ -55,6 +55,15 @@ def parts(names: Iterable[str], size: int) -> tuple[Part, ...]:
 def vector(role: TensorRole, shape: tuple[int, ...], default: Law = UNKNOWN, fans: Fans | None = None) -> Use:
     """Return the use of a bias, a gain or another tensor without inputs: all its axes are outputs."""
     return Use(role, out_axes=tuple(range(len(shape))), fans=fans, default=default)
+
+
+def in_parts(use: Use) -> Use:
+    """A complex array as real ones: a kernel of two, real and imaginary part, so that fans are twice as large.
+
+    A law by fans then gives each part half the variance.
+    """
+    fans = None if use.fans is None else Fans(2 * use.fans.fan_in, 2 * use.fans.fan_out)
+    return replace(use, fans=fans, default=UNKNOWN if use.default.std else use.default)
 
 
 def einsum_axes(equation: str) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:

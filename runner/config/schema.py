@@ -56,10 +56,11 @@ class Tracking:
 
 @dataclass
 class Mode:
-    """Task of the command; ``figures``: the folder for those of a forecast."""
+    """Task of the command; ``figures``: the folder for those of a forecast; ``budget``: seconds for an advice."""
 
     name: str = "train"
     figures: str | None = None
+    budget: float | None = None
 
 
 @dataclass

@@ -29,12 +29,13 @@ def copies(arrays: Mapping[str, Array]) -> dict[str, tuple[str, bool]]:
     for name, x in arrays.items():
         if x.size < 8 or x.min() == x.max():
             continue
-        earlier = alike.setdefault((x.shape, x.ravel()[:PREFIX].tobytes()), [])
+        first = x.ravel(order="K")[:PREFIX]  # as they lie in memory: the order in which they were drawn
+        earlier = alike.setdefault((x.shape, first.tobytes()), [])
         original = next((other for other in earlier if np.array_equal(arrays[other], x)), None)
         earlier.append(name)
         if original is not None:
             result[name] = (original, True)
-        elif x.size >= PREFIX and np.count_nonzero(start := x.ravel()[:PREFIX].astype(np.float64)) == PREFIX:
+        elif x.size >= PREFIX and np.count_nonzero(start := first.astype(np.float64)) == PREFIX:
             start /= np.abs(start).max()
             start -= start.mean()
             start /= np.linalg.norm(start) or 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -22,6 +23,9 @@ BY_FANS: Final = ("dense", "convolution", "recurrent")
 
 PACKED: Final = "the packed matrix's "
 """Beginning of the name of a law that packed parts have together."""
+
+OF_SINES: Final = "U(±1/fan_in), a first layer of sines"
+"""Label of the law of a first layer before sines (Sitzmann et al. 2020)."""
 
 MISCOUNTED: Final = ("he", "he_uniform", "xavier", "lecun_uniform", "glorot_normal", "glorot_uniform")
 """Rules whose fans are often counted over all groups of a convolution."""
@@ -227,9 +231,24 @@ def usual(tensor: ModelTensor, spec: WeightSpec) -> tuple[Expectations, bool]:
             found.insert(0, Expectation(ZERO, "zeros"))
             if tensor.fans:
                 found.append(Expectation(pytorch.bias_law(spec), "PyTorch's own default"))
+        case "lora_out":
+            found.append(Expectation(ZERO, "zeros"))
         case "dense" | "convolution" | "recurrent" if not found:
             found.append(Expectation(pytorch.law(spec), "U(±1/sqrt(fan_in))", _slips(tensor, spec), source=pytorch))
+    found += _of_kernels(tensor, spec)
     return tuple({each.law: each for each in found}.values()), False
+
+
+def _of_kernels(tensor: ModelTensor, spec: WeightSpec) -> list[Expectation]:
+    """Laws of special layers: Glorot's of a kernel as a matrix, of patches (He et al. 2022); the first of sines."""
+    fan_in = spec.fans.fan_in
+    if tensor.role == "convolution" and len(spec.shape) > 2 and tensor.groups == 1:
+        law = rule("glorot_uniform").law(replace(spec, fans=Fans(fan_in, spec.shape[-1])))
+        return [Expectation(law, "glorot_uniform of the kernel as a matrix")]
+    if tensor.role == "dense" and spec.position == "input":
+        law = Law("uniform", 0.0, 1 / fan_in / math.sqrt(3), (-1 / fan_in, 1 / fan_in))
+        return [Expectation(law, OF_SINES)]
+    return []
 
 
 def _source(given: Any) -> tuple[str, Law | LawStating]:

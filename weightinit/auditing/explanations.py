@@ -13,7 +13,7 @@ from weightinit.auditing.expected import Expected, LawStating
 from weightinit.auditing.named_laws import rule
 from weightinit.auditing.tests_of_law import fit, largest_z
 from weightinit.fans import Fans, compute_fans
-from weightinit.initializers import truncated_moments, truncation
+from weightinit.initializers import truncated_moments
 from weightinit.laws import Law
 
 CLOSE = 5.0
@@ -91,22 +91,37 @@ def of_any_scale(elements: Elements, alpha: float) -> Explanation | None:
     if not 0 < std < math.inf:
         return None
     low, high = elements.range if mean else (-max(map(abs, elements.range)), max(map(abs, elements.range)))
-    sigma, below, above = truncation(std_after=std)
-    if not mean and high > sigma * above:  # the largest element tells the cut better than the std does
-        sigma *= high / (sigma * above)
-    cut = truncated_moments(below, above)[1] * sigma
     location = f"mean={mean:.4g}, " if mean else ""
     free = [
         Explanation(f"normal({location}std={std:.4g})", Law("normal", mean, std), ""),
         Explanation(f"uniform(low={low:.4g}, high={high:.4g})", _uniform(low, high), ""),
-        Explanation(
-            f"truncated_normal({location}std_after={cut:.4g})",
-            Law("truncated_normal", mean, cut, (mean + sigma * below, mean + sigma * above)),
-            "",
-        ),
+        *(_cut_of_any_scale(above, mean, std, 0.0 if mean else high, location) for above in (2.0, 1.0)),
     ]
     shaped = [each for each in free if not elements.outside(each.law) and fit(elements, each.law).has_shape(alpha)]
     return max(shaped, key=lambda each: elements.log_likelihood(each.law), default=None)
+
+
+def _cut_of_any_scale(above: float, mean: float, std: float, largest: float, location: str) -> Explanation:
+    """A normal cut at ``above`` sigma, of this std; the largest element tells the cut better than the std does."""
+    kept = truncated_moments(-above, above)[1]
+    sigma = max(std / kept, largest / above)
+    cut, at = sigma * kept, "" if above == 2 else f", cut at {above:g} sigma"
+    law = Law("truncated_normal", mean, cut, (mean - sigma * above, mean + sigma * above))
+    return Explanation(f"truncated_normal({location}std_after={cut:.4g}{at})", law, "")
+
+
+def slip(std: float, fans: Fans, error: float) -> str:
+    """Return the usual slip that a std is, within two of its relative standard errors; empty if none."""
+    fan_in, fan_out = fans
+    for name, size in (
+        ("2/fan_in, He's variance: its root is missing", 2 / fan_in),
+        ("1/fan_in, a variance: its root is missing", 1 / fan_in),
+        ("2/(fan_in+fan_out), Glorot's variance: its root is missing", 2 / (fan_in + fan_out)),
+        ("that of U(±1/fan_in): the root of the fan is missing", 1 / (math.sqrt(3) * fan_in)),
+    ):
+        if abs(std / size - 1) < 2 * error:
+            return f"; it is {name}"
+    return ""
 
 
 def factor(ratio: float, error: float) -> str:

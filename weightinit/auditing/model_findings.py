@@ -13,6 +13,7 @@ from weightinit.auditing.elements import elements_of
 from weightinit.auditing.examination import Examination
 from weightinit.auditing.expectations import Chosen
 from weightinit.auditing.expected import Expected
+from weightinit.auditing.explanations import slip
 from weightinit.auditing.model_report import Group, ModelFinding, ModelReport, ModelVerdict, Weight, named, number
 from weightinit.auditing.overall import record
 from weightinit.auditing.pieces import LARGEST, Piece
@@ -132,7 +133,9 @@ def _cause(exam: Examination, finding: Finding, law: Law) -> str:
         return finding.measured
     ratio = exam.std / law.std
     if abs(ratio - 1) > 5 * math.sqrt(0.5 / max(min(math.prod(exam.tensor.shape), LARGEST), 1)):
-        return f"{ratio:.3g} times what it should be"
+        error = math.sqrt(0.5 / max(min(math.prod(exam.tensor.shape), LARGEST), 1))
+        missed = slip(exam.std, exam.tensor.spec.fans, error) if exam.tensor.spec.role == "weight" else ""
+        return f"{ratio:.3g} times what it should be{missed}"
     return finding.measured.partition(";")[0]
 
 
@@ -156,11 +159,11 @@ def _findings(pieces: list[Piece]) -> list[ModelFinding]:
             cause = said.rpartition(": ")[2] if kind in BY_CAUSE else kind
             alike.setdefault((piece.tensor.pattern, kind, weight, cause), []).append((piece, said))
     for (pattern, kind, weight, _), members in alike.items():
-        names = tuple(piece.name for piece, _ in members)
+        names = tuple(dict.fromkeys(piece.name for piece, _ in members))
         if parts := list(dict.fromkeys(piece.part.name for piece, _ in members if piece.part)):
             pattern += f"[{','.join(parts)}]"
         said = members[0][1]
-        if kind not in BY_CAUSE and len({words for _, words in members}) > 1:
+        if kind not in BY_CAUSE and len(names) > 1 and len({words for _, words in members}) > 1:
             said += " (the first; the others alike)"
         verdict: Weight = "fault" if weight == "fault" else "note"
         findings.append(ModelFinding(names, verdict, kind, pattern, f"{named(pattern, names)}: {said}"))

@@ -19,8 +19,9 @@ from weightinit.auditing.judging import hold_against_law
 from weightinit.auditing.matrices import repeats
 from weightinit.auditing.model_findings import report_on
 from weightinit.auditing.model_report import ModelReport, number
-from weightinit.auditing.never_meant import look_at_heads, look_at_never_meant
+from weightinit.auditing.never_meant import look_at_heads, look_at_never_meant, look_at_slices
 from weightinit.auditing.pieces import LARGEST, Piece, Values, not_finite, pieces_of, thinned, whole
+from weightinit.auditing.relations import look_at_relations
 from weightinit.auditing.tests_of_law import fit
 from weightinit.auditing.usual import settle
 from weightinit.laws import UNKNOWN, Law
@@ -56,6 +57,7 @@ def audit_model(model: Model, expected: ModelLaws = None, *, level: float = 1e-3
             piece.remark = "on the meta device" if piece.tensor.size else "not yet there"
     settle(pieces, alpha)
     look_at_heads(model, pieces, chosen.family)
+    look_at_relations(pieces, alpha)
     return report_on(model, pieces, chosen, level, alpha)
 
 
@@ -67,6 +69,8 @@ def _judge(piece: Piece, copy: tuple[str, bool] | None, alpha: float) -> None:
         values = _without_padding(piece, everything, values)
     if look_at_never_meant(piece, everything, bad):
         copy = None
+    elif not bad:
+        look_at_slices(piece, everything)
     expectation = piece.expectation = _best(values, piece.candidates, alpha)
     through = expectation.through if expectation else None
     if through is not None and not bad:
@@ -89,7 +93,7 @@ def _judge(piece: Piece, copy: tuple[str, bool] | None, alpha: float) -> None:
     hold_against_law(exam, alpha)
     if not exam.findings and through is None and everything.ndim == 2 and LARGEST < everything.size <= 1 << 28:
         _equal_rows(piece, everything)
-    if exam.std > 0 and exam.elements.size >= LEAST:
+    if exam.std > 0 and exam.elements.size >= LEAST and not exam.repeated_units and not exam.repeated_inputs:
         piece.grain = exam.elements.spacing
         bits, most = exam.elements.grid_bits, 8 if piece.grain >= 2.0**-7 else 10  # rounding alone leaves more
         piece.coarse = exam.elements.grid_in_words if bits is not None and bits <= most else ""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Final
 
 import numpy as np
 
 from weightinit.arrays import Array
+from weightinit.auditing.expectations import BY_FANS
 from weightinit.auditing.model_report import number
 from weightinit.auditing.pieces import Piece, thinned
 from weightinit.model import Model
@@ -23,6 +25,18 @@ DEAD: Final = 1e-4
 
 UNREADABLE: Final = ("unwritten", "not_finite")
 """Kinds of findings after which nothing else is said of a tensor's values."""
+
+APART_BY_VALUE: Final = re.compile(r"(^|[._])(register|latent|query|queries)[a-z_]*$")
+"""Names of learned tokens that nothing but their values tells apart: they have no positions."""
+
+FAR_TOO_LOUD: Final = 5.0
+"""Factor on its input's size from which on a layer without a law of its own is too loud."""
+
+FEW_INPUTS: Final = 16
+"""Fan-in below which large weights are usual: random frequencies of coordinates."""
+
+UNSCALED: Final = ((1.0, "normal_'s own law, N(0, 1),"), (0.88, "trunc_normal_'s own law, std=1 cut at 2,"))
+"""Stds that functions have without arguments."""
 
 LOUD: Final = 2.0
 """Nats that the first loss lies above that of equal chances, from which on a head is too loud."""
@@ -50,6 +64,25 @@ def look_at_never_meant(piece: Piece, everything: Array, bad: int) -> bool:
     return False
 
 
+def look_at_slices(piece: Piece, everything: Array) -> None:
+    """Note experts stacked in one tensor, and learned tokens, that are equal: training can't part them."""
+    tensor = piece.tensor
+    if tensor.dtype.startswith("complex") and everything.any():
+        parts = np.moveaxis(everything, tensor.order.index(len(tensor.shape) - 1), 0)
+        for part, name in zip(parts, ("real", "imaginary"), strict=True):
+            if not part.any():
+                piece.fault("constant", f"its {name} part is 0 everywhere: drawn as real numbers, then cast")
+                return
+    if tensor.role == "parameter" and tensor.stacked and tensor.trained:
+        slices, kind = everything.reshape(-1, math.prod(everything.shape[-2:])), "slices"
+    elif tensor.role == "position" and len(tensor.shape) > 1 and APART_BY_VALUE.search(tensor.name.lower()):
+        slices, kind = everything.reshape(-1, tensor.shape[-1]), "tokens"
+    else:
+        return
+    if 1 < len(slices) <= 1 << 12 and (kind == "tokens" or slices[0].any()) and (slices == slices[0]).all():
+        piece.fault("units", f"its {len(slices)} {kind} are equal: training can't part them; draw each for itself")
+
+
 def look_at_heads(model: Model, pieces: list[Piece], family: str) -> None:
     """Note dead layers, heads whose scores are too loud, and ties that the configuration denies."""
     vocabulary = model.config.get("vocab_size")
@@ -58,12 +91,23 @@ def look_at_heads(model: Model, pieces: list[Piece], family: str) -> None:
         tensor, exam = piece.tensor, piece.exam
         if exam is None or not math.isfinite(exam.std) or any(kind in UNREADABLE for kind, _, _ in piece.found):
             continue
-        if tensor.role in ("dense", "convolution") and tensor.fans and exam.std > 0:
+        if tensor.role in BY_FANS and tensor.fans and exam.std > 0:
             passed = math.hypot(exam.std, exam.mean) * math.sqrt(piece.spec.fans.fan_in)
             if passed < DEAD:
                 by = f", as {piece.expectation.label} says" if piece.given and piece.expectation else ""
                 piece.fault(
                     "dead", f"std {number(exam.std)}{by}: passes {passed:.1e} of its input's size on, a dead layer"
+                )
+            elif passed > FAR_TOO_LOUD and piece.spec.fans.fan_in >= FEW_INPUTS and _of_no_fans(piece):
+                error = 5 * math.sqrt(0.5 / max(piece.tensor.size, 1))
+                own = next(
+                    (f": {law} not scaled by anything" for std, law in UNSCALED if abs(exam.std / std - 1) < error), ""
+                )
+                piece.found = [each for each in piece.found if each[0] != "scale"]
+                piece.fault(
+                    "loud",
+                    f"std {number(exam.std)} over {piece.spec.fans.fan_in} inputs makes outputs {passed:.2g} times as "
+                    f"large as its input{own}",
                 )
         if tensor.role == "embedding" and exam.std > 0 and "dense" not in tensor.used_as:
             rms = math.hypot(exam.std, exam.mean)
@@ -79,6 +123,13 @@ def look_at_heads(model: Model, pieces: list[Piece], family: str) -> None:
             _loudness(piece, family, model)
         elif is_head:
             _loudness(piece, "", model)
+
+
+def _of_no_fans(piece: Piece) -> bool:
+    """Whether a layer's scale is a number that nobody said and its module doesn't have by itself."""
+    if piece.given or piece.expectation is None or not piece.tensor.trained:
+        return False
+    return piece.expectation.label.startswith(("normal", "uniform(", "truncated_normal("))
 
 
 def _loudness(piece: Piece, family: str, model: Model) -> None:

@@ -11,11 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from weightinit.arrays import Array
-from weightinit.fans import Fans
 from weightinit.jax.modules import uses
-from weightinit.laws import UNKNOWN
 from weightinit.model import Model, ModelTensor, blocks_of
-from weightinit.uses import Use
+from weightinit.uses import Use, in_parts
 
 
 @dataclass(frozen=True)
@@ -24,7 +22,8 @@ class Leaf:
 
     ``owner``: the module or container that holds it at ``layer``, by ``own``, its last name. ``kind``: class of the
     module; in a dictionary of Flax linen its name without the number, where it is that of a
-    class.
+    class. ``shared``: whether it lies in a variable of NNX, which may stand in two places and stay one; of other trees
+    one array in two places becomes two by the first update.
     """
 
     place: int
@@ -33,6 +32,7 @@ class Leaf:
     owner: Any
     kind: str
     value: Any
+    shared: bool = False
 
     @property
     def name(self) -> str:
@@ -59,16 +59,17 @@ def translate(tree: Any) -> Model:
     known = {
         leaf.layer: uses(leaf.owner, leaf.kind, leaf.layer.rpartition("/")[2], beside[leaf.layer]) for leaf in found
     }
-    tensors: dict[int, ModelTensor] = {}
+    tensors: dict[Any, ModelTensor] = {}
     for leaf in found:
-        if id(leaf.value) in tensors:
-            first = tensors[id(leaf.value)]
+        memory = id(leaf.value) if leaf.shared else ("", leaf.place)
+        if memory in tensors:
+            first = tensors[memory]
             tied = replace(
                 first, also=(*first.also, leaf.name), used_as=(*first.used_as, known[leaf.layer][leaf.own].role)
             )
-            tensors[id(leaf.value)] = tied
+            tensors[memory] = tied
         else:
-            tensors[id(leaf.value)] = _tensor(leaf, known[leaf.layer][leaf.own])
+            tensors[memory] = _tensor(leaf, known[leaf.layer][leaf.own])
     blocks = blocks_of([tensor.name for tensor in tensors.values()])
     name = "pytree" if isinstance(tree, Mapping | list | tuple) else type(tree).__name__
     return Model(name, tuple(replace(each, block=blocks.get(each.name)) for each in tensors.values()))
@@ -84,7 +85,8 @@ def leaves(tree: Any) -> list[Leaf]:
         for key in path[:-1]:
             owners.append(_within(owners[-1], key))
         names = [_text(key) for key in path]
-        if _is_a(owners[-1], "Variable"):  # of NNX, which holds its array in an attribute
+        shared = _is_a(owners[-1], "Variable")
+        if shared:  # of NNX, which holds its array in an attribute
             if not _is_a(owners[-1], "Param"):
                 continue
             owners, names = owners[:-1], names[:-1]
@@ -94,7 +96,7 @@ def leaves(tree: Any) -> list[Leaf]:
             names = names[1:]
         owner = owners[-1] if names else None
         own = names[-1] if names else "value"
-        found.append(Leaf(place, "/".join(names[:-1]), own, owner, _kind(owner, names), value))
+        found.append(Leaf(place, "/".join(names[:-1]), own, owner, _kind(owner, names), value, shared))
     return found
 
 
@@ -127,7 +129,7 @@ def _kind(owner: Any, names: list[str]) -> str:
 def _tensor(leaf: Leaf, use: Use) -> ModelTensor:
     shape = tuple(leaf.value.shape)
     if jnp.issubdtype(leaf.value.dtype, jnp.complexfloating):
-        shape, use = (*shape, 2), _in_parts(use)
+        shape, use = (*shape, 2), in_parts(use)
     return use.tensor(
         leaf.name,
         shape,
@@ -136,15 +138,6 @@ def _tensor(leaf: Leaf, use: Use) -> ModelTensor:
         layer=leaf.layer,
         read=None if isinstance(leaf.value, jax.ShapeDtypeStruct) else _reader(leaf.value),
     )
-
-
-def _in_parts(use: Use) -> Use:
-    """A complex array as real ones: a kernel of two, real and imaginary part, so that fans are twice as large.
-
-    A law by fans then gives each part half the variance.
-    """
-    fans = None if use.fans is None else Fans(2 * use.fans.fan_in, 2 * use.fans.fan_out)
-    return replace(use, fans=fans, default=UNKNOWN if use.default.std else use.default)
 
 
 def _reader(value: Any) -> Callable[[], Array]:

@@ -34,6 +34,10 @@ ALIKE: Final = 0.99
 DISTINCT: Final = 0.9
 DIFFERENCE: Final = 1e-3
 ERRORS: Final = 3.0
+QUIET: Final = 0.5
+LOUD: Final = 1.9
+"""Sizes beyond which a norm's output isn't 1; a gain of 1 in a norm that multiplies by 1 + gain makes 2."""
+
 VALUES: Final = 8
 """Values that a unit must have seen before it can be called dead."""
 
@@ -128,14 +132,15 @@ def findings(
 def _norms(places: Sequence[Place], draws: Sequence[Draw]) -> Iterator[ProbeFinding]:
     """Norms whose output isn't of size 1; a gain of 0 is meant, on the last norm of a branch."""
     sizes = {place.name: _typical(draws, place.name, "rms") for place in places if place.norm}
-    off = {name: rms for name, rms in sizes.items() if 0 < rms < 0.5 or rms > 2}
+    off = {name: rms for name, rms in sizes.items() if 0 < rms < QUIET or rms > LOUD}
     if off and 2 * len(off) >= len(sizes):
         name, rms = next(iter(off.items()))
         yield ProbeFinding(
             "norm",
             tuple(off),
             f"{len(off)} of {len(sizes)} norms leave a signal of rms {rms:.3g} (the first: {name}), not 1: their gains "
-            "were drawn or scaled as weights are. Set the gains of norms to 1.",
+            "were drawn or scaled as weights are, or are 1 where the norm multiplies by 1 + gain. Set the gains of "
+            "norms to 1, of 1 + gain to 0.",
         )
 
 
@@ -248,7 +253,7 @@ def _step(draws: Sequence[Draw], step: FirstStep) -> Iterator[ProbeFinding]:
         yield ProbeFinding(
             "stuck",
             step.stuck,
-            f"No gradient reaches {_names(step.stuck)}, neither at the start nor after a first step: what lies "
+            f"No gradient reaches {_names(step.stuck)}, neither at the start nor after a few steps: what lies "
             "behind is zero, dead or cut off (two factors of a product that both start at zero, a `detach`).",
         )
     before = draws[0].loss

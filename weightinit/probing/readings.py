@@ -82,7 +82,7 @@ class Draw:
 class FirstStep:
     """A first step of ``optimizer``: the loss after it, and of each parameter the rms of its change over its own.
 
-    ``stuck``: parameters whose gradient is zero both before and after the step.
+    ``stuck``: parameters whose gradient is zero before the step and after a few of them.
     """
 
     optimizer: str

@@ -22,7 +22,9 @@ TOKENS: Final = re.compile(
 )
 """Names of learned positions and tokens that stand alone in a module."""
 
-PACKED: Final = re.compile(r"(c_attn|\bqkv(_proj)?|in_proj_qkv)$")
+PACKED: Final = re.compile(
+    r"(c_attn|\b(to_)?qkv(_proj|_lin(ear)?)?|in_proj_qkv|query_key_value|Wqkv|att(n|ention)\.(in_proj|c_attn))$"
+)
 """Paths of dense layers that hold queries, keys and values one after another."""
 
 NORMS: Final = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)

@@ -25,6 +25,9 @@ RATE: Final = 1e-3
 CHANNELS_FIRST: Final = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)
 """Modules whose output has its units on axis 1."""
 
+STEPS: Final = 4
+"""Steps after which a parameter without a gradient is stuck: one for each zero start that lies behind another."""
+
 _NORM: Final = re.compile(r"(Layer|Batch|Group|Instance|RMS)Norm")
 
 
@@ -110,7 +113,7 @@ class _Pass(TorchFunctionMode):
         del self.model
 
     def first_step(self, optimizer: Callable[..., torch.optim.Optimizer]) -> FirstStep | None:
-        """Return a first step by the gradients at hand, and which gradients are zero before and after it."""
+        """Return a first step by the gradients at hand, and whose gradients are zero before and after a few."""
         trained = {name: p for name, p in self.model.named_parameters() if p.grad is not None}
         if not trained:
             return None
@@ -126,19 +129,26 @@ class _Pass(TorchFunctionMode):
         steps.step()
         sizes = {name: _rms(values) for name, values in before.items()}
         updates = {name: _rms(p.detach() - before[name]) / sizes[name] for name, p in trained.items() if sizes[name]}
+        stuck = [name for name in trained if self.gradients[name] == 0]
+        output = self._backward(steps)
+        loss = _number(self.objective.expected(output))
+        for further in range(STEPS):
+            stuck = [name for name in stuck if (g := trained[name].grad) is not None and not g.any()]
+            if not stuck or further == STEPS - 1:
+                break
+            steps.step()
+            self._backward(steps)
+        return FirstStep(f"{type(steps).__name__}(lr={defaults.get('lr', np.nan):g})", loss, updates, tuple(stuck))
+
+    def _backward(self, steps: torch.optim.Optimizer) -> Any:
+        """Return the model's output, with new gradients in the place of the old ones."""
         steps.zero_grad(set_to_none=True)
         with torch.enable_grad():
             output = self._forward()
         value = self.objective.loss(output)
         if value.requires_grad and value.isfinite():
             value.backward()
-        still = [name for name, p in trained.items() if p.grad is not None and not p.grad.any()]
-        return FirstStep(
-            f"{type(steps).__name__}(lr={defaults.get('lr', np.nan):g})",
-            _number(self.objective.expected(output)),
-            updates,
-            tuple(name for name in still if self.gradients[name] == 0),
-        )
+        return output
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = ACTIVATIONS.get(function)

@@ -15,7 +15,7 @@ from weightinit.arrays import Array
 from weightinit.laws import UNKNOWN
 from weightinit.model import Model, ModelTensor, blocks_of
 from weightinit.torch.modules import uses
-from weightinit.uses import Use
+from weightinit.uses import Use, in_parts
 
 AS_ORIGINAL: Final = {"_WeightNorm": "original1", "_SpectralNorm": "original"}
 """Parametrizations of PyTorch's whose named part is the weight as it was drawn; of others the result is read."""
@@ -119,7 +119,7 @@ def _tensor(
 ) -> ModelTensor:
     shape = () if isinstance(parameter, UninitializedTensorMixin) else tuple(parameter.shape)
     if parameter.is_complex():
-        shape, use = (*shape, 2), Use("parameter", out_axes=tuple(range(len(shape) + 1)))
+        shape, use = (*shape, 2), in_parts(use)
     return use.tensor(
         name,
         shape,

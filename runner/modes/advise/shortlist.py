@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,15 +11,18 @@ import numpy as np
 from runner.config import catalogue
 from runner.config.composition import Command, Composer, own
 from runner.modes.forecast import forecast
+from runner.torch.network import ModuleNetwork
 from weightinit import gain
 from weightinit.forecasting import Forecast
 
 FEW = 4  # schemes that are tried
 SEEDS = 5
+ENOUGH = 3  # seeds from which on a comparison says something
 RATES = (1 / 3, 1.0, 3.0)  # of the configured learning rate, and of what depth leaves of it
 DEPTH = 6  # up to which the configured one is good; a deeper network takes one that is smaller by its depth
 RATE = "optimizer.learning_rate"
-_CHOSEN = ("mode", "scheme", "seed", RATE)  # keys whose values this mode chooses
+BUDGET = "no time within mode.budget"
+_CHOSEN = ("mode", "mode.budget", "scheme", "seed", RATE)  # keys of this mode, and those whose values it chooses
 # Schemes with a number that is set to the value that the activation needs.
 _TUNED = {"variance_scaling": ("scheme.scale", 1.0), "orthogonal": ("scheme.gain", 0.5)}
 
@@ -64,11 +67,46 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Shortlist:
-    """Schemes to try, simplest first; those ``left_out`` by reason; ``kept``: overrides that all runs share."""
+    """Schemes to try, simplest first; those ``left_out`` by reason; ``kept``: overrides that all runs share.
+
+    ``rates``, ``seeds``: values that each scheme is tried with; ``given``: the keys whose values a person chose.
+    """
 
     tried: tuple[Candidate, ...]
     left_out: Mapping[str, Sequence[str]]
     kept: tuple[str, ...]
+    rates: tuple[str, ...] = ()
+    seeds: tuple[str, ...] = ()
+    given: frozenset[str] = frozenset()
+
+    @property
+    def runs(self) -> tuple[tuple[str, ...], ...]:
+        """Overrides of each run of the trial."""
+        return tuple(
+            (*self.kept, *candidate.overrides, f"{RATE}={rate}", f"seed={seed}")
+            for candidate in self.tried
+            for rate in self.rates
+            for seed in self.seeds
+        )
+
+    def smaller(self) -> Iterator[Shortlist]:
+        """Return smaller trials, each a part of the one before.
+
+        First go seeds, down to three; then the schemes whose signal is least even, down to two; then all learning
+        rates but the middle one. What a person chose stays.
+        """
+        part = self
+        while "seed" not in self.given and len(part.seeds) > ENOUGH:
+            part = replace(part, seeds=part.seeds[:-1])
+            yield part
+        while "scheme" not in self.given and len(part.tried) > 2:
+            last = max(part.tried, key=lambda candidate: candidate.unevenness)
+            left = dict(part.left_out)
+            left[BUDGET] = [*left.get(BUDGET, ()), last.label]
+            part = replace(part, tried=tuple(each for each in part.tried if each is not last), left_out=left)
+            yield part
+        if RATE not in self.given and len(part.rates) > 1:
+            yield replace(part, rates=(part.rates[len(part.rates) // 2],))
 
 
 def plan(composer: Composer, command: Command) -> tuple[Command, Shortlist]:
@@ -81,6 +119,11 @@ def plan(composer: Composer, command: Command) -> tuple[Command, Shortlist]:
     kept = tuple(text for text in own(command.runs[0]) if _key(text) not in _CHOSEN)
     # Raises what is wrong with the data, the network, and the values that are taken as they are.
     base, *_ = composer.trials([kept, *((*kept, f"{RATE}={rate}") for rate in given.get(RATE, ()))])
+    if isinstance(base.network, ModuleNetwork):
+        raise ValueError(
+            "mode=advise picks schemes by theory of the lab's own networks; got architecture=torch. Compare schemes on "
+            "a module of your own with scheme=as_built,he,xavier seed='range(0,5)' -m."
+        )
     if not base.network.activations:
         raise ValueError(
             "mode=advise advises on hidden layers; this network has none. Pass architecture.depth=6 or another depth."
@@ -89,13 +132,8 @@ def plan(composer: Composer, command: Command) -> tuple[Command, Shortlist]:
     middle = base.config["optimizer"]["learning_rate"] * min(1.0, DEPTH / max(shortlist.tried[0].forecast.depth, 1))
     rates = given.get(RATE) or [f"{middle * factor:.3g}" for factor in RATES]
     seeds = given.get("seed") or [str(seed) for seed in range(SEEDS)]
-    runs = tuple(
-        (*kept, *candidate.overrides, f"{RATE}={rate}", f"seed={seed}")
-        for candidate in shortlist.tried
-        for rate in rates
-        for seed in seeds
-    )
-    return replace(command, runs=runs), shortlist
+    shortlist = replace(shortlist, rates=tuple(rates), seeds=tuple(seeds), given=frozenset(given))
+    return replace(command, runs=shortlist.runs), shortlist
 
 
 def _given(command: Command) -> dict[str, list[str]]:
