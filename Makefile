@@ -6,8 +6,12 @@ ADAPTERS_INSTALLED := .venv-adapters/.installed
 
 .PHONY: run test test-adapters test-slow bench reliability museum transfer ui gallery clean
 
+# Where runs are recorded, and what `make ui` shows: TRACKING=postgresql://USER@HOST/DATABASE, or sqlite:///FILE;
+# `make run` also takes the address of an MLflow server.
+TRACKING ?=
+
 run: $(INSTALLED)  ## the main job, on real data
-	$(BIN)/python -m runner scheme=xavier,he -m
+	$(BIN)/python -m runner scheme=xavier,he -m $(if $(TRACKING),'tracking.uri=$(TRACKING)')
 
 test: $(INSTALLED)  ## lint, types, import contract, tests
 	$(BIN)/ruff check .
@@ -39,7 +43,7 @@ transfer: $(INSTALLED)  ## the study of best learning rates over width and over 
 	$(BIN)/python -m runner experiment=transfer $(DEPTHS) optimizer.learning_rate=$(RATES) 'seed=range(0,5)'
 
 ui: $(INSTALLED)  ## the MLflow UI on http://localhost:5000
-	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///outputs/mlflow.db
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri $(if $(TRACKING),'$(subst postgresql://,postgresql+psycopg://,$(TRACKING))',sqlite:///outputs/mlflow.db)
 
 gallery: $(INSTALLED)  ## outputs and pictures of the documentation, by the commands it shows
 	$(BIN)/python docs/remake.py

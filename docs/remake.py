@@ -107,6 +107,8 @@ def main() -> None:
     for page in PAGES:
         if sys.argv[1:] and page.name not in sys.argv[1:]:
             continue
+        if page.name == "docs/own-modules.md":  # needs PyTorch: tests/adapters/test_docs.py holds it
+            continue
         with reader(page) as folder:
             text = CONSOLE.sub(lambda block: remade(block[1], folder), page.text)
             page.path.write_text(text, encoding="utf-8")

@@ -11,6 +11,9 @@ TRANSFORMER = [
 CNN = ["data=digits", "architecture=cnn", "architecture.depth=2", "architecture.width=4"]
 RESNET = ["data=digits", "architecture=resnet", "architecture.depth=2", "architecture.width=4"]
 
+# Choices by group that describe a module of PyTorch's: tests/adapters/test_runner.py tries them.
+OF_MODULES = {"architecture": ("torch",), "scheme": ("as_built",)}
+
 FITTING: dict[str, list[str]] = {
     "fixup": RESIDUAL,
     "skipinit": [*RESIDUAL, "architecture.trained_scale=true"],

@@ -187,6 +187,24 @@ def test_tails_keep_their_relative_precision():
     np.testing.assert_allclose(get("gelu").phi(z), z * special.ndtr(z), 1e-14)
 
 
+def test_gelu_in_single_precision_rounds_about_once_and_is_the_same_in_any_block():
+    z = np.concatenate([np.linspace(-20, 20, 40_001), [0.0, np.inf, -np.inf]]).astype(np.float32)
+    a = get("gelu").phi(z)
+    with np.errstate(invalid="ignore"):
+        exact = np.where(np.isneginf(z), 0, z * special.ndtr(z.astype(np.float64)))
+    finite = np.isfinite(z)
+    error = np.abs(a[finite] - exact[finite])
+    assert (error <= np.finfo(np.float32).eps * np.maximum(np.abs(z[finite]), 1)).all()
+    assert (a[~finite] == exact[~finite]).all()
+    left = (z > -5) & (z < 0)
+    np.testing.assert_allclose(a[left], exact[left], rtol=1e-6)  # the tail is no difference of large numbers
+
+    slope = get("gelu").backward(z[finite], a[finite], np.ones_like(z[finite]), np.empty_like(z[finite]))
+    for start in (0, 1, 16_383, 16_384, 30_000):  # 16,384 numbers are a block
+        np.testing.assert_array_equal(get("gelu").phi(z[start : start + 5]), a[start : start + 5])
+        np.testing.assert_array_equal(get("gelu").dphi(z[start : start + 5]), slope[start : start + 5])
+
+
 def test_slopes_at_zero_are_exact():
     for name, slope in (
         ("gelu", 0.5),

@@ -31,7 +31,7 @@ BY_NAME = {page.name: page for page in PAGES}
 README = BY_NAME["README.md"]
 # Worked examples that change the repository, and those of a framework: tests/test_contributing.py and
 # tests/adapters/test_docs.py carry them out.
-READ = [page for page in PAGES if page.name not in ("CONTRIBUTING.md", "docs/your-model.md")]
+READ = [page for page in PAGES if page.name not in ("CONTRIBUTING.md", "docs/your-model.md", "docs/own-modules.md")]
 
 # What makes a command small. Its figures take most of the time; those of the README's commands are drawn.
 QUICK = ["training.steps=2", "architecture.width=8", "training.probe.size=16", "tracking=none"]
@@ -44,7 +44,7 @@ TYPED = {
     command.partition(" #")[0].strip(): (page, command)
     for page in reversed(READ)
     for command in reversed(page.commands)
-    if module(command) and (command not in page.shown or command in SLOW)
+    if module(command) and (command not in page.shown or command in SLOW) and "architecture=torch" not in command
 }
 EXAMPLES = [(page, example) for page in READ for example in page.examples]
 

@@ -13,8 +13,9 @@ from runner.config.composition import Composer
 from runner.records import LABELS, Outcome
 from runner.training.judging import SCATTER
 from runner.training.loop import train
-from tests.fitting import fitting
+from tests.fitting import OF_MODULES, fitting
 
+SCHEMES = [choice.name for choice in choices("scheme") if choice.name not in ("custom", *OF_MODULES["scheme"])]
 SMALL = ["architecture.depth=4", "architecture.width=64", "training.steps=0", "training.probe.size=64", "tracking=none"]
 
 
@@ -106,7 +107,7 @@ def test_the_jacobian_is_recorded_beside_its_theory() -> None:
     assert "predicted_jacobian_spread" not in sparse.summary
 
 
-@pytest.mark.parametrize("scheme", [choice.name for choice in choices("scheme") if choice.name != "custom"])
+@pytest.mark.parametrize("scheme", SCHEMES)
 def test_every_scheme_draws_what_it_declares(scheme: str) -> None:
     for outcome in trained(f"scheme={scheme}", *fitting(scheme, []), each=[[f"seed={seed}"] for seed in range(4)]):
         assert outcome.labels["audit"] in ("follows", "unknown")

@@ -15,12 +15,13 @@ from runner.modes.forecast import forecast
 from runner.report.figures import forecast_figures, save
 from runner.report.figures.theory import _critical_line, _phases
 from tests.commands import typed
-from tests.fitting import FITTING
+from tests.fitting import FITTING, OF_MODULES
 from weightinit import activations
 from weightinit.forecasting import Forecast
 from weightinit.meanfield import critical_point, depth_scales
 
-SCHEMES = [choice.name for choice in choices("scheme") if choice.name not in ("custom", *FITTING)]
+LEFT_OUT = ("custom", *FITTING, *OF_MODULES["scheme"])
+SCHEMES = [choice.name for choice in choices("scheme") if choice.name not in LEFT_OUT]
 
 
 def of(*lines: str) -> list[Forecast]:

@@ -6,12 +6,11 @@ import json
 import os
 import re
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import sqlalchemy
 import yaml
 
 from runner.config.secrets import without_password
@@ -32,6 +32,7 @@ from runner.tracking.frames import frames
 from runner.tracking.metrics import BUDGET, select, thin
 from runner.tracking.notes import LONGEST_TAG
 from runner.tracking.store import Store
+from tests.postgresql import INITDB, PG_CTL, postgresql
 
 ROOT = Path(__file__).parents[1]
 START, END = 1_700_000_000.25, 1_700_000_042.5
@@ -358,6 +359,22 @@ def test_addresses_of_databases_and_servers(uri: str | None, located: str) -> No
 
 
 @pytest.mark.parametrize(
+    ("installed", "scheme"),
+    [
+        ({"psycopg"}, "postgresql+psycopg"),
+        ({"psycopg", "psycopg2"}, "postgresql"),
+        ({"psycopg2"}, "postgresql"),
+        (set(), "postgresql"),
+    ],
+)
+def test_postgresql_takes_the_driver_that_is_installed(
+    installed: set[str], scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runner.tracking.address.find_spec", lambda name: name if name in installed else None)
+    assert locate(tracking(Path("/lab"), uri="postgresql://u:p@host/db"))[0] == f"{scheme}://u:p@host/db"
+
+
+@pytest.mark.parametrize(
     "uri", ["file:///tmp/mlruns", "./mlruns", "", "sqlite://", "sqlite:///:memory:", "ftp://host", "mysql"]
 )
 def test_an_address_that_mlflow_cannot_record_to_is_refused(uri: str, tmp_path: Path) -> None:
@@ -501,8 +518,8 @@ def test_what_opens_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     away = tmp_path.parent / "away"
     assert viewer(tracking(away)) == f"python -m mlflow ui --backend-store-uri sqlite:///{away}/mlflow.db"
     assert viewer(replace(mine, uri="http://me:secret@host:5000")) == "http://***@host:5000"
-    shown = viewer(replace(mine, uri="postgresql://me:secret@host/db"))
-    assert shown == "python -m mlflow ui --backend-store-uri 'postgresql://***@host/db'"
+    shown = viewer(replace(mine, uri="postgresql+psycopg://me:secret@host/db"))
+    assert shown == "python -m mlflow ui --backend-store-uri 'postgresql+psycopg://***@host/db'"
     assert viewer(replace(mine, backend="none")) is None
     page = "#/experiments/7/runs?workflowType=machine_learning"
     assert viewer(mine, "7") == f"make ui, then http://localhost:5000/{page}"
@@ -650,25 +667,52 @@ def test_what_mlflow_missed_is_sent_at_the_end(
     assert "division by zero" in caplog.text
 
 
-def contents(file: Path) -> dict[str, list[tuple[Any, ...]]]:
+def contents(uri: str) -> dict[str, list[tuple[Any, ...]]]:
     """Every row of a database, sorted; ids that MLflow draws stand under the name of what they are drawn for."""
-    with closing(sqlite3.connect(file)) as database:
-        names = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        found = {name: database.execute(f"SELECT * FROM {name}").fetchall() for name in names}
+    made = sqlalchemy.create_engine(uri)
+    with made.connect() as database:
+
+        def asked(query: str) -> list[tuple[Any, ...]]:
+            return [tuple(row) for row in database.exec_driver_sql(query)]
+
+        found = {name: asked(f"SELECT * FROM {name}") for name in sqlalchemy.inspect(made).get_table_names()}
         known = {
-            **{id: f"run {name}" for id, name in database.execute("SELECT run_uuid, name FROM runs")},
-            **{id: f"data {name}" for id, name in database.execute("SELECT dataset_uuid, name FROM datasets")},
+            **{id: f"run {name}" for id, name in asked("SELECT run_uuid, name FROM runs")},
+            **{id: f"data {name}" for id, name in asked("SELECT dataset_uuid, name FROM datasets")},
         }
-        into = "SELECT input_uuid, destination_id FROM inputs"
-        known |= {id: f"input of {known[run]}" for id, run in database.execute(into)}
+        known |= {id: f"input of {known[run]}" for id, run in asked("SELECT input_uuid, destination_id FROM inputs")}
+    made.dispose()
 
     def plain(value: Any) -> Any:
         return re.sub(r"[0-9a-f]{32}", lambda id: known.get(id[0], id[0]), value) if isinstance(value, str) else value
 
-    return {name: sorted(tuple(map(plain, row)) for row in rows) for name, rows in found.items()}
+    return {name: sorted((tuple(map(plain, row)) for row in rows), key=repr) for name, rows in found.items()}
 
 
-def test_tables_hold_what_the_client_would_put_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str], str]]:
+    """Address of a new database by its name."""
+    if request.param == "sqlite":
+        yield lambda name: f"sqlite:///{tmp_path}/{name}/mlflow.db"
+        return
+    pytest.importorskip("psycopg", reason="the driver of PostgreSQL is not installed")
+    if PG_CTL is None or INITDB is None:
+        pytest.skip("PostgreSQL's programs are not installed")
+    with postgresql() as address:
+
+        def new(name: str) -> str:
+            made = sqlalchemy.create_engine(locate(tracking(tmp_path, uri=address.format("postgres")))[0])
+            with made.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.exec_driver_sql(f"CREATE DATABASE {name}")
+            made.dispose()
+            return address.format(name)
+
+        yield new
+
+
+def test_tables_hold_what_the_client_would_put_there(
+    database: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Row by row, in every table that MLflow has; a run that failed, one that diverged and another data set among."""
     monkeypatch.setattr("time.time", lambda: END)
     runs = [(of, outcome(of)) for of in (trial("he"), trial("xavier"), trial("he", 1), trial("he", 2))]
@@ -683,13 +727,15 @@ def test_tables_hold_what_the_client_would_put_there(tmp_path: Path, monkeypatch
             monkeypatch.undo()
             monkeypatch.setattr("time.time", lambda: END)
             assert mlflow_tables.known()
-        store = Store(session(tmp_path), tracking(tmp_path / way))
         (tmp_path / way).mkdir()
+        settings = tracking(tmp_path / way, uri=database(way))
+        store = Store(session(tmp_path), settings)
         store.open("same")
+        assert store.batch == (1 if way == "client" else 32)
         for part in (runs[:1], runs[1:]):
             store.send(part)
         store.close("FINISHED", {}, {})
-        found[way] = contents(tmp_path / way / "mlflow.db")
+        found[way] = contents(locate(settings)[0])
         found[way] = {
             name: [tuple(str(value).replace(f"/{way}/", "/") for value in row) for row in rows]
             for name, rows in found[way].items()
@@ -704,7 +750,7 @@ def test_tables_that_are_not_known_are_left_to_the_client(tmp_path: Path, monkey
     monkeypatch.setitem(mlflow_tables._COLUMNS, "metrics", "key value timestamp step run_uuid")
     monkeypatch.setattr(mlflow_tables, "insert", lambda *args: 1 / 0)
     record_four(tmp_path, "he")
-    assert len(contents(tmp_path / "mlflow.db")["runs"]) == 5
+    assert len(contents(f"sqlite:///{tmp_path}/mlflow.db")["runs"]) == 5
 
 
 ANOTHER_PROCESS = """

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from weightinit.arrays import Array, array_module, special_module
 
 INF = math.inf
 LARGEST = 1e30  # of a parameter: times an input of 1e4, it is a float32
+CACHED = 16384  # numbers of which a few arrays fit in the cache of a core
 
 
 @dataclass(frozen=True)
@@ -462,10 +463,64 @@ def _bell(z: Array, rate: float, out: Array) -> None:
     np.exp(out, out=out)
 
 
+def _in_blocks(passes: Callable[..., None]) -> Callable[..., None]:
+    """Apply ``passes`` to ``CACHED`` numbers at a time, which all its passes find in the cache; the bits stay."""
+
+    @wraps(passes)
+    def blockwise(*arrays: Array) -> None:
+        size = arrays[0].size
+        if size <= CACHED or not all(type(x) is np.ndarray and x.flags.c_contiguous for x in arrays):
+            passes(*arrays)
+            return
+        rows = [x.reshape(-1) for x in arrays]
+        for start in range(0, size, CACHED):
+            passes(*(x[start : start + CACHED] for x in rows))
+
+    return blockwise
+
+
+# P with Phi(-x) = exp(-x²/2) v P(1 - v) for v = 2 c / (x + c), c = _MIDDLE, on 0 <= x <= 15: relative error 1.5e-8. The
+# variable is that of Shepherd & Laframboise 1981, eq. 2; the coefficients, in ascending order, are a minimax fit.
+_MIDDLE = 3.75
+_NORMAL_TAIL = tuple(
+    coefficient / (2 * _MIDDLE)
+    for coefficient in (
+        *(0.750294074, -0.588188278, 0.352939604, -0.151520836, 0.0374925062),
+        *(0.00120007743, -0.0041690157, 0.000509622782, 0.000443445005),
+    )
+)
+
+
+@_in_blocks
 def _gelu(z: Array, out: Array) -> None:
-    np.multiply(z, special_module(z).ndtr(z, out=_apart(out, z)), out=out)
+    if z.dtype == np.float32:
+        _gelu_single(z, out)
+    else:
+        np.multiply(z, special_module(z).ndtr(z, out=_apart(out, z)), out=out)
 
 
+def _gelu_single(z: Array, out: Array) -> None:
+    """z Phi(z) = max(z, 0) - |z| Phi(-|z|), about half the time of SciPy's ndtr; error: at most 1.2e-7 max(|z|, 1)."""
+    x, v, s, tail = (np.empty_like(z) for _ in range(4))
+    np.abs(z, out=x)
+    np.minimum(x, 15, out=x)  # where Phi(-x) vanishes; larger squares would overflow
+    np.add(x, _MIDDLE, out=v)
+    np.divide(2 * _MIDDLE, v, out=v)
+    np.subtract(1, v, out=s)
+    v *= x
+    np.multiply(s, _NORMAL_TAIL[-1], out=tail)
+    for coefficient in _NORMAL_TAIL[-2:0:-1]:
+        tail += coefficient
+        tail *= s
+    tail += _NORMAL_TAIL[0]
+    tail *= v
+    _bell(x, 0.5, s)
+    tail *= s
+    np.maximum(z, 0, out=out)
+    out -= tail
+
+
+@_in_blocks
 def _gelu_slope(z: Array, a: Array, out: Array) -> None:
     _gate(z, a, out)
     bell = np.empty_like(z)

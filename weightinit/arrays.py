@@ -18,12 +18,13 @@ RandomLike: TypeAlias = RandomSource | int | np.integer[Any] | None
 
 
 def array_module(x: Any) -> ModuleType:
-    """Return the module that makes arrays like ``x``: CuPy for a CuPy array, NumPy for everything else.
+    """Return the module that makes arrays like ``x``: CuPy's for a CuPy array, PyTorch for a tensor, else NumPy.
 
     NumPy's functions of a CuPy array call CuPy by themselves (NEP 13, NEP 18), but not those that make an array from a
     shape.
     """
-    return sys.modules["cupy"] if _on_cupy(x) else np
+    home = type(x).__module__.partition(".")[0]
+    return sys.modules[home] if home in ("cupy", "torch") else np
 
 
 def special_module(x: Any) -> ModuleType:

@@ -24,6 +24,7 @@ from runner.config import functions, internals
 from runner.config.mistakes import in_terms_of, unknown_key
 from runner.data import Dataset
 from runner.optimizers import Optimizer
+from runner.torch.network import ModuleNetwork
 from weightinit.activations import LARGEST, Activation
 from weightinit.nn import Network
 from weightinit.nn.architectures import Form
@@ -32,6 +33,8 @@ from weightinit.schemes import Ruled, Scheme, Tailoring, require
 Values = Mapping[str, Any]
 # Addresses of the lab's own targets; of all others the source takes part in a trial's key.
 _LAB = ("weightinit.", "runner.")
+# Address of the architecture whose network is a module of a person's own.
+_MODULE = "runner.torch.network.module"
 # Modules that hold no part, and much that should not be called in the hope of one. A function of math's may be meant
 # as an activation, and is told what it lacks.
 _PYTHON = sys.stdlib_module_names - {"math"}
@@ -138,6 +141,8 @@ class Part:
     def sources(self) -> dict[str, str]:
         """Return the hash of each source file outside the lab that the part depends on."""
         targets = {"source": self.target} | ({"derivative_source": self.derivative} if self.derivative else {})
+        if self.target.address == _MODULE:
+            targets["module_source"] = locate("architecture.module", str(self.values["module"]).replace(":", "."))
         return {name: target.source() for name, target in targets.items() if not target.address.startswith(_LAB)}
 
     def check(self) -> None:
@@ -242,6 +247,12 @@ def make_scheme(part: Part, network: Network) -> tuple[Scheme, Network]:
     Raises ValueError where it can't initialize this network.
     """
     scheme: Scheme = make(part)
+    if isinstance(network, ModuleNetwork):
+        try:
+            network.require(scheme)
+        except ValueError as error:
+            raise ValueError(in_terms_of("scheme", part.values, str(error))) from error
+        return scheme, network
     require(scheme, network)
     if isinstance(scheme, Tailoring):
         try:

@@ -34,9 +34,14 @@ def combinations(overrides: Sequence[Override]) -> list[list[str]]:
 
     They are Hydra's, but for ``custom`` beside other choices of a group, as in ``activation=relu,custom``: the
     keys ``activation._target_``, ``activation.derivative`` and those added by ``+activation.`` belong to ``custom``
-    alone, so that the others run without them, and once. ``glob(*)`` takes ``custom`` only where a target is given.
+    alone, so that the others run without them, and once. ``glob(*)`` takes ``custom`` only where a target is given, and
+    ``torch`` only where a module is.
     """
     runs = basic(overrides)
+    if not any(override.key_or_group == "architecture.module" for override in overrides):
+        asked = [o for o in overrides if o.key_or_group == "architecture"][-1:]
+        if asked and asked[0].value_type is ValueType.GLOB_CHOICE_SWEEP:
+            runs = [run for run in runs if "architecture=torch" not in run]
     for group in VARIANTS:
         chosen = [override for override in overrides if override.key_or_group == group][-1:]
         if chosen and chosen[0].is_sweep_override() and any(f"{group}={CUSTOM}" in run for run in runs):

@@ -22,6 +22,7 @@ from runner.config.secrets import Secrets
 from runner.data import Dataset
 from runner.data.dataset import Task
 from runner.optimizers import Optimizer
+from runner.torch.network import ModuleNetwork
 from weightinit.nn import LOSSES, Loss, Network
 from weightinit.schemes import Scheme
 
@@ -98,6 +99,11 @@ def build(
         parts["architecture"], parts["activation"], dataset.inputs, dataset.outputs, dataset.form, training["dtype"]
     )
     scheme, network = factories.make_scheme(parts["scheme"], network)
+    if isinstance(network, ModuleNetwork) and config["tracking"]["log_model"] != "none":
+        raise ValueError(
+            "tracking.log_model logs the lab's own networks; got architecture=torch. Pass tracking.log_model=none, and "
+            "training.save=final to keep the weights of a module of your own in files."
+        )
     return Trial(
         config=config,
         key=trial_key(config, parts, dataset),

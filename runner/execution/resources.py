@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from runner.config import schema
 from runner.config.internals import locate
 from runner.config.trial import Trial
+from runner.torch.network import ModuleNetwork
 from runner.training import stacks, worker
 
 # Seconds of training on one core from which processes are worth their start. Threads share Python's lock, with each
@@ -98,7 +99,8 @@ def resources(settings: Any, trials: Sequence[Trial] = ()) -> Iterator[Resources
         yield {}
         return
     workers = settings.max_workers or cores()
-    long = sum(map(stacks.seconds, trials)) > LONG
+    on_gpu = any(trial.network.device != "cpu" for trial in trials if isinstance(trial.network, ModuleNetwork))
+    long = sum(map(stacks.seconds, trials)) > LONG and not on_gpu  # which is best used by one process
     made: Any = locate(settings.executor or (PROCESSES if long else THREADS))
     options: dict[str, Any] = {}
     if isinstance(made, type) and issubclass(made, ProcessPoolExecutor):

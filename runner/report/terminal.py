@@ -60,7 +60,9 @@ def run_text(
 ) -> str:
     """Return the text on one run; ``directory``: where its files are; ``viewer``: what opens MLflow."""
     runs = compare(*frames([(trial, outcome)])).runs
-    names = [called(trial, group) for group in ("scheme", "activation")]
+    names = [
+        called(trial, group) for group in ("scheme", "activation") if group == "scheme" or trial.network.activations
+    ]
     names += [trial.network.shape, called(trial, "data"), f"seed {trial.config['seed']}"]
     steps = int(max(outcome.rows.step, default=0)) if outcome.diverged_at_step is None else outcome.diverged_at_step
     took = f"{steps:,} step{'s' * (steps != 1)}, {outcome.end_time - outcome.start_time:.1f} s"

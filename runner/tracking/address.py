@@ -8,6 +8,7 @@ import ssl
 import threading
 import urllib.error
 import urllib.request
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -41,12 +42,19 @@ def locate(tracking: Tracking) -> tuple[str, Path | None, str | None]:
         if path not in ("", ":memory:"):
             return _sqlite(Path(path)), Path(path).absolute(), artifacts
     elif scheme in DATABASES and "://" in tracking.uri:
-        return tracking.whole or tracking.uri, None, artifacts
+        return _driven(tracking.whole or tracking.uri), None, artifacts
     raise ValueError(
         "tracking.uri must be an MLflow server (http://HOST:PORT) or database (sqlite:///FILE, postgresql://..., "
         f"mysql://...); got {without_password(tracking.uri)!r}. MLflow no longer records to a directory or to memory: "
         f"pass tracking.uri=sqlite:///{tracking.outputs.name}/mlflow.db, or leave it out, which is the same."
     )
+
+
+def _driven(uri: str) -> str:
+    """Return the address with psycopg 3 as PostgreSQL's driver, where it names none and the older one is not there."""
+    if uri.lower().startswith("postgresql://") and find_spec("psycopg2") is None and find_spec("psycopg") is not None:
+        return f"postgresql+psycopg{uri[len('postgresql') :]}"
+    return uri
 
 
 def login(tracking: Tracking) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Insertion of whole runs into MLflow's tables, where its store is an SQLite file.
+"""Insertion of whole runs into MLflow's tables, where its store is an SQLite file or a PostgreSQL database.
 
 MLflow's client takes 37 ms for a run of 300 metrics. Most of that goes to the search for rows to overwrite, which a new
 run does not have. An insertion takes 5 ms. It is one transaction, so a run is there whole or not at all. MLflow itself
@@ -48,6 +48,13 @@ def known() -> bool:
     )
 
 
+def engine(uri: str, artifacts: str) -> Any:
+    """Return SQLAlchemy's engine of MLflow's own store. ``artifacts``: URI of the directory for artifacts."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    return SqlAlchemyStore(uri, artifacts).engine  # type: ignore[no-untyped-call]
+
+
 def insert(engine: Any, experiment: str, runs: Sequence[tuple[str, str, Entry]]) -> None:
     """Insert new runs; where SQLAlchemy raises, nothing is inserted.
 
@@ -68,10 +75,18 @@ def insert(engine: Any, experiment: str, runs: Sequence[tuple[str, str, Entry]])
 
 
 def _write(connection: Any, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert rows as they are; SQLAlchemy's own way makes and checks a mapping for each, which takes as long again."""
-    columns = _COLUMNS[table].split()
-    places = ", ".join("?" * len(columns))
-    connection.exec_driver_sql(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})", rows)
+    """Insert rows as they are; SQLAlchemy's own way makes and checks a mapping for each, which takes as long again.
+
+    PostgreSQL takes a statement for each row three times as slowly as one statement with an array for each column.
+    """
+    columns, dialect = _COLUMNS[table].split(), connection.dialect
+    into = f"INSERT INTO {table} ({', '.join(columns)})"
+    if dialect.name == "postgresql":
+        types = [_tables()[table].columns[column].type.compile(dialect) for column in columns]
+        arrays = ", ".join(f"%s::{type}[]" for type in types)
+        connection.exec_driver_sql(f"{into} SELECT * FROM unnest({arrays})", tuple(map(list, zip(*rows, strict=True))))
+    else:
+        connection.exec_driver_sql(f"{into} VALUES ({', '.join('?' * len(columns))})", rows)
 
 
 def _describe(inserts: Inserts, experiment: int, run: str, artifacts: str, entry: Entry) -> None:

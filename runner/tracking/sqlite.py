@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from runner.tracking import mlflow_tables
+
 MAGIC = b"SQLite format 3\0"
 # File systems for a write-ahead log: the processes share its index in memory.
 LOCAL = ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overlay")
@@ -59,10 +61,9 @@ def engine(uri: str, artifacts: str) -> Any:
     Rows of one run go to places all over MLflow's indices, and each transaction writes the pages that it touched. With
     more pages in memory, and fewer moves of the log into the file, a run takes half the time in a database of 1,000.
     """
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
     from sqlalchemy import event
 
-    made = SqlAlchemyStore(uri, artifacts).engine  # type: ignore[no-untyped-call]
+    made = mlflow_tables.engine(uri, artifacts)
     made.dispose()  # so that every connection is one of those below
 
     @event.listens_for(made, "connect")

@@ -71,7 +71,7 @@ class Store:
         self.models: dict[str, str] = {}  # ids of the runs with a model, by name
         self.complete: set[str] = set()  # keys of the runs that the store holds whole
         self._client: Any = None
-        self._engine: Any = None  # of an SQLite file whose tables are known
+        self._engine: Any = None  # of an SQLite file or PostgreSQL, whose tables are known
         self._experiment: Any = None
         self._tags: dict[str, str] = {}
         self._parent: str | None = None
@@ -128,8 +128,9 @@ class Store:
                     self._inode = self._file.stat().st_ino
                 self._connect()
                 self._experiment = self._find_experiment()
-            if self._file is not None and mlflow_tables.known():
-                self._engine = sqlite.engine(self._uri, str(self._artifacts))
+            if mlflow_tables.known() and self._uri.startswith(("sqlite:", "postgresql")):
+                engine = mlflow_tables.engine if self._file is None else sqlite.engine
+                self._engine = self._call(engine, self._uri, str(self._artifacts))
             if resumed:
                 self._adopt(identity)
             if self.session.multirun and self._parent is None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from runner.training.class_scores import class_scores
 from weightinit.arrays import Array
-from weightinit.nn import Loss, Network, State
+from weightinit.nn import Loss, Network, State, Tape
 
 
 def evaluate(
@@ -27,31 +29,56 @@ def evaluate(
     The score is the accuracy, by token where tokens have targets; for a regression R²: 1 minus the squared error over
     the squared error of the mean. ``further``, of samples with a class each, gets ``class_scores`` by name.
     """
+    tapes: dict[tuple[int, int], Tape] = {}
+
+    def outputs(runs: slice, chunk: Array) -> Array:
+        params = network.views(flat[runs])
+        part_state = {name: values[runs] for name, values in state.items()}
+        shape = len(flat[runs]), len(chunk)
+        if shape not in tapes:
+            tapes[shape] = network.tape(*shape, phase="evaluate")
+        return network.forward(params, part_state, chunk[None], tapes[shape], phase="evaluate")
+
+    return evaluate_by(outputs, len(flat), x, y, loss, batch_size, rows, regression, further=further)
+
+
+def evaluate_by(
+    outputs: Callable[[slice, Array], Array],
+    runs: int,
+    x: Array,
+    y: Array,
+    loss: Loss,
+    batch_size: int,
+    rows: int,
+    regression: bool,
+    *,
+    further: dict[str, Array] | None = None,
+) -> tuple[Array, Array]:
+    """Return loss and score as ``evaluate`` does, of ``outputs``: of some of the ``runs`` on samples that they share.
+
+    The runs come ``rows`` at a time; what is returned may be written over by the next call.
+    """
     losses, scores = [], []
     found: dict[str, list[Array]] = {}
-    for start in range(0, len(flat), rows):
-        part = flat[start : start + rows]
-        params = network.views(part)
-        part_state = {name: values[start : start + rows] for name, values in state.items()}
-        total, right = np.zeros(len(part)), np.zeros(len(part))
-        tapes, outputs = {}, []
+    for start in range(0, runs, rows):
+        part = slice(start, min(start + rows, runs))
+        count = part.stop - start
+        total, right = np.zeros(count), np.zeros(count)
+        kept = []
         for first in range(0, len(x), batch_size):
-            chunk, target = x[None, first : first + batch_size], y[None, first : first + batch_size]
-            size = chunk.shape[1]
-            if size not in tapes:
-                tapes[size] = network.tape(len(part), size, phase="evaluate")
-            output = network.forward(params, part_state, chunk, tapes[size], phase="evaluate")
-            total += loss(output, target) * size
+            chunk, target = x[first : first + batch_size], y[None, first : first + batch_size]
+            output = outputs(part, chunk)
+            total += loss(output, target) * len(chunk)
             if further is not None:
-                outputs.append(output.copy())
+                kept.append(output.copy())
             if regression:
-                right += np.square(output - target, dtype=np.float64).reshape(len(part), -1).sum(axis=1)
+                right += np.square(output - target, dtype=np.float64).reshape(count, -1).sum(axis=1)
             else:
                 told = target.any(axis=-1)
                 hits = (output.argmax(axis=-1) == target.argmax(axis=-1)) & told
-                right += hits.reshape(len(part), -1).sum(axis=1)
+                right += hits.reshape(count, -1).sum(axis=1)
         if further is not None:
-            for name, values in class_scores(np.concatenate(outputs, axis=1), y.argmax(axis=-1)).items():
+            for name, values in class_scores(np.concatenate(kept, axis=1), y.argmax(axis=-1)).items():
                 found.setdefault(name, []).append(values)
         losses.append(total / len(x))
         spread = np.square(y - y.mean(axis=0), dtype=np.float64).sum()

@@ -22,7 +22,11 @@ LEVEL = 1e-6
 
 
 def initial(
-    log: Log, network: Network, initialized: Initialized, judged: Sequence[Judged], reasons: Sequence[str]
+    log: Log,
+    network: Network,
+    judged: Sequence[Judged],
+    reasons: Sequence[str],
+    audits: Sequence[tuple[dict[str, str], int | None]],
 ) -> list[tuple[dict[str, float], dict[str, str]]]:
     """Return by run, after its initial state was measured, predicted and judged, numbers for its summary, and labels.
 
@@ -34,8 +38,7 @@ def initial(
 
     Labels: ``measured_fate`` and ``predicted_fate`` of the signal (``weightinit.meanfield.Stability``), of networks
     with hidden layers; ``alarm_layer`` and ``alarm_fault`` where a deviation is above 3; ``not_judged``, why there is
-    none; ``no_theory``, the ``reasons`` why theory has no number; ``audit`` and, where weights differ from their laws,
-    ``audit_tensor`` and ``audit_finding``.
+    none; ``no_theory``, the ``reasons`` why theory has no number; those of the ``audits``, as ``audited`` returns them.
     """
     table = dict(zip(zip(log.quantities, log.layers, strict=True), log.values, strict=True))
     layers = [*(site.name for site in network.trunk), "output"]
@@ -59,7 +62,8 @@ def initial(
         of_run |= {f"init_{family}_deviation": deviation for family, deviation in judgement.deviation.items()}
         of_run["expected_deaths"] = judgement.died
         summary = {name: value for name, value in of_run.items() if not math.isnan(value)}
-        labels, faults = audited(network, initialized, run)
+        found, faults = audits[run]
+        labels = dict(found)
         if faults is not None:
             summary["audit_faults"] = float(faults)
         if judgement.fault is not None:

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from runner.config.trial import Trial
+from runner.torch.network import ModuleNetwork
 
 # Bytes that a step of a stack may touch.
 CACHE = 8 * 2**20
@@ -72,4 +73,5 @@ def _touched(trial: Trial, samples: int) -> int:
 
 def seconds(trial: Trial) -> float:
     """Rough time in which a core trains a run: 6 operations per step, weight and sample, and the calls."""
-    return trial.plan.steps * (6 * trial.plan.batch_size * trial.network.multiplications / 5e10 + 3e-6)
+    calls = 3e-4 if isinstance(trial.network, ModuleNetwork) else 3e-6
+    return trial.plan.steps * (6 * trial.plan.batch_size * trial.network.multiplications / 5e10 + calls)

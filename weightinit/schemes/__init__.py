@@ -2,6 +2,7 @@
 
 from weightinit.schemes.adaptive import AutoInit, Critical
 from weightinit.schemes.admin import Admin
+from weightinit.schemes.as_built import AsBuilt
 from weightinit.schemes.base import ByWeight, Rule, Ruled, Scheme
 from weightinit.schemes.composed import Rules
 from weightinit.schemes.initialized import Initialized, merge
@@ -39,6 +40,7 @@ __all__ = [
     "ROLES",
     "TAT",
     "Admin",
+    "AsBuilt",
     "AutoInit",
     "ByWeight",
     "CompleteP",

@@ -114,6 +114,11 @@ def _level_chain(network: Network) -> bool:
 
 
 NEEDS: Final[Mapping[str, Need]] = {
+    "module": Need(
+        lambda network: False,
+        "a module of your own, whose code draws its weights",
+        "this network is the lab's. Use architecture=torch, or another scheme.",
+    ),
     "branches": Need(
         lambda network: bool(_sums(network)),
         "residual branches",
