@@ -220,9 +220,9 @@ def _page(
         return advise.text(shortlist, decision, look=look_lines(directory, viewer), color=color)
     if compared is not None:
         comparison, tuned = compared
-        found = search(comparison, command.searched) if command.searched else None
+        found = search(comparison, command.searched, command.fixed)
         return terminal.sweep_text(
-            comparison, tuned=tuned, search=found, fixed=command.fixed, directory=directory, viewer=viewer, color=color
+            comparison, tuned=tuned, search=found, directory=directory, viewer=viewer, color=color
         )
     outcome = (outcomes or files.outcomes(session.directory))[trials[0].key]
     return terminal.run_text(trials[0], outcome, directory=directory, viewer=viewer, color=color)

@@ -95,7 +95,9 @@ class Session:
     """Command that records: a single run or a sweep.
 
     ``name``: for people; ``directory``: where it writes; ``overrides``: as given, not expanded; ``sweep_id``: hash of
-    the ordered overrides that matter to results, the same for the same command; ``total``: runs expected.
+    the ordered overrides that matter to results, the same for the same command; ``total``: runs expected;
+    ``searched``: keys that the sweeper chooses values for, none where the command lists its runs; ``fixed``: overrides
+    that all runs of such a search share.
     """
 
     name: str
@@ -104,6 +106,8 @@ class Session:
     multirun: bool
     sweep_id: str
     total: int
+    searched: tuple[str, ...] = ()
+    fixed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

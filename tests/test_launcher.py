@@ -351,6 +351,13 @@ def test_optuna_asks_for_runs_as_it_goes(tmp_path: Path, capsys: pytest.CaptureF
     assert f"best:     of {runs['key'].nunique()} runs, by validation loss: learning rate " in said
     assert "seed=" not in said.partition(again)[2]
     assert "no ranking" not in said
+    assert typed("mode=compare", "sweep=latest", f"outputs={tmp_path}") == 0
+    shown = capsys.readouterr().out
+    assert shown.partition("\n\nfiles:")[0] == said.partition("\n\nlook:")[0]
+    page = (directory / "report.html").read_text()
+    assert f'class="answer">Best of {runs["key"].nunique()} runs, by validation loss: learning rate ' in page
+    assert f"<pre>{again}</pre>" in page
+    assert "No ranking" not in page
     parents = [run for run in mlflow_runs(tmp_path) if "mlflow.parentRunId" not in run.data.tags]
     assert [run.info.status for run in parents] == ["FINISHED"]
     assert typed(*words, "resume=true", "-m") == 0

@@ -46,6 +46,8 @@ def session(command: Command, trials: Sequence[Trial]) -> Iterator[Session]:
             multirun=command.multirun,
             sweep_id=sweep_id,
             total=len(trials) or int(hydra.sweeper.get("n_trials", 0)),
+            searched=command.searched,
+            fixed=command.fixed,
         )
     finally:
         sessions.discard(directory, new)

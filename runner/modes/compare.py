@@ -11,7 +11,9 @@ from typing import Any
 import pandas as pd
 
 from runner.analysis import best_rates
+from runner.analysis.comparison import Comparison
 from runner.analysis.diff import Changes, changes
+from runner.analysis.search import Search, search
 from runner.analysis.transfer import transfers
 from runner.records import Tracking
 from runner.report import figures, page, terminal
@@ -90,10 +92,12 @@ def table(config: Any, tracking: Tracking) -> pd.DataFrame:
     asked = requested(config)
     sweeps = recorded.find(asked.sweeps, tracking)
     with _readable(sweeps):
-        if (found := _held_against(asked, sweeps, tracking)) is not None:
-            return found.quantities
+        if (held := _held_against(asked, sweeps, tracking)) is not None:
+            return held.quantities
         runs, curves = map(_printable, recorded.joined(sweeps))
-        return ranked(best_rates.compared(runs, curves)[0]).reset_index(drop=True)
+        compared, _ = best_rates.compared(runs, curves)
+        found = _search(compared, sweeps)
+        return ranked(compared if found is None else found.comparison).reset_index(drop=True)
 
 
 @contextmanager
@@ -116,32 +120,41 @@ def _held_against(asked: Request, sweeps: Sequence[recorded.Recorded], tracking:
     return changes(recorded.joined(sweeps), recorded.joined(recorded.find([asked.against], tracking)))
 
 
+def _search(comparison: Comparison, sweeps: Sequence[recorded.Recorded]) -> Search | None:
+    """Return the search that was recorded, where it is looked at alone."""
+    if len(sweeps) > 1:
+        return None
+    (state,) = (sweep.state for sweep in sweeps)
+    return search(comparison, state["searched"], state["fixed"])
+
+
 def _review(asked: Request, sweeps: Sequence[recorded.Recorded], tracking: Tracking) -> int:
-    if (found := _held_against(asked, sweeps, tracking)) is not None:
+    if (held := _held_against(asked, sweeps, tracking)) is not None:
         (other,) = recorded.find([str(asked.against)], tracking)
         names = " and ".join(str(relative(sweep.directory)) for sweep in sweeps)
-        print("\n".join([f"{names} against {relative(other.directory)}", *changes_lines(found)]))
-        return 0 if found.same else CHANGED
+        print("\n".join([f"{names} against {relative(other.directory)}", *changes_lines(held)]))
+        return 0 if held.same else CHANGED
     runs, curves = map(_printable, recorded.joined(sweeps))
     directory = recorded.beside(sweeps, tracking.outputs)
     files.check_writable(directory)
     directory.mkdir(parents=True, exist_ok=True)
     compared, tuned = best_rates.compared(runs, curves)
+    found = _search(compared, sweeps)
 
     def arrays(key: str) -> Any:
         return next((found for sweep in sweeps if (found := files.arrays(sweep.directory, key))), {})
 
-    page.write(directory / PAGE, compared, tuned, curves, [sweep.state for sweep in sweeps], arrays)
+    page.write(directory / PAGE, compared, tuned, curves, [sweep.state for sweep in sweeps], arrays, found)
     if asked.pictures:
         drawn = figures.sweep_figures(runs, curves, group=list(compared.by) or ["scheme"])
         drawn |= figures.transfer_figures(transfers(compared))
         figures.save(drawn, directory / "figures", asked.pictures)
     if asked.format == "text":
         color = sys.stdout.isatty()
-        print(terminal.sweep_text(compared, tuned=tuned, directory=relative(directory), color=color))
+        print(terminal.sweep_text(compared, tuned=tuned, search=found, directory=relative(directory), color=color))
     else:
         ending, write = FORMATS[asked.format]
-        text = write(compared)
+        text = write(compared if found is None else found.comparison)
         (directory / f"ranking.{ending}").write_text(text, encoding="utf-8")
         print(text, end="")
     return 0

@@ -11,6 +11,7 @@ import pandas as pd
 
 from runner.analysis.best_rates import Tuned
 from runner.analysis.comparison import Comparison
+from runner.analysis.search import search
 from runner.analysis.transfer import transfers
 from runner.records import Session
 from runner.report import figures, page
@@ -29,7 +30,8 @@ def draw(
         comparison, tuned = compared
         state = sessions.read(session.directory)
         arrays = partial(files.arrays, session.directory)
-        page.write(session.directory / PAGE, comparison, tuned, curves, [state] if state else [], arrays)
+        found = search(comparison, session.searched, session.fixed)
+        page.write(session.directory / PAGE, comparison, tuned, curves, [state] if state else [], arrays, found)
     return figures.save(drawn(session.directory, runs, curves, compared), session.directory / "figures")
 
 

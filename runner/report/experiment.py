@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -41,6 +41,10 @@ class Experiment:
             answer={name: words for name, words in answers.items() if words},
             columns=tuple(json.loads(_shared(runs, "report.columns") or "[]")),
         )
+
+    def showing(self, name: str) -> Experiment:
+        """Return the experiment with a summary number of that name as its first column."""
+        return replace(self, columns=tuple(dict.fromkeys([name, *self.columns])))
 
     def answers(self, comparison: Comparison) -> list[str]:
         """Return a sentence for each number that answers the question, with its mean in each group."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shlex
 import textwrap
-from collections.abc import Sequence
+from typing import Any
 
 from runner.analysis.search import Search
+from runner.config.secrets import without_password
 from runner.report.sentences import METRICS, score
 from runner.scores import deciding
 from runner.text import setting, short
@@ -14,18 +15,35 @@ from runner.text import setting, short
 WIDTH = 100
 
 
-def search_lines(search: Search, fixed: Sequence[str]) -> list[str]:
-    """Return the best run in words and its command; ``fixed``: the overrides that all runs share."""
+def search_lines(search: Search) -> list[str]:
+    """Return the best run in words and its command, as lines of the terminal."""
+    if search.best is None:
+        return [best_words(search)]
+    said = textwrap.wrap(f"best:     {best_words(search)}", WIDTH, subsequent_indent=" " * 10)
+    return [*said, f"again:    {best_command(search)}"]
+
+
+def best_words(search: Search) -> str:
+    """Return what the best run chose and what it reached: ``of 24 runs, by validation loss: ...``."""
     best, count = search.best, len(search.comparison.runs)
     if best is None:
-        return [f"none of {count} runs has a {search.metric.replace('_', ' ')}"]
-    chosen = {key: best[name] for key in search.keys if setting(best.get(name := key.lstrip("+")))}
-    values = ", ".join(f"{short(key.lstrip('+'))} {setting(value)}" for key, value in chosen.items())
+        return f"none of {count} runs has a {search.metric.replace('_', ' ')}"
+    values = ", ".join(f"{short(key.lstrip('+'))} {setting(value)}" for key, value in _chosen(search, best).items())
     metric = search.metric.replace("validation_", "test_")
     reached = [f"validation {METRICS[metric]} {score(best[search.metric], metric)}"]
     test = deciding("test", [name for name in best if best[name] == best[name]], best.get("report.score"))
     if test is not None:
         reached.append(f"test {METRICS[test]} {score(best[test], test)}")
-    said = f"best:     of {count} runs, by validation {METRICS[metric]}: {values}; {', '.join(reached)}"
-    command = ["python", "-m", "runner", *fixed, *(f"{key}={value}" for key, value in chosen.items())]
-    return [*textwrap.wrap(said, WIDTH, subsequent_indent=" " * 10), f"again:    {shlex.join(command)}"]
+    return f"of {count} runs, by validation {METRICS[metric]}: {values}; {', '.join(reached)}"
+
+
+def best_command(search: Search) -> str:
+    """Return the command that repeats the best run; an empty text without any."""
+    if search.best is None:
+        return ""
+    chosen = [f"{key}={value}" for key, value in _chosen(search, search.best).items()]
+    return without_password(shlex.join(["python", "-m", "runner", *search.fixed, *chosen]))
+
+
+def _chosen(search: Search, run: dict[Any, Any]) -> dict[str, Any]:
+    return {key: run[name] for key in search.keys if setting(run.get(name := key.lstrip("+")))}

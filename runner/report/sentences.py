@@ -282,7 +282,7 @@ def steps_text(row: Mapping[Any, Any]) -> str:
     """Return a group's median steps to the threshold, and how many runs never reach it if only some do."""
     never, seeds = row["never"], row["seeds"]
     middle = "never" if row["steps"] == math.inf else "–" if math.isnan(row["steps"]) else plain(f"{row['steps']:g}")
-    if never in (0, seeds):
+    if never in (0, seeds) or math.isnan(never):  # NaN: a group without runs here
         return middle
     return f"{middle} ({never} of {seeds})" if middle == "never" else f"{middle} (never {never} of {seeds})"
 

@@ -7,7 +7,7 @@ import re
 import shlex
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,20 +149,19 @@ def sweep_text(
     *,
     tuned: Tuned | None = None,
     search: Search | None = None,
-    fixed: Sequence[str] = (),
     directory: Path | None = None,
     viewer: str | None = None,
     color: bool = False,
 ) -> str:
     """Return the final table of a sweep, its meaning, and what failed.
 
-    ``tuned``: the groups at chosen learning rates, where those were swept; ``search``: the sweep as one, with the
-    overrides ``fixed`` in it; ``directory``: where its files are; ``viewer``: what opens MLflow.
+    ``tuned``: the groups at chosen learning rates, where those were swept; ``search``: the sweep as one;
+    ``directory``: where its files are; ``viewer``: what opens MLflow.
     """
     experiment = Experiment.of(comparison.runs)
     if search is not None:
         comparison = search.comparison
-        experiment = replace(experiment, columns=tuple(dict.fromkeys([search.metric, *experiment.columns])))
+        experiment = experiment.showing(search.metric)
     groups = comparison.groups.sort_values("place")
     shown, marked = groups.head(SHOWN), _footnotes(comparison, groups.head(SHOWN))
     marks = ["".join(note.mark for note in marked if row in note.rows) for row in range(len(shown))]
@@ -176,7 +175,7 @@ def sweep_text(
         notes.append("theory, signal: the activations' mean square (rms²) from layer to layer, at initialization")
     blocks[-1] += [line for note in notes for line in textwrap.wrap(note, WIDTH, subsequent_indent="  ")]
     blocks += [
-        _found_lines(comparison, tuned, search, fixed),
+        _found_lines(comparison, tuned, search),
         transfer_lines(transfers(comparison)),
         judged_lines(comparison.runs),
         audit_lines(comparison.runs),
@@ -187,9 +186,9 @@ def sweep_text(
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
-def _found_lines(comparison: Comparison, tuned: Tuned | None, search: Search | None, fixed: Sequence[str]) -> list[str]:
+def _found_lines(comparison: Comparison, tuned: Tuned | None, search: Search | None) -> list[str]:
     if search is not None:
-        return search_lines(search, fixed)
+        return search_lines(search)
     return tuned_lines(tuned) if tuned is not None else verdict_lines(comparison)
 
 

@@ -158,6 +158,8 @@ def _state(run: Any, tags: dict[str, str]) -> sessions.State:
         "name": run.info.run_name,
         "overrides": json.loads(tags.get("overrides", "[]")),
         "multirun": "trial_key" not in tags,
+        "searched": json.loads(tags.get("searched", "[]")),
+        "fixed": json.loads(tags.get("fixed", "[]")),
         "started": run.info.start_time / 1000,
         "versions": versions,
     }

@@ -68,6 +68,8 @@ class Hold:
                 "name": session.name,
                 "overrides": list(session.overrides),
                 "multirun": session.multirun,
+                "searched": list(session.searched),
+                "fixed": list(session.fixed),
                 "started": earlier["started"] if earlier else time.time(),
                 "complete": None,
                 "versions": {
@@ -125,6 +127,7 @@ def unknown(directory: Path) -> State:
     """Return the state of a session of which nothing is known but its directory."""
     owner = {"host": "", "pid": None, "born": None, "heartbeat": 0.0}
     names = {"id": "", "sweep_id": directory.name, "name": directory.name, "overrides": [], "multirun": True}
+    names |= {"searched": [], "fixed": []}
     return {**names, "started": _started(directory), "complete": None, "versions": {}, **owner}
 
 
@@ -140,7 +143,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("id", "sweep_id", "name", "host"), (str,)),
     **dict.fromkeys(("complete", "born"), (str, type(None))),
     **dict.fromkeys(("started", "heartbeat"), (int, float)),
-    "overrides": (list,),
+    **dict.fromkeys(("overrides", "searched", "fixed"), (list,)),
     "multirun": (bool,),
     "versions": (dict,),
     "pid": (int, type(None)),

@@ -136,6 +136,9 @@ class Store:
             if self.session.multirun and self._parent is None:
                 overrides = without_password(json.dumps(self.session.overrides))
                 tags = {NOTE: session_note(self.session), "overrides": overrides}
+                if self.session.searched:
+                    tags["searched"] = json.dumps(self.session.searched)
+                    tags["fixed"] = without_password(json.dumps(self.session.fixed))
                 self._parent = self._create_run(self.session.name, milliseconds(time.time()), self._tags | tags).id
                 given = [Param(*pair) for pair in typed(self.session.overrides).items()]
                 self._call(self._client.log_batch, self._parent, [], given, [])

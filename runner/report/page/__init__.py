@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.analysis.best_rates import Tuned
 from runner.analysis.comparison import WITHOUT_EFFECT, Comparison
+from runner.analysis.search import Search
 from runner.config.secrets import without_password
 from runner.report.best_rates import tuned_columns
 from runner.report.experiment import Experiment
@@ -31,6 +32,7 @@ from runner.report.page import layers, training
 from runner.report.page.chart import COLORS, SYMBOLS, Figure, color
 from runner.report.page.jacobian import jacobian
 from runner.report.ranking import ranking
+from runner.report.search import best_command, best_words
 from runner.report.sentences import answer, evidence
 from runner.text import Column, setting
 from weightinit.arrays import Array
@@ -57,15 +59,16 @@ def write(
     curves: pd.DataFrame,
     sessions: Sequence[Mapping[str, Any]],
     load: Callable[[str], Mapping[str, Array]] = lambda key: {},
+    search: Search | None = None,
 ) -> Path:
     """Write the page of a comparison; return ``path``.
 
     ``at_best``: its groups at chosen learning rates, where those were swept; ``curves``: as recorded; ``sessions``: the
     commands that recorded them (name, overrides, multirun, sweep_id, started, versions); ``load``: the arrays of a run
-    by its key.
+    by its key; ``search``: the sweep as one, where the sweeper chose the values.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render(comparison, at_best, curves, sessions, load), encoding="utf-8")
+    path.write_text(render(comparison, at_best, curves, sessions, load, search), encoding="utf-8")
     return path
 
 
@@ -75,10 +78,13 @@ def render(
     curves: pd.DataFrame,
     sessions: Sequence[Mapping[str, Any]],
     load: Callable[[str], Mapping[str, Array]] = lambda key: {},
+    search: Search | None = None,
 ) -> str:
     """Return the text of the page; see ``write``."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
+    if search is not None:
+        comparison, at_best = search.comparison, None
     runs = comparison.runs
     shown = comparison if at_best is None else at_best.best
     whole = shown.runs[shown.runs["fate"] != "failed"]
@@ -107,14 +113,17 @@ def render(
         lstrip_blocks=True,
     )  # fmt: skip
     experiment = Experiment.of(runs)
+    if search is not None:
+        experiment = experiment.showing(search.metric)
     return environment.get_template("report.html").render(
         title=experiment.title or _commands(sessions),
         question=experiment.question,
-        answers=[*experiment.answers(shown), answer(shown)],
+        answers=[*experiment.answers(shown), answer(shown) if search is None else _best(search)],
+        again="" if search is None else best_command(search),
         evidence=evidence(shown) if (shown.groups["verdict"] != "").any() else [],
         counted=_counted(runs),
         initially=[said for said in (sweep_sentence(runs), theory_sentence(runs)) if said],
-        tables=_tables(comparison, at_best, experiment),
+        tables=_tables(comparison, at_best, experiment, search),
         groups=[_switch(group) for group in groups],
         left_out=left_out,
         sections=sections,
@@ -141,7 +150,14 @@ def _scores(comparison: Comparison, groups: Sequence[Group]) -> tuple[Figure | N
     return training.scores(comparison, groups), training.crossed(comparison)
 
 
-def _tables(comparison: Comparison, at_best: Tuned | None, experiment: Experiment) -> list[dict[str, Any]]:
+def _best(search: Search) -> str:
+    """Return the best run of a search as a sentence."""
+    return f"{'No best run: ' if search.best is None else 'Best '}{best_words(search)}."
+
+
+def _tables(
+    comparison: Comparison, at_best: Tuned | None, experiment: Experiment, search: Search | None
+) -> list[dict[str, Any]]:
     found = []
     if at_best is not None:
         how = (
@@ -154,6 +170,11 @@ def _tables(comparison: Comparison, at_best: Tuned | None, experiment: Experimen
         "are compared in pairs: seed 3 of one group with seed 3 of the other. Not distinguished: p is .05 or more "
         "after correction for all tests and for the choice of the best; fewer steps come first."
     )
+    if search is not None:
+        how = (
+            f"In the order of the {search.metric.replace('_', ' ')}, which was searched for. The sweeper chose each "
+            "row's values after it had seen others, so nothing is tested."
+        )
     extra = experiment.extra(comparison.groups.sort_values("place").to_dict("records"))
     found.append(_table("Ranking", how, [*ranking(comparison), *extra]))
     return found
