@@ -63,7 +63,7 @@ def run(
     key = hashlib.sha256(json.dumps([plain, chosen], sort_keys=True).encode()).hexdigest()
     trial = SimpleNamespace(
         config=plain, key=key, name=name or f"{scheme} s{seed}", overrides=tuple(overrides), choices=chosen,
-        network=SimpleNamespace(shape=shape or f"64-{depth}x128-10"), dataset=SimpleNamespace(),
+        network=SimpleNamespace(shape=shape or f"64-{depth}x128-10", activations=("relu",)), dataset=SimpleNamespace(),
     )  # fmt: skip
     rows: list[tuple[int, str, str, float]] = []
     if fate != "failed":

@@ -32,6 +32,16 @@ PARTS = {
     "data": (f"data=custom data._target_={HERE}.blobs +data.distance=2", "blobs"),
     "scheme": ("scheme=custom scheme._target_=tests.schemes_for_tests.Watching", "Watching"),
 }
+OWN_NORMAL = """
+from dataclasses import dataclass
+
+from weightinit.schemes import Normal
+
+
+@dataclass(frozen=True)
+class Mine(Normal):
+    pass
+"""
 SQUAREPLUS = f"activation=custom activation._target_={HERE}.squareplus"
 
 
@@ -176,6 +186,19 @@ def test_the_source_of_a_derivative_counts_in_the_key(composer: Composer, mine: 
     line = ["data=iris", *SQUAREPLUS.split(), f"activation.derivative={mine.stem}.dsquareplus"]
     first = composer.trials([line])[0].key
     mine.write_text(mine.read_text() + "\n# another thought\n")
+    assert composer.trials([line])[0].key != first
+
+
+def test_the_source_of_a_scheme_within_rules_counts_in_the_key(
+    composer: Composer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "scheme_of_this_test.py"
+    path.write_text(OWN_NORMAL)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    line = ["data=iris", "scheme=rules", "scheme.rules={hidden:{_target_:scheme_of_this_test.Mine},weight:he}"]
+    first = composer.trials([line])[0].key
+    assert composer.trials([line])[0].key == first
+    path.write_text(path.read_text() + "\n# another thought\n")
     assert composer.trials([line])[0].key != first
 
 

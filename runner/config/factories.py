@@ -143,6 +143,10 @@ class Part:
         targets = {"source": self.target} | ({"derivative_source": self.derivative} if self.derivative else {})
         if self.target.address == _MODULE:
             targets["module_source"] = locate("architecture.module", str(self.values["module"]).replace(":", "."))
+        rules = self.values.get("rules") if self.group == "scheme" else None
+        for pattern, entry in (rules or {}).items():
+            key = f"rules.{pattern}"
+            targets[f"{key}.source"] = locate(f"scheme.{key}._target_", entry["_target_"])
         return {name: target.source() for name, target in targets.items() if not target.address.startswith(_LAB)}
 
     def check(self) -> None:

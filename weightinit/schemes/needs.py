@@ -116,7 +116,7 @@ def _level_chain(network: Network) -> bool:
 NEEDS: Final[Mapping[str, Need]] = {
     "module": Need(
         lambda network: False,
-        "a module of your own, whose code draws its weights",
+        "a module of your own",
         "this network is the lab's. Use architecture=torch, or another scheme.",
     ),
     "branches": Need(
