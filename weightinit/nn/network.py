@@ -250,6 +250,8 @@ class Network:
         Phase ``evaluate`` has no memory for gradients; without those ``of_weights`` there are gradients of inputs.
         """
         trains = phase != "evaluate"
+        if any(not type(step.layer).__module__.startswith("weightinit.") for step in self.walk()):
+            of_weights = True  # a layer of one's own may write them without asking
         flat = xp.zeros((runs if trains and of_weights else 0, self.parameters), self.dtype)
         gradient = dict(self.views(flat)) if of_weights else {}
         tape = Tape(runs, batch, xp, flat, gradient, xp.ones((1, 1, batch), self.dtype))
