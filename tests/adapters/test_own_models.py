@@ -63,3 +63,19 @@ def test_a_norm_of_one_plus_gain_at_gain_one_is_found_by_the_probe() -> None:
 
 def test_zero_starts_behind_one_another_are_not_stuck() -> None:
     assert not wt.probe(Diffusion(), torch.randn(16, 64), draws=2).findings
+
+
+class Factors(nn.Module):
+    """Factors by channel or head, which are no experts, and a recurrence's rates, equal in all heads on purpose."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.proj = nn.Linear(16, 16)
+        self.layer_scale = nn.Parameter(torch.full((16, 1, 1), 1e-5))
+        self.logit_scale = nn.Parameter(torch.full((4, 1, 1), 2.3))
+        self.A_log = nn.Parameter(torch.arange(1.0, 9.0).log().expand(4, 16, 8).clone())
+
+
+def test_factors_by_channel_are_no_equal_experts() -> None:
+    report = wt.audit(Factors())
+    assert not [fault for fault in report.faults if fault.kind == "units"], report.faults

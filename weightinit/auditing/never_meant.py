@@ -73,7 +73,8 @@ def look_at_slices(piece: Piece, everything: Array) -> None:
             if not part.any():
                 piece.fault("constant", f"its {name} part is 0 everywhere: drawn as real numbers, then cast")
                 return
-    if tensor.role == "parameter" and tensor.stacked and tensor.trained:
+    experts = tensor.role == "parameter" and tensor.stacked and min(everything.shape[-2:]) > 1
+    if experts and tensor.trained and not tensor.name.endswith("A_log"):  # log(1, 2, ...) of each head, on purpose
         slices, kind = everything.reshape(-1, math.prod(everything.shape[-2:])), "slices"
     elif tensor.role == "position" and len(tensor.shape) > 1 and APART_BY_VALUE.search(tensor.name.lower()):
         slices, kind = everything.reshape(-1, tensor.shape[-1]), "tokens"

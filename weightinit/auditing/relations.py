@@ -16,6 +16,9 @@ from weightinit.model import INDEX
 DROWNED: Final = 10.0
 """Size of positions in those of the tokens they are added to, from which on the tokens are lost."""
 
+ENOUGH: Final = 256
+"""Elements from which on a std tells residual scaling from chance."""
+
 BY_NUMBER: Final = re.compile(r"(normal|truncated_normal|uniform)\(")
 """Names of laws whose scale is a number, not one of fans."""
 
@@ -103,7 +106,8 @@ def _biases(pieces: list[Piece]) -> None:
     """A constant bias whose likes in other blocks are all zero."""
     alike: dict[str, list[Piece]] = {}
     for piece in pieces:
-        if piece.tensor.role == "bias" and piece.tensor.block is not None and piece.exam and not piece.exam.std:
+        several = math.prod(piece.shape) > 1  # one number is constant, drawn or not
+        if piece.tensor.role == "bias" and several and piece.tensor.block and piece.exam and not piece.exam.std:
             alike.setdefault(piece.pattern, []).append(piece)
     for group in alike.values():
         off = [piece for piece in group if not _is_zero(piece)]
@@ -148,6 +152,7 @@ def _residual_scaling(pieces: list[Piece], alpha: float) -> None:
         piece for piece in pieces
         if piece.spec.branch and piece.tensor.block and piece.expectation and piece.exam and piece.exam.std > 0
         and BY_NUMBER.match(piece.expectation.label)
+        and piece.tensor.role == "dense" and math.prod(piece.shape) >= ENOUGH
     ]  # fmt: skip
     for path in dict.fromkeys(piece.tensor.block.path for piece in of_numbers if piece.tensor.block):
         inside = [piece for piece in of_numbers if piece.tensor.block and piece.tensor.block.path == path]
