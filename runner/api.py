@@ -16,6 +16,7 @@ from runner.analysis.best_rates import Tuned
 from runner.analysis.comparison import Comparison
 from runner.config import catalogue
 from runner.config.composition import Command, Composer
+from runner.config.trial import Trial
 from runner.execution import naming
 from runner.execution.jobs import Jobs, Stopped
 from runner.execution.progress import Progress
@@ -93,7 +94,7 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | None = None) -> Resu
     if (mode := command.config.mode.name) != "train":
         way = f"runner.{mode}()" if mode in ("advise", "compare", "forecast", "schemes") else "the shell"
         raise ValueError(f"run() trains, so mode must be train; got {mode!r}. Use {way}: python -m runner mode={mode}.")
-    results = _trained(composer, command)
+    results = _trained(composer, command, _trials(composer, command))
     if is_kernel():
         Shown(notebook.sweep_html(results.compared[0], results.directory))
     return results
@@ -109,20 +110,17 @@ def advise(overrides: Sequence[str] = (), *, config_dir: str | None = None) -> p
     composer = Composer(config_dir)
     command = composer.command([*overrides, "mode=advise"], multirun=True)
     planned, shortlist = advice.plan(composer, command)
+    trials = _trials(composer, planned)
     if not command.config.resume:
-        trials = naming.named(composer.trials(planned.runs))
-        check_memory(trials)
-        planned, shortlist, _, takes = advice.timed(planned, shortlist, trials)
+        planned, shortlist, trials, takes = advice.timed(planned, shortlist, trials)
         print(takes, file=sys.stderr)
-    results = _trained(composer, planned)
+    results = _trained(composer, planned, trials)
     decision = advice.decide(shortlist, *results)
     text = advice.text(shortlist, decision)
     if is_kernel():
         Shown(notebook.text_html(text, results.directory))
-    names = decision.comparison.runs.drop_duplicates("group").set_index("group")["scheme"]
-    table = ranked(decision.comparison)
-    table = table.drop(columns=["scheme"], errors="ignore")
-    schemes = [names[group] for group in table.index]
+    table = ranked(decision.comparison).drop(columns="scheme", errors="ignore")
+    schemes = [decision.schemes[group] for group in table.index]
     table.insert(0, "scheme", schemes)
     table.insert(1, "optimizer.learning_rate", [decision.rates[scheme] for scheme in schemes])
     table.insert(2, "advised", table.index == decision.chosen)
@@ -183,18 +181,26 @@ def schemes(config_dir: str | None = None) -> pd.DataFrame:
     return pd.DataFrame({"name": one.name, "title": one.title, **one.facts} for one in found).set_index("name")
 
 
-def _trained(composer: Composer, command: Command) -> Results:
-    """Return what the runs of a command have recorded, after training those that are missing."""
-    settings = command.config.hydra.launcher
-    check(settings)
+def _trials(composer: Composer, command: Command) -> list[Trial]:
+    """Return the trials of a command; raise ValueError for a wrong launcher, and where memory can't hold them."""
+    check(command.config.hydra.launcher)
     trials = naming.named(composer.trials(command.runs))
     check_memory(trials)
+    return trials
+
+
+def _trained(composer: Composer, command: Command, trials: Sequence[Trial]) -> Results:
+    """Return what the trials of a command have recorded, after training those that are missing."""
     with session_of(command, trials) as session:
         recorder = Recorder(session, composer.tracking(command, trials), [trial.key for trial in trials])
         if not recorder.complete:
             steps = sum(trial.plan.steps for trial in trials)
             # Without trials, threads: processes would start the caller's script again.
-            with recorder, resources(settings) as given, Progress(session.total, steps) as progress:
+            with (
+                recorder,
+                resources(command.config.hydra.launcher) as given,
+                Progress(session.total, steps) as progress,
+            ):
                 try:
                     Jobs(recorder, progress, trials).run(trials, **given)
                 except Stopped as stopped:

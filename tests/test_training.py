@@ -18,7 +18,7 @@ from runner.execution import sweep
 from runner.records import Outcome
 from runner.training import stacks
 from runner.training.blas import single_blas_thread
-from runner.training.evaluation import evaluate
+from runner.training.evaluation import evaluate, outputs_of
 from runner.training.initialization import initialize
 from runner.training.loop import train
 from weightinit.nn import LOSSES, mlp
@@ -282,8 +282,8 @@ def test_evaluation_does_not_depend_on_its_batches() -> None:
     network = mlp(6, 3, "tanh", widths=[5], dtype="float64")
     flat, x = rng.standard_normal((4, network.parameters)), rng.standard_normal((23, 6))
     y = np.eye(3)[rng.integers(0, 3, 23)]
-    whole = evaluate(network, flat, {}, x, y, LOSSES["cross_entropy"], 23, 4, regression=False)
-    parts = evaluate(network, flat, {}, x, y, LOSSES["cross_entropy"], 5, 3, regression=False)
+    whole = evaluate(outputs_of(network, flat, {}), len(flat), x, y, LOSSES["cross_entropy"], 23, 4, regression=False)
+    parts = evaluate(outputs_of(network, flat, {}), len(flat), x, y, LOSSES["cross_entropy"], 5, 3, regression=False)
     np.testing.assert_allclose(parts[0], whole[0], rtol=1e-13)
     np.testing.assert_array_equal(parts[1], whole[1])
 
@@ -296,7 +296,7 @@ def test_r2_is_one_minus_the_squared_error_over_that_of_the_mean() -> None:
         rng.standard_normal((23, 6)),
         rng.standard_normal((23, 2)),
     )
-    _, score = evaluate(network, flat, {}, x, y, LOSSES["mse"], 7, 2, regression=True)
+    _, score = evaluate(outputs_of(network, flat, {}), len(flat), x, y, LOSSES["mse"], 7, 2, regression=True)
     for run, params in enumerate(flat):
         views = network.views(params[None])
         error = x @ views["output/weight"][0] + views["output/bias"][0] - y

@@ -50,6 +50,11 @@ def installed_memory() -> float:
         return machine
 
 
+def is_long(trials: Sequence[Trial]) -> bool:
+    """Whether trials take long enough on one core for processes to be worth their start."""
+    return sum(map(stacks.seconds, trials)) > LONG
+
+
 def check(settings: DictConfig) -> None:
     """Raises ValueError where the stacked launcher can't work with its settings."""
     if settings._target_ != schema.StackedLauncher._target_:
@@ -100,8 +105,8 @@ def resources(settings: Any, trials: Sequence[Trial] = ()) -> Iterator[Resources
         return
     workers = settings.max_workers or cores()
     on_gpu = any(trial.network.device != "cpu" for trial in trials if isinstance(trial.network, ModuleNetwork))
-    long = sum(map(stacks.seconds, trials)) > LONG and not on_gpu  # which is best used by one process
-    made: Any = locate(settings.executor or (PROCESSES if long else THREADS))
+    alone = on_gpu or not is_long(trials)  # a GPU is best used by one process
+    made: Any = locate(settings.executor or (THREADS if alone else PROCESSES))
     options: dict[str, Any] = {}
     if isinstance(made, type) and issubclass(made, ProcessPoolExecutor):
         options["initializer"] = worker.follow

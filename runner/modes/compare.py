@@ -12,11 +12,10 @@ import pandas as pd
 
 from runner.analysis import best_rates
 from runner.analysis.comparison import Comparison
-from runner.analysis.diff import Changes, changes
+from runner.analysis.diff import changes
 from runner.analysis.search import Search, search
-from runner.analysis.transfer import transfers
 from runner.records import Tracking
-from runner.report import figures, page, terminal
+from runner.report import artifacts, figures, page, terminal
 from runner.report.diff import changes_lines
 from runner.report.ranking import FORMATS, ranked
 from runner.text import PAGE, UNPRINTABLE, printable, relative, shortened
@@ -92,8 +91,8 @@ def table(config: Any, tracking: Tracking) -> pd.DataFrame:
     asked = requested(config)
     sweeps = recorded.find(asked.sweeps, tracking)
     with _readable(sweeps):
-        if (held := _held_against(asked, sweeps, tracking)) is not None:
-            return held.quantities
+        if (other := _other(asked, tracking)) is not None:
+            return changes(recorded.joined(sweeps), recorded.joined([other])).quantities
         runs, curves = map(_printable, recorded.joined(sweeps))
         compared, _ = best_rates.compared(runs, curves)
         found = _search(compared, sweeps)
@@ -113,11 +112,9 @@ def _readable(sweeps: Sequence[recorded.Recorded]) -> Iterator[None]:
         ) from error
 
 
-def _held_against(asked: Request, sweeps: Sequence[recorded.Recorded], tracking: Tracking) -> Changes | None:
-    """Return what differs from the other sweep that was asked for, if one was."""
-    if asked.against is None:
-        return None
-    return changes(recorded.joined(sweeps), recorded.joined(recorded.find([asked.against], tracking)))
+def _other(asked: Request, tracking: Tracking) -> recorded.Recorded | None:
+    """Return the other sweep that was asked for, if one was."""
+    return None if asked.against is None else recorded.find([asked.against], tracking)[0]
 
 
 def _search(comparison: Comparison, sweeps: Sequence[recorded.Recorded]) -> Search | None:
@@ -129,8 +126,8 @@ def _search(comparison: Comparison, sweeps: Sequence[recorded.Recorded]) -> Sear
 
 
 def _review(asked: Request, sweeps: Sequence[recorded.Recorded], tracking: Tracking) -> int:
-    if (held := _held_against(asked, sweeps, tracking)) is not None:
-        (other,) = recorded.find([str(asked.against)], tracking)
+    if (other := _other(asked, tracking)) is not None:
+        held = changes(recorded.joined(sweeps), recorded.joined([other]))
         names = " and ".join(str(relative(sweep.directory)) for sweep in sweeps)
         print("\n".join([f"{names} against {relative(other.directory)}", *changes_lines(held)]))
         return 0 if held.same else CHANGED
@@ -146,9 +143,7 @@ def _review(asked: Request, sweeps: Sequence[recorded.Recorded], tracking: Track
 
     page.write(directory / PAGE, compared, tuned, curves, [sweep.state for sweep in sweeps], arrays, found)
     if asked.pictures:
-        drawn = figures.sweep_figures(runs, curves, group=list(compared.by) or ["scheme"])
-        drawn |= figures.transfer_figures(transfers(compared))
-        figures.save(drawn, directory / "figures", asked.pictures)
+        figures.save(artifacts.drawn(directory, runs, curves, (compared, tuned)), directory / "figures", asked.pictures)
     if asked.format == "text":
         color = sys.stdout.isatty()
         print(terminal.sweep_text(compared, tuned=tuned, search=found, directory=relative(directory), color=color))

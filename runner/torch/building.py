@@ -21,7 +21,7 @@ INPUTS = ("auto", "flat", "image", "tokens")
 
 @dataclass(frozen=True)
 class Recipe:
-    """What builds a module: its ``address`` as ``my.module:Net``, its ``options``, and the data it is built for.
+    """Recipe of a module: its ``address`` as ``my.module:Net``, its ``options``, and the data it is built for.
 
     ``form``: of a sample; ``outputs``: classes or targets; ``entering``: the shape in which samples enter, None for
     that of the data's features.
@@ -53,7 +53,7 @@ class Recipe:
                 raise
             raise ValueError(
                 f"architecture.module={self.address} must be built by architecture.options={dict(self.options)}; it "
-                f"raised {type(error).__name__}: {_first_line(error)}. Pass other architecture.options."
+                f"raised {type(error).__name__}: {first_line(error)}. Pass other architecture.options."
             ) from error
         if not isinstance(built, nn.Module):
             raise TypeError(
@@ -135,7 +135,7 @@ def located(address: str) -> Any:
     except (Exception, SystemExit) as error:
         raise ValueError(
             "architecture.module must name a class or function that can be imported, as my.module:Net does; got "
-            f"{address!r} ({_first_line(error)}). Check the spelling, and that its folder is on PYTHONPATH."
+            f"{address!r} ({first_line(error)}). Check the spelling, and that its folder is on PYTHONPATH."
         ) from error
     return found
 
@@ -163,5 +163,6 @@ def entering(asked: str, form: Form) -> Literal["flat", "image", "tokens"]:
     return "tokens" if tokens else "image" if asked == "image" else "flat"
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or its type where it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -62,8 +62,7 @@ def drawn(scheme: Any, recipe: Recipe, seed: int, sample: torch.Tensor, level: f
     module = recipe.build()
     if isinstance(scheme, AsBuilt):
         return Drawn(module, {}, (), ({"audit": "unknown"}, None))
-    given = {"lsuv": LSUV, "critical": Critical}
-    asks = isinstance(scheme, tuple(given.values()))
+    asks = isinstance(scheme, LSUV | Critical)
     report = initialize_(module, scheme, seed=seed, sample=sample if asks else None)
     laws = {tensor.name: tensor.law or UNKNOWN for tensor in report.tensors}
     notes = report.notes

@@ -1,11 +1,11 @@
-"""What passes through a module: outputs of its layers and blocks, their activations, and the gradients behind them."""
+"""Observation of a module: outputs of its layers and blocks, their activations, and the gradients behind them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,10 +13,9 @@ from torch.overrides import TorchFunctionMode
 
 from weightinit.model import blocks_of
 from weightinit.torch.activations import ACTIVATIONS
+from weightinit.torch.modules import NORMS
 from weightinit.torch.probing import CHANNELS_FIRST
 from weightinit.torch.samples import main_output
-
-_NORMS: Final = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
 
 
 @dataclass(eq=False)
@@ -64,7 +63,7 @@ class Observer(TorchFunctionMode):
             if path in blocks:
                 enter = partial(self._enter, f"{path.rpartition('.')[0]}.entering".lstrip("."))
                 self._hooks.append(module.register_forward_pre_hook(enter, with_kwargs=True))
-            elif isinstance(module, _NORMS):
+            elif isinstance(module, NORMS):
                 self._hooks.append(module.register_forward_hook(self._pass_on))
         super().__enter__()
         return self

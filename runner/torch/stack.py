@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.func import functional_call, vmap
 
-from runner.torch.building import Recipe
+from runner.torch.building import Recipe, first_line
 from weightinit.torch.samples import main_output
 from weightinit.torch.translation import translate
 
@@ -125,7 +125,7 @@ class Stack:
         try:
             reason = self._differs(x, y, loss)
         except Exception as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
         self.together = not reason
         return reason
 

@@ -69,7 +69,8 @@ def _traced(recipe: Recipe, device: str) -> tuple[tuple[WeightSpec, ...], tuple[
     recipe.check(output, x)
     specs = {name: spec for t, spec in zip(record, record.specs(), strict=True) for name in (t.name, *t.also)}
     own = tuple(specs[tensor.name] for tensor in record)
-    return own, tuple(_site(place, name, specs) for place, name in _named(observer.seen))
+    called = names(observer.seen)
+    return own, tuple(_site(place, called[path], specs) for path, place in observer.seen.items())
 
 
 def _passed(recipe: Recipe, module: nn.Module, x: torch.Tensor) -> Any:
@@ -82,11 +83,6 @@ def _passed(recipe: Recipe, module: nn.Module, x: torch.Tensor) -> Any:
             f"raised {type(cause).__name__}: {str(cause).strip().partition(chr(10))[0]}. Pass architecture.input=flat, "
             "image or tokens as it wants, or other architecture.options."
         ) from error
-
-
-def _named(seen: dict[str, Seen]) -> Iterator[tuple[Seen, str]]:
-    called = names(seen)
-    yield from ((place, called[path]) for path, place in seen.items())
 
 
 def _site(place: Seen, name: str, specs: dict[str, WeightSpec]) -> Site:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
+from runner.training.evaluation import Outputs
 from runner.training.measurement import Log
 from weightinit.arrays import Array
 
@@ -43,5 +44,5 @@ class Engine(Protocol):
     def weights(self) -> Mapping[str, Array]:
         """Return the weights and the running statistics (runs, *shape) by name."""
 
-    def score(self, part: str, further: dict[str, Array] | None = None) -> tuple[Array, Array]:
-        """Return loss and score (runs,) on a part of the data; ``further`` gets other scores by name."""
+    def outputs(self) -> Outputs:
+        """Return the outputs of the weights at hand, in the state of evaluation."""

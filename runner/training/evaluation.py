@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 
@@ -10,11 +11,28 @@ from runner.training.class_scores import class_scores
 from weightinit.arrays import Array
 from weightinit.nn import Loss, Network, State, Tape
 
+# Outputs (runs, samples, ...) of some runs on samples that they share; the next call may write over them.
+Outputs: TypeAlias = Callable[[slice, Array], Array]
+
+
+def outputs_of(network: Network, flat: Array, state: State) -> Outputs:
+    """Return the outputs of runs with parameters ``flat`` (runs, parameters); memory is kept from call to call."""
+    tapes: dict[tuple[int, int], Tape] = {}
+
+    def outputs(runs: slice, x: Array) -> Array:
+        params = network.views(flat[runs])
+        part_state = {name: values[runs] for name, values in state.items()}
+        shape = len(flat[runs]), len(x)
+        if shape not in tapes:
+            tapes[shape] = network.tape(*shape, phase="evaluate")
+        return network.forward(params, part_state, x[None], tapes[shape], phase="evaluate")
+
+    return outputs
+
 
 def evaluate(
-    network: Network,
-    flat: Array,
-    state: State,
+    outputs: Outputs,
+    runs: int,
     x: Array,
     y: Array,
     loss: Loss,
@@ -26,37 +44,9 @@ def evaluate(
 ) -> tuple[Array, Array]:
     """Return (loss, score) of each run (runs,) on samples ``x`` (n, inputs), ``y`` (n, outputs), float64.
 
-    The score is the accuracy, by token where tokens have targets; for a regression R²: 1 minus the squared error over
-    the squared error of the mean. ``further``, of samples with a class each, gets ``class_scores`` by name.
-    """
-    tapes: dict[tuple[int, int], Tape] = {}
-
-    def outputs(runs: slice, chunk: Array) -> Array:
-        params = network.views(flat[runs])
-        part_state = {name: values[runs] for name, values in state.items()}
-        shape = len(flat[runs]), len(chunk)
-        if shape not in tapes:
-            tapes[shape] = network.tape(*shape, phase="evaluate")
-        return network.forward(params, part_state, chunk[None], tapes[shape], phase="evaluate")
-
-    return evaluate_by(outputs, len(flat), x, y, loss, batch_size, rows, regression, further=further)
-
-
-def evaluate_by(
-    outputs: Callable[[slice, Array], Array],
-    runs: int,
-    x: Array,
-    y: Array,
-    loss: Loss,
-    batch_size: int,
-    rows: int,
-    regression: bool,
-    *,
-    further: dict[str, Array] | None = None,
-) -> tuple[Array, Array]:
-    """Return loss and score as ``evaluate`` does, of ``outputs``: of some of the ``runs`` on samples that they share.
-
-    The runs come ``rows`` at a time; what is returned may be written over by the next call.
+    The runs come ``rows`` at a time. The score is the accuracy, by token where tokens have targets; for a regression
+    R²: 1 minus the squared error over the squared error of the mean. ``further``, of samples with a class each, gets
+    ``class_scores`` by name.
     """
     losses, scores = [], []
     found: dict[str, list[Array]] = {}

@@ -17,8 +17,10 @@ from runner.records import Outcome, Rows
 from runner.torch.network import ModuleNetwork
 from runner.training import numpy_engine
 from runner.training.engine import Engine, Labelled
+from runner.training.evaluation import evaluate
 from runner.training.measurement import Log
-from runner.training.samples import epoch_orders
+from runner.training.samples import epoch_orders, part_arrays
+from runner.training.stacks import rows_for
 from runner.training.summary import summary
 from weightinit.arrays import Array
 
@@ -49,7 +51,7 @@ class _Work(Protocol):
     """The module of an engine."""
 
     def at_work(self) -> AbstractContextManager[None]:
-        """What the engine needs around it while it works."""
+        """Return the context in which the engine works."""
 
     def begin(self, trials: Sequence[Trial]) -> tuple[Engine | None, list[int], dict[int, Exception]]:
         """Return the engine of the runs that have an initial state, their indices, and errors of the others."""
@@ -145,7 +147,7 @@ class _Run:
 
     def _evaluate(self, step: int) -> None:
         if len(self.alive):
-            loss, score = self.engine.score("validation")
+            loss, score = self._score("validation")
             self.log.add(step, "validation_loss", "", loss, self.alive)
             self.log.add(step, f"validation_{self._score_name}", "", score, self.alive)
 
@@ -154,7 +156,7 @@ class _Run:
         plain = dataset.task == "classification" and dataset.y_test.ndim == 1
         for part in ("train", "validation", "test"):
             further: dict[str, Array] = {}
-            loss, score = self.engine.score(part, further if plain and part != "train" else None)
+            loss, score = self._score(part, further if plain and part != "train" else None)
             for position, run in enumerate(self.alive):
                 found = {"loss": loss, self._score_name: score, **further}
                 self.final[run] |= {
@@ -166,6 +168,16 @@ class _Run:
             usual = np.bincount(dataset.y_train).argmax()
             for run in self.alive:
                 self.final[run]["test_majority"] = float((dataset.y_test == usual).mean())
+
+    def _score(self, part: str, further: dict[str, Array] | None = None) -> tuple[Array, Array]:
+        """Return loss and score (runs,) of the runs alive on a part; ``further`` gets other scores by name."""
+        first = self.trials[0]
+        x, y = part_arrays(self.dataset, part, first.network.dtype.name)
+        size = min(self.plan.evaluation_batch_size, len(x))
+        rows = rows_for(len(self.trials), self.plan.batch_size, size)
+        regression = self.dataset.task == "regression"
+        outputs = self.engine.outputs()
+        return evaluate(outputs, len(self.alive), x, y, first.loss, size, rows, regression, further=further)
 
     @property
     def _score_name(self) -> str:

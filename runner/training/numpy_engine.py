@@ -12,11 +12,12 @@ from runner.optimizers import Updater
 from runner.training import initial_state, judging
 from runner.training.blas import single_blas_thread
 from runner.training.engine import Labelled
-from runner.training.evaluation import evaluate
+from runner.training.evaluation import Outputs, outputs_of
 from runner.training.initialization import initialize, scales
 from runner.training.measurement import Log, layer_statistics, probe
 from runner.training.prediction import predict
 from runner.training.samples import ProbeSamples, part_arrays, probe_samples
+from runner.training.stacks import rows_for
 from weightinit.arrays import Array, stream
 from weightinit.laws import Law
 from weightinit.nn.layers import NOISE
@@ -113,14 +114,8 @@ class NumpyEngine:
         state = {name: values for name, values in self.state.items() if name != NOISE}
         return {**self.params, **state}
 
-    def score(self, part: str, further: dict[str, Array] | None = None) -> tuple[Array, Array]:
-        dataset = self.trials[0].dataset
-        x, y = part_arrays(dataset, part, self.network.dtype.name)
-        size = min(self.plan.evaluation_batch_size, len(x))
-        rows, regression = self._rows_for(size), dataset.task == "regression"
-        return evaluate(
-            self.network, self.flat, self.state, x, y, self.loss, size, rows, regression, further=further
-        )  # fmt: skip
+    def outputs(self) -> Outputs:
+        return outputs_of(self.network, self.flat, self.state)
 
     def _allocate(self) -> None:
         """Take views of the weights, and memory for a batch of the runs at hand."""
@@ -141,11 +136,8 @@ class NumpyEngine:
         samples: ProbeSamples,
         laws: Mapping[str, Sequence[Law]] | None = None,
     ) -> tuple[list[dict[str, Array]], Array]:
-        network, rows = self.network, self._rows_for(samples.x.shape[1])
+        network = self.network
+        rows = rows_for(self.runs, self.plan.batch_size, samples.x.shape[1])
         return probe(
             log, prefix, step, network, self.flat, self.state, alive, samples, self.loss, rows=rows, laws=laws
         )  # fmt: skip
-
-    def _rows_for(self, samples: int) -> int:
-        """Number of runs whose ``samples`` samples take about the memory of a training step."""
-        return max(1, self.runs * self.plan.batch_size // samples)

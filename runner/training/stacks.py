@@ -71,6 +71,11 @@ def _touched(trial: Trial, samples: int) -> int:
     return network.dtype.itemsize * (elements + (2 + trial.optimizer.slots) * network.parameters)
 
 
+def rows_for(runs: int, batch: int, samples: int) -> int:
+    """Return how many runs take about the memory of a stack's training step, when each sees so many samples."""
+    return max(1, runs * batch // samples)
+
+
 def seconds(trial: Trial) -> float:
     """Rough time in which a core trains a run: 6 operations per step, weight and sample, and the calls."""
     calls = 3e-4 if isinstance(trial.network, ModuleNetwork) else 3e-6

@@ -21,7 +21,7 @@ from runner.torch.stack import Stack
 from runner.torch.updates import Updates
 from runner.training import initial_state
 from runner.training.engine import Labelled
-from runner.training.evaluation import evaluate_by
+from runner.training.evaluation import Outputs
 from runner.training.judging import Judged
 from runner.training.measurement import Log
 from runner.training.samples import epoch_orders, part_arrays, probe_samples
@@ -130,18 +130,12 @@ class TorchEngine:
     def weights(self) -> Mapping[str, Array]:
         return {name: values.cpu().numpy() for name, values in {**self.stack.weights(), **self.stack.fixed}.items()}
 
-    def score(self, part: str, further: dict[str, Array] | None = None) -> tuple[Array, Array]:
-        x, y = part_arrays(self.dataset, part, self.network.dtype.name)
-        size = min(self.plan.evaluation_batch_size, len(x))
-
-        def outputs(runs: slice, chunk: Array) -> Array:
-            found: Array = self.stack.outputs(runs, self._tensor(chunk)).cpu().numpy()
+    def outputs(self) -> Outputs:
+        def outputs(runs: slice, x: Array) -> Array:
+            found: Array = self.stack.outputs(runs, self._tensor(x)).cpu().numpy()
             return found
 
-        rows = max(1, self.runs * self.plan.batch_size // size)
-        regression = self.dataset.task == "regression"
-        loss = self.trials[0].loss
-        return evaluate_by(outputs, len(self.stack), x, y, loss, size, rows, regression, further=further)
+        return outputs
 
     def _probe(self, log: Log, prefix: str, step: int, alive: Array, *, laws: bool = False) -> list[dict[str, Array]]:
         plan = self.plan

@@ -88,13 +88,18 @@ def _is_transposed(piece: Piece) -> bool:
     return piece.tensor.role == "convolution" and piece.tensor.in_axes == (0,)
 
 
+def _other_way(label: str) -> str:
+    """The name of a law with its fans swapped."""
+    return label.replace("(mode='fan_out')", "") if "fan_out" in label else f"{label}(mode='fan_out')"
+
+
 def transposed(layers: list[Piece]) -> None:
     """Transposed kernels by a law whose fans PyTorch counts the other way round."""
     for piece in layers:
         label = piece.expectation.label if piece.expectation else ""
         if not _is_transposed(piece) or kinds(piece) or label not in KNOWN or not piece.tensor.default.known:
             continue
-        other = label.replace("(mode='fan_out')", "") if "fan_out" in label else f"{label}(mode='fan_out')"
+        other = _other_way(label)
         fan_in, fan_out = piece.spec.fans
         if other in KNOWN and fan_in != fan_out:
             piece.note(
@@ -116,7 +121,7 @@ def swapped(weights: list[Piece]) -> None:
         assert piece.expectation is not None
         assert piece.exam is not None
         label = piece.expectation.label
-        other = label.replace("(mode='fan_out')", "") if "fan_out" in label else f"{label}(mode='fan_out')"
+        other = _other_way(label)
         if label in KNOWN and labels[other] > 2 * labels[label] and not _is_transposed(piece):
             law = rule(other).law(piece.spec)
             fans = piece.spec.fans

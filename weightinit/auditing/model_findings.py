@@ -132,8 +132,8 @@ def _cause(exam: Examination, finding: Finding, law: Law) -> str:
     if finding.kind == "law":
         return finding.measured
     ratio = exam.std / law.std
-    if abs(ratio - 1) > 5 * math.sqrt(0.5 / max(min(math.prod(exam.tensor.shape), LARGEST), 1)):
-        error = math.sqrt(0.5 / max(min(math.prod(exam.tensor.shape), LARGEST), 1))
+    error = math.sqrt(0.5 / max(min(math.prod(exam.tensor.shape), LARGEST), 1))
+    if abs(ratio - 1) > 5 * error:
         missed = slip(exam.std, exam.tensor.spec.fans, error) if exam.tensor.spec.role == "weight" else ""
         return f"{ratio:.3g} times what it should be{missed}"
     return finding.measured.partition(";")[0]

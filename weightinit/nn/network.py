@@ -250,8 +250,6 @@ class Network:
         Phase ``evaluate`` has no memory for gradients; without those ``of_weights`` there are gradients of inputs.
         """
         trains = phase != "evaluate"
-        if any(not type(step.layer).__module__.startswith("weightinit.") for step in self.walk()):
-            of_weights = True  # a layer of one's own may write them without asking
         flat = xp.zeros((runs if trains and of_weights else 0, self.parameters), self.dtype)
         gradient = dict(self.views(flat)) if of_weights else {}
         tape = Tape(runs, batch, xp, flat, gradient, xp.ones((1, 1, batch), self.dtype))
@@ -316,7 +314,9 @@ class Network:
 
     def jacobian_tape(self, runs: int, samples: int, *, xp: ModuleType = np) -> Tape:
         """Return the memory for Jacobians at so many samples."""
-        return self.tape(runs, samples * self.outputs, of_weights=False, xp=xp)
+        # A layer of one's own may write gradients of weights without asking.
+        own = any(not type(step.layer).__module__.startswith("weightinit.") for step in self.walk())
+        return self.tape(runs, samples * self.outputs, of_weights=own, xp=xp)
 
     def jacobian(
         self,

@@ -31,7 +31,7 @@ NORMS: Final = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.R
 FORWARDS: Final = {
     norm.forward for norm in (nn.modules.batchnorm._BatchNorm, nn.SyncBatchNorm, nn.InstanceNorm1d, *NORMS[1:])
 }
-"""What the framework's norms compute; a class that inherits from one may multiply by 1 + gain."""
+"""Forward passes of the framework's norms; a class that inherits from one may multiply by 1 + gain."""
 
 GAINS: Final = ("weight", "gamma", "scale", "gain", "g")
 """Names of a norm's factor."""

@@ -30,6 +30,11 @@ class Decision:
     fastest: Sequence[int]
     chosen: int
 
+    @property
+    def schemes(self) -> Mapping[int, str]:
+        """The scheme of each of the comparison's groups."""
+        return _schemes(self.comparison)
+
 
 def decide(shortlist: Shortlist, runs: pd.DataFrame, curves: pd.DataFrame) -> Decision:
     """Return the decision that the recorded runs of a plan lead to; test data take no part.
@@ -43,7 +48,7 @@ def decide(shortlist: Shortlist, runs: pd.DataFrame, curves: pd.DataFrame) -> De
     at_best = runs[runs[RATE] == runs["scheme"].map(rates)]
     comparison = compare(at_best.drop(columns=RATE), curves, part="validation")
     groups = comparison.groups
-    names = comparison.runs.drop_duplicates("group").set_index("group")["scheme"]
+    names = _schemes(comparison)
     order = [candidate.name for candidate in shortlist.tried]
     leading = groups.index[groups["verdict"].isin(["best", NOT_DISTINGUISHED])].tolist()
     if not leading:  # too few seeds
@@ -59,3 +64,9 @@ def decide(shortlist: Shortlist, runs: pd.DataFrame, curves: pd.DataFrame) -> De
         fastest=fastest,
         chosen=min(fastest, key=lambda group: order.index(names[group])),
     )
+
+
+def _schemes(comparison: Comparison) -> Mapping[int, str]:
+    """Return the scheme of each group."""
+    first = comparison.runs.drop_duplicates("group")
+    return dict(zip(first["group"], first["scheme"], strict=True))

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 
 from runner.config.trial import Trial
-from runner.execution.resources import LONG, cores
+from runner.execution.resources import cores, is_long
 from runner.training import loop, stacks
 
 PILOT: Final = 0.7
@@ -22,7 +22,7 @@ PAGE: Final = 2.0
 """Seconds that recording takes: a run, and tables, figures and page."""
 
 THREADS: Final = 1.5
-"""How many times as fast two threads train as one."""
+"""Speed of two threads over that of one."""
 
 UNITS: Final = {"s": 1, "min": 60, "h": 3600}
 
@@ -79,7 +79,7 @@ def duration(trials: Sequence[Trial], found: Pace, workers: int | None = None) -
     workers = workers or cores()
     stack = [len(indices) for indices in stacks.plan(trials, workers=workers)]
     alone = sum(found.start + runs / found.runs * trials[0].plan.steps * found.step for runs in stack)
-    long = sum(map(stacks.seconds, trials)) > LONG
+    long = is_long(trials)
     together = min(len(stack), workers)
     faster = float(together) if long else 1 + (THREADS - 1) * min(together - 1, 1)
     estimate = alone / faster + START * long + RUN * len(trials) + PAGE

@@ -56,8 +56,7 @@ def command(shortlist: Shortlist, decision: Decision) -> str:
 def _candidates(shortlist: Shortlist, decision: Decision) -> dict[int, Candidate]:
     """Return the candidate of each of the comparison's groups."""
     by_name = {candidate.name: candidate for candidate in shortlist.tried}
-    runs = decision.comparison.runs.drop_duplicates("group")
-    return {group: by_name[name] for group, name in zip(runs["group"], runs["scheme"], strict=True)}
+    return {group: by_name[name] for group, name in decision.schemes.items()}
 
 
 def _theory(shortlist: Shortlist) -> list[tuple[str, str]]:
