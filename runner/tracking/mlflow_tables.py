@@ -3,6 +3,9 @@
 MLflow's client takes 37 ms for a run of 300 metrics. Most of that goes to the search for rows to overwrite, which a new
 run does not have. An insertion takes 5 ms. It is one transaction, so a run is there whole or not at all. MLflow itself
 describes the tables; where they differ from those below, the client is used.
+
+A run of 226 metrics takes 3 to 4 ms of processor time into SQLite. Into PostgreSQL it takes .9 ms here and 6 ms of the
+server, which keeps two indices of the metrics (two thirds) and looks up the run of each row (one third).
 """
 
 from __future__ import annotations
