@@ -114,7 +114,8 @@ def resources(settings: Any, trials: Sequence[Trial] = ()) -> Iterator[Resources
     others = multiprocessing.active_children()
     pool: Executor = made(max_workers=workers, **options)
     if isinstance(pool, ProcessPoolExecutor):
-        pool.submit(int)  # starts the processes, so that they import what they need while this one does something else
+        for _ in range(workers):  # a submission starts one process; they import while this one does something else
+            pool.submit(int)
     try:
         yield {"executor": pool, "workers": workers, "memory": settings.memory * installed_memory()}
     except BaseException:
