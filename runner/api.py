@@ -198,11 +198,11 @@ def _trained(composer: Composer, command: Command, trials: Sequence[Trial]) -> R
             # Without trials, threads: processes would start the caller's script again.
             with (
                 recorder,
-                resources(command.config.hydra.launcher) as given,
+                resources(command.config.hydra.launcher) as pool,
                 Progress(session.total, steps) as progress,
             ):
                 try:
-                    Jobs(recorder, progress, trials).run(trials, **given)
+                    Jobs(recorder, progress, trials).run(trials, pool)
                 except Stopped as stopped:
                     raise RuntimeError(f"stopped, since {stopped}. What had finished is kept.") from stopped
                 recorder.finish(

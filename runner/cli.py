@@ -106,7 +106,7 @@ def _train(command: Command, composer: Composer, line: Sequence[str]) -> int:
     from runner.execution import hydra_jobs, naming
     from runner.execution.jobs import Jobs, Stopped
     from runner.execution.progress import Progress
-    from runner.execution.resources import Resources, check, check_memory, resources
+    from runner.execution.resources import check, check_memory, resources
     from runner.execution.session import session as session_of
     from runner.modes import advise
     from runner.report import artifacts
@@ -139,8 +139,8 @@ def _train(command: Command, composer: Composer, line: Sequence[str]) -> int:
                     return FAILED if _failed(tables) else 0
                 # The processes of a long sweep start while the recorder opens its store.
                 known = command.multirun and bool(trials)
-                workers = resources(command.config.hydra.launcher, trials) if known else nullcontext(Resources())
-                given = held.enter_context(workers)
+                pools = resources(command.config.hydra.launcher, trials, say=_say) if known else nullcontext()
+                pool = held.enter_context(pools)
                 held.enter_context(recorder)
             except REFUSED as error:
                 return _refused(error)
@@ -154,14 +154,14 @@ def _train(command: Command, composer: Composer, line: Sequence[str]) -> int:
             trouble: Exception | None = None
             if shortlist is None and hydra_jobs.wanted(command):
                 try:
-                    hydra_jobs.run(command, composer, hydra_jobs.Task(jobs, trials, given))
+                    hydra_jobs.run(command, composer, hydra_jobs.Task(jobs, trials, pool))
                 except Exception as error:  # of a job, of a callback, or of somebody's sweeper
                     trouble = error
                     if all(outcome.error != str(error) for outcome in jobs.outcomes.values()):
                         _say(f"stopped: {str(error) or type(error).__name__}")
             else:
                 hydra_jobs.prepare(session.directory, command.config)
-                jobs.run(trials, **given)
+                jobs.run(trials, pool)
             if not jobs.outcomes:
                 recorder.finish(status="FAILED")
                 return FAILED

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -125,3 +128,28 @@ class FaultyMuP(MuP):
             case "tied output counted twice":
                 constants["output/multiplier"] = constants["output/multiplier"] / m
         return replace(right, params=params, constants=constants, learning_rate_scale=rates)
+
+
+@dataclass(frozen=True)
+class KillsAWorker:
+    """He; but the first process that comes to the seed is killed, and later seeds wait for others.
+
+    ``folder``: where each process leaves a file. Seeds above ``seed`` wait until there are so many ``processes``.
+    """
+
+    folder: str
+    seed: int
+    processes: int
+
+    def __call__(self, network: Network, seeds: Sequence[int], batch: Array | None = None) -> Initialized:
+        folder = Path(self.folder)
+        (folder / f"process-{os.getpid()}").touch()
+        if self.seed in seeds and not (folder / "killed").exists():
+            (folder / "killed").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        deadline = time.monotonic() + 60
+        while max(seeds) > self.seed and len(list(folder.glob("process-*"))) < self.processes:
+            if time.monotonic() > deadline:
+                raise TimeoutError("too few processes train")
+            time.sleep(0.05)
+        return HE(network, seeds)

@@ -113,6 +113,23 @@ class StackedLauncher:
 
 
 @dataclass
+class StackedDask:
+    """Settings of the launcher that trains stacks on the workers of a Dask cluster.
+
+    ``address``: the scheduler's, or ``scheduler_file``: the file in which it stands; with neither, a cluster of
+    processes is started here. ``max_workers``: stacks that train at a time, null for one on each thread of a worker;
+    ``memory``: share of the workers' memory that stacks may take; ``job_files``: as of ``StackedLauncher``.
+    """
+
+    _target_: str = "hydra_plugins.weightinit.StackedDaskLauncher"
+    address: str | None = None
+    scheduler_file: str | None = None
+    max_workers: int | None = None
+    memory: float = 0.5
+    job_files: bool = False
+
+
+@dataclass
 class StackedSweeper:
     """As Hydra's basic sweeper; ``params``: the sweep, overridden by the command line."""
 
@@ -141,12 +158,17 @@ class CoordinateCheck(Config):
 def register() -> None:
     """Makes the schema known to Hydra as ``schema``, the first entry of ``conf/config.yaml``'s defaults.
 
-    ``mode=compare`` and ``mode=coordinate_check`` widen it by keys that other modes don't have.
+    ``mode=compare`` and ``mode=coordinate_check`` widen it by keys that other modes don't have. The launchers' files in
+    ``conf/hydra/launcher`` get their types here.
     """
     ConfigStore.instance().store(name="schema", node=Config)
     ConfigStore.instance().store(group="mode", name="_compare", node=Compare, package="_global_")
     ConfigStore.instance().store(group="mode", name="_coordinate_check", node=CoordinateCheck, package="_global_")
+    ConfigStore.instance().store(group="hydra/launcher", name="_stacked_dask", node=StackedDask)
 
+
+# Addresses of the launchers that train stacks.
+STACKED = (StackedLauncher._target_, StackedDask._target_)
 
 # Plain values of the shared keys, nested as the configuration is; ??? where there is no default.
 DEFAULTS: dict[str, Any] = OmegaConf.to_container(OmegaConf.structured(Config))  # type: ignore[assignment]

@@ -24,8 +24,25 @@ def train(trials: Sequence[Trial], progress: Callable[[int], None] | None) -> li
         if len(trials) > 1:
             return [outcome for trial in trials for outcome in train([trial], progress)]
         logging.getLogger(__name__).info("run %s failed", trials[0].name, exc_info=True)
-        text = f"{type(error).__name__}: {error}"
-        return [Outcome(trials[0].key, "failed", Rows.of(()), {}, start, time.time(), error=text)]
+        return [failed(trials[0].key, f"{type(error).__name__}: {error}", start)]
+
+
+def failed(key: str, error: str, start: float) -> Outcome:
+    """Return the outcome of a run that failed, begun at ``start``."""
+    return Outcome(key, "failed", Rows.of(()), {}, start, time.time(), error=error)
+
+
+class Paced:
+    """Counts steps and tells their number so far, but not more often than every ``seconds``."""
+
+    def __init__(self, tell: Callable[[int], None], seconds: float = 1.0) -> None:
+        self.tell, self.seconds, self.count, self.told_at = tell, seconds, 0, time.monotonic()
+
+    def __call__(self, steps: int) -> None:
+        self.count += steps
+        if (now := time.monotonic()) - self.told_at >= self.seconds:
+            self.told_at = now
+            self.tell(self.count)
 
 
 def follow() -> None:
