@@ -132,24 +132,25 @@ class FaultyMuP(MuP):
 
 @dataclass(frozen=True)
 class KillsAWorker:
-    """He; but the first process that comes to the seed is killed, and later seeds wait for others.
+    """He; but the first process that comes here is killed, and the others wait until there were so many ``processes``.
 
-    ``folder``: where each process leaves a file. Seeds above ``seed`` wait until there are so many ``processes``.
+    ``folder``: where each process leaves a file.
     """
 
     folder: str
-    seed: int
     processes: int
 
     def __call__(self, network: Network, seeds: Sequence[int], batch: Array | None = None) -> Initialized:
         folder = Path(self.folder)
         (folder / f"process-{os.getpid()}").touch()
-        if self.seed in seeds and not (folder / "killed").exists():
-            (folder / "killed").touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        deadline = time.monotonic() + 60
-        while max(seeds) > self.seed and len(list(folder.glob("process-*"))) < self.processes:
-            if time.monotonic() > deadline:
-                raise TimeoutError("too few processes train")
-            time.sleep(0.05)
-        return HE(network, seeds)
+        try:
+            (folder / "killed").touch(exist_ok=False)
+        except FileExistsError:
+            deadline = time.monotonic() + 60
+            while len(list(folder.glob("process-*"))) < self.processes:
+                if time.monotonic() > deadline:
+                    raise TimeoutError("too few processes train") from None
+                time.sleep(0.05)
+            return HE(network, seeds)
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("killed")

@@ -49,6 +49,10 @@ class StackedDaskLauncher(StackedLauncher):
     """The same on the workers of a Dask cluster."""
 
 
+class StackedSubmititLauncher(StackedLauncher):
+    """The same in allocations of a SLURM cluster."""
+
+
 class StackedSweeper(BasicSweeper):
     """Hydra's basic sweeper, but it composes no job twice, and a job that fails stops no other."""
 

@@ -28,6 +28,12 @@ LOOK = 1.0
 # Contents travel in task graphs, of which Dask says from 10 MB on that they are large.
 QUIET = {"distributed.admin.large-graph-warning-threshold": "10GB"}
 
+# Dask looks at a fixed port for its dashboard's server, and warns where another cluster of this machine has it.
+WITHOUT_DASHBOARD: dict[str, Any] = {
+    "dashboard_address": None,
+    "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"},
+}
+
 
 class Cancelled(BaseException):
     """Ends a stack that nobody waits for; no ``Exception``, so that it passes what catches a failing run."""
@@ -35,6 +41,8 @@ class Cancelled(BaseException):
 
 class DaskPool:
     """Pool of the workers of a Dask cluster, as they come and go."""
+
+    AWAITED = "no worker has joined the Dask scheduler; training begins with the first"
 
     def __init__(
         self, client: distributed.Client, max_workers: int | None, share: float, say: Callable[[str], object]
@@ -46,6 +54,7 @@ class DaskPool:
         self._steps, self._count = Steps(), 0
         self._topic = f"weightinit-{uuid.uuid4().hex}"
         self._known: dict[str, Any] = {}
+        self.names = set[str]()
         self._said: set[str] = set()
         self._looked_at = -math.inf
         client.subscribe_topic(self._topic, self._hear)
@@ -55,7 +64,8 @@ class DaskPool:
     def workers(self) -> int:
         """Number of stacks that train at a time: one on each thread of a worker, or as many as are allowed."""
         self._look()
-        return self.max_workers or max(1, sum(info["nthreads"] for info in self._known.values()))
+        threads: int = sum(info["nthreads"] for info in self._known.values())
+        return min(threads, self.max_workers or threads)
 
     @property
     def memory(self) -> float:
@@ -66,7 +76,7 @@ class DaskPool:
     @property
     def room(self) -> float:
         """Number of stacks in the scheduler's hands: those that train, and the next ones."""
-        return self.max_workers or 2 * self.workers
+        return min(2 * self.workers, self.max_workers or math.inf)
 
     def submit(self, trials: Sequence[Trial]) -> Future[list[Outcome]]:
         """Return the promise of a stack's outcomes."""
@@ -127,6 +137,9 @@ class DaskPool:
         found: Mapping[str, Any] = self.client.scheduler_info(n_workers=-1)["workers"]
         new = [address for address in found if address not in self._known]
         self._known = dict(found)
+        self.names.update(str(info["name"]) for info in found.values())
+        if not found:
+            self._say_once(self.AWAITED)
         if not new:
             return
         answers = self.client.run(versions.versions, workers=new, on_error="return")
@@ -139,9 +152,12 @@ class DaskPool:
                 text = f"results may differ in the last digits, since a worker has other versions: {different}"
             else:
                 continue
-            if text not in self._said:
-                self._said.add(text)
-                self.say(f"{text} (first seen at {address})")
+            self._say_once(text, f" (first seen at {address})")
+
+    def _say_once(self, text: str, where: str = "") -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self.say(text + where)
 
 
 def _train(parcel: parcels.Parcel, contents: Mapping[str, bytes], topic: str, number: int) -> list[Outcome]:
@@ -159,15 +175,21 @@ def _train(parcel: parcels.Parcel, contents: Mapping[str, bytes], topic: str, nu
 
 
 @contextmanager
-def dask_pool(settings: Any, cores: int, say: Callable[[str], object]) -> Iterator[DaskPool]:
+def dask_pool(settings: Any, cores: int, processes: bool, say: Callable[[str], object]) -> Iterator[DaskPool]:
     """Pool of the cluster that the settings of the launcher name; with none, of one started here, on so many cores.
 
+    ``processes``: whether workers that start here may be processes; else they are threads.
     Raises ValueError where no scheduler answers.
     """
     cluster = None
     if not settings.address and not settings.scheduler_file:
+        number = settings.max_workers or cores
         cluster = distributed.LocalCluster(
-            n_workers=settings.max_workers or cores, threads_per_worker=1, dashboard_address=None, host="127.0.0.1"
+            n_workers=number if processes else 1,
+            threads_per_worker=1 if processes else number,
+            processes=processes,
+            host="127.0.0.1",
+            **WITHOUT_DASHBOARD,
         )
     try:
         try:

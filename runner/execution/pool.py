@@ -6,6 +6,7 @@ import math
 import threading
 from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from multiprocessing.sharedctypes import Synchronized
 from typing import Protocol
 
 from runner.config.trial import Trial
@@ -71,35 +72,43 @@ class Steps:
 class LocalPool:
     """Threads or processes of this machine: an executor of ``concurrent.futures``, or one with its interface.
 
-    Threads tell of each step and stop at the next one; processes tell of whole stacks.
+    Threads tell of each step and stop at the next one. Processes count into ``counter``, which they were started with;
+    without one, a stack counts when it has ended.
     """
 
-    def __init__(self, executor: Executor, workers: int, memory: float = math.inf) -> None:
-        self.executor, self.workers, self.memory = executor, workers, memory
+    def __init__(
+        self, executor: Executor, workers: int, memory: float = math.inf, counter: Synchronized[int] | None = None
+    ) -> None:
+        self.executor, self.workers, self.memory, self.counter = executor, workers, memory, counter
         self.room = 2 * workers
-        self._threads = isinstance(executor, ThreadPoolExecutor)
-        self._lock, self._count, self._stopped = threading.Lock(), 0, False
+        self._lock, self._passed, self._taken, self._stopped = threading.Lock(), 0, 0, False
 
     def submit(self, trials: Sequence[Trial]) -> Future[list[Outcome]]:
         """Return the promise of a stack's outcomes."""
-        future = self.executor.submit(worker.train, trials, self._stepped if self._threads else None)
-        if not self._threads:
-            whole = sum(trial.plan.steps for trial in trials)
-            future.add_done_callback(lambda done: self._stepped(whole))
+        if isinstance(self.executor, ThreadPoolExecutor):
+            return self.executor.submit(worker.train, trials, self._stepped)
+        if self.counter is not None:
+            return self.executor.submit(worker.train, trials, worker.count)
+        future = self.executor.submit(worker.train, trials, None)
+        whole = sum(trial.plan.steps for trial in trials)
+        future.add_done_callback(lambda done: self._count(whole))
         return future
 
     def steps(self) -> int:
         """Return the number of steps since the last call."""
-        with self._lock:
-            count, self._count = self._count, 0
-        return count
+        total = self._passed + (self.counter.value if self.counter is not None else 0)
+        new, self._taken = total - self._taken, total
+        return new
 
     def stop(self) -> None:
         """Have threads end at their next step; processes are ended by who started them."""
         self._stopped = True
 
     def _stepped(self, steps: int) -> None:
-        if self._stopped and self._threads:
+        if self._stopped:
             raise KeyboardInterrupt  # no Exception, so that it passes what catches a failing run
+        self._count(steps)
+
+    def _count(self, steps: int) -> None:
         with self._lock:
-            self._count += steps
+            self._passed += steps

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 from omegaconf import DictConfig
@@ -71,6 +72,8 @@ def check(settings: DictConfig) -> None:
                 "hydra.launcher takes an address or a scheduler_file, not both; got "
                 f"{settings.address} and {settings.scheduler_file}. Leave one out."
             )
+    if settings._target_ == schema.StackedSubmitit._target_:
+        _check_submitit(settings)
     if settings._target_ != schema.StackedLauncher._target_:
         return
     try:
@@ -82,6 +85,23 @@ def check(settings: DictConfig) -> None:
             f"executors; got {settings.executor!r}, which is none that can be imported. "
             "Pass hydra.launcher.executor=concurrent.futures.ThreadPoolExecutor."
         ) from error
+
+
+def _check_submitit(settings: DictConfig) -> None:
+    for module in ("submitit", "distributed"):
+        requirements.check_extra("hydra/launcher=stacked_submitit", "submitit", module)
+    for key in ("array_parallelism", "timeout_min", "nodes", "tasks_per_node", "cpus_per_task"):
+        if settings[key] < 1:
+            raise ValueError(f"hydra.launcher.{key} must be 1 or more; got {settings[key]}.")
+    if settings.cluster not in ("slurm", "local"):
+        raise ValueError(
+            f"hydra.launcher.cluster must be slurm, or local for processes of this machine; got {settings.cluster!r}."
+        )
+    if settings.cluster == "slurm" and which("sbatch") is None:
+        raise ValueError(
+            "hydra/launcher=stacked_submitit needs SLURM, and there is no sbatch here. "
+            "Pass hydra.launcher.cluster=local to try it with processes of this machine."
+        )
 
 
 def check_memory(trials: Sequence[Trial]) -> None:
@@ -103,16 +123,22 @@ def resources(
 ) -> Iterator[Pool | None]:
     """Pool that the settings of a stacked launcher give; none where they are another launcher's.
 
-    ``trials``: what is to be trained, so that an executor may be chosen; ``say``: hears what a person should know of
-    the workers. Left by an exception, the pool drops what has not started, and processes that were started here end.
+    ``trials``: what is to be trained, so that threads or processes may be chosen: without it, threads. ``say``: hears
+    what a person should know of the workers. Left by an exception, the pool drops what has not started, and processes
+    that were started here end.
     Raises ValueError where a cluster can't be reached.
     """
     target = getattr(settings, "_target_", None)
     if target == schema.StackedDask._target_:
         from runner.execution.dask_pool import dask_pool
 
-        with dask_pool(settings, cores(), say) as pool:
-            yield pool
+        with dask_pool(settings, cores(), bool(trials), say) as dask:
+            yield dask
+    elif target == schema.StackedSubmitit._target_:
+        from runner.execution.submitit_pool import submitit_pool
+
+        with submitit_pool(settings, trials, say) as submitit:
+            yield submitit
     elif target == schema.StackedLauncher._target_:
         with _local_pool(settings, trials) as local:
             yield local
@@ -127,15 +153,17 @@ def _local_pool(settings: Any, trials: Sequence[Trial]) -> Iterator[LocalPool]:
     alone = on_gpu or not is_long(trials)  # a GPU is best used by one process
     made: Any = locate(settings.executor or (THREADS if alone else PROCESSES))
     options: dict[str, Any] = {}
+    counter = None
     if isinstance(made, type) and issubclass(made, ProcessPoolExecutor):
-        options["initializer"] = worker.follow
-        options["mp_context"] = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
+        context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
+        counter = context.Value("q", 0)
+        options = {"mp_context": context, "initializer": worker.begin, "initargs": (counter,)}
     others = multiprocessing.active_children()
     executor: Executor = made(max_workers=workers, **options)
     if isinstance(executor, ProcessPoolExecutor):
         executor.submit(int)  # starts the processes, so that they import what they need while this one does others
     try:
-        yield LocalPool(executor, workers, settings.memory * installed_memory())
+        yield LocalPool(executor, workers, settings.memory * installed_memory(), counter)
     except BaseException:
         executor.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from itertools import chain
 from typing import Protocol
 
 from runner.config.trial import Trial
@@ -58,15 +59,38 @@ def execute(
             while sink.send():
                 pass
     else:
-        _execute(
-            trials, deque(stacks.plan(trials, workers=pool.workers, memory=pool.memory)), sink, record, pool, progress
-        )
+        _execute(trials, sink, record, pool, progress)
     return [outcomes[index] for index in range(len(trials))]
+
+
+class _Waiting:
+    """Stacks that have not begun. Where workers have joined or left, they are planned again."""
+
+    def __init__(self, trials: Sequence[Trial], pool: Pool) -> None:
+        self.trials, self.pool = trials, pool
+        self._stacks: deque[list[int]] = deque([list(range(len(trials)))] if trials else ())
+        self._alone: deque[list[int]] = deque()
+        self._workers = 0
+
+    def __len__(self) -> int:
+        return len(self._stacks) + len(self._alone)
+
+    def put_alone(self, indices: Sequence[int]) -> None:
+        """Have each of these runs train in a stack of its own."""
+        self._alone.extend([index] for index in indices)
+
+    def take(self) -> list[int]:
+        """Return the next stack, the longest one."""
+        if self._stacks and self._workers != (workers := max(1, self.pool.workers)):
+            self._workers = workers
+            left = sorted(chain.from_iterable(self._stacks))
+            planned = stacks.plan([self.trials[index] for index in left], workers=workers, memory=self.pool.memory)
+            self._stacks = deque([left[place] for place in stack] for stack in planned)
+        return (self._stacks or self._alone).popleft()
 
 
 def _execute(
     trials: Sequence[Trial],
-    planned: deque[list[int]],
     sink: Sink,
     record: Callable[[Sequence[int], Sequence[Outcome]], None],
     pool: Pool,
@@ -76,14 +100,17 @@ def _execute(
 
     The runs of a stack that is lost train again one by one, so that a run is lost alone.
     """
+    waiting = _Waiting(trials, pool)
     running: dict[Future[list[Outcome]], list[int]] = {}
     sending = False
     start = time.time()
     try:
-        while planned or running or sending:
-            while planned and len(running) < pool.room and sink.waiting < QUEUE:
-                indices = planned.popleft()
+        while waiting or running or sending:
+            while waiting and len(running) < pool.room and sink.waiting < QUEUE:
+                indices = waiting.take()
                 running[pool.submit([trials[index] for index in indices])] = indices
+            if not running and not sending:
+                time.sleep(REFRESH)  # no worker has come yet
             done, _ = wait(running, timeout=0 if sending else REFRESH, return_when=FIRST_COMPLETED)
             progress(pool.steps())
             for future in done:
@@ -92,7 +119,7 @@ def _execute(
                     record(indices, future.result())
                 except StackLost as lost:
                     if len(indices) > 1:
-                        planned.extend([index] for index in indices)
+                        waiting.put_alone(indices)
                     else:
                         record(indices, [worker.failed(trials[indices[0]].key, str(lost), start)])
                 del running[future]
