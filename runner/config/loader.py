@@ -233,8 +233,8 @@ def _make_whole(config: DictConfig, above: str) -> None:
     for name in config:
         node = config._get_node(name)
         if isinstance(node, DictConfig) and not (node._is_missing() or node._is_none() or node._is_interpolation()):
-            _make_whole(node, f"{above}{name}.")
-        elif isinstance(node, AnyNode) and (value := whole(f"{above}{name}", node._value())) is not node._value():
+            _make_whole(node, f"{above}{name!s}.")
+        elif isinstance(node, AnyNode) and (value := whole(f"{above}{name!s}", node._value())) is not node._value():
             node._set_value(value)
 
 

@@ -6,6 +6,7 @@ function is a :class:`Task`, which holds the runs of the command: a launcher tha
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Sequence
@@ -134,7 +135,7 @@ def run(command: Command, composer: Composer, task: Task, further: Sequence[str]
     if is_optunas(command.config):
         import optuna
 
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        optuna.logging.set_verbosity(logging.WARNING)
     if command.multirun:
         hydra.multirun(CONFIG_NAME, task, [*overrides, "hydra.mode=MULTIRUN"])
     else:

@@ -81,6 +81,8 @@ def _trial(
     *, state: str, values: list[float] | None, params: dict[str, Any], distributions: dict[str, str]
 ) -> FrozenTrial:
     if state not in ("COMPLETE", "FAIL"):
-        return create_trial(state=TrialState.WAITING, system_attrs={"fixed_params": params})
+        waiting: FrozenTrial = create_trial(state=TrialState.WAITING, system_attrs={"fixed_params": params})
+        return waiting
     kinds = {name: json_to_distribution(text) for name, text in distributions.items()}
-    return create_trial(state=TrialState[state], values=values, params=params, distributions=kinds)
+    ended: FrozenTrial = create_trial(state=TrialState[state], values=values, params=params, distributions=kinds)
+    return ended
