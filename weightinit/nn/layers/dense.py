@@ -167,6 +167,7 @@ def through_weights(moments: Moments, sigma_w2: float, bias: Law) -> Moments:
 
 def silent(weight: Law, *others: Law) -> str:
     """Return why theory says nothing of a weight with this law, and of ``others`` beside it; empty where it does."""
-    if not all(law.known for law in (weight, *others)):
-        return "the law of the weights is unknown: the scheme depends on data or iterates"
+    unknown = next((law for law in (weight, *others) if not law.known), None)
+    if unknown is not None:
+        return f"the law of the weights is unknown: {unknown.reason or 'the scheme states none'}"
     return "the weights have a mean" if weight.mean != 0.0 else ""

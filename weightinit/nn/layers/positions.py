@@ -60,6 +60,11 @@ class Windows:
         """Return the offsets of a window, in the order of the kernel."""
         return [tuple(int(i) for i in at) for at in np.ndindex(*self.size)]
 
+    @property
+    def centre(self) -> Shape:
+        """Offset of the middle of a window; of the first of two in an even one."""
+        return tuple((size - 1) // 2 for size in self.size)
+
     def slices(self, offset: Sequence[int], out: Sequence[int]) -> tuple[slice, ...]:
         """Return the padded positions that all windows see at an offset."""
         return tuple(
@@ -68,8 +73,11 @@ class Windows:
         )
 
 
-def gathered(moments: Moments, windows: Windows, factor: float) -> Moments:
-    """Return moments summed over the offsets of each window, times ``factor``: as independent weights make them."""
+def gathered(moments: Moments, windows: Windows, factor: float, offsets: Sequence[Shape] | None = None) -> Moments:
+    """Return moments summed over ``offsets`` of each window (all by default), times ``factor``.
+
+    So independent weights make them, of which those at other offsets are zero.
+    """
     assert moments.squares is not None
     positions = moments.squares.shape[1:]
     pairs = np.asarray(moments.covariance)
@@ -77,7 +85,7 @@ def gathered(moments: Moments, windows: Windows, factor: float) -> Moments:
     single = _padded(moments.squares, windows, positions, (1,))
     double = _padded(pairs.reshape(few, *positions, few, *positions), windows, positions, (1, axes + 2))
     squares, both = np.zeros((len(single), *out)), np.zeros((few, *out, few, *out))
-    for offset in windows.offsets():
+    for offset in offsets or windows.offsets():
         at = windows.slices(offset, out)
         squares += single[(slice(None), *at)]
         both += double[(slice(None), *at, slice(None), *at)]
@@ -86,8 +94,10 @@ def gathered(moments: Moments, windows: Windows, factor: float) -> Moments:
     return Moments.uneven(factor * squares, 0.0, covariance)
 
 
-def scattered(gradient: Gradient, windows: Windows, positions: Shape, factor: float) -> Gradient:
-    """Return the gradient at the positions that windows see, from that at the windows."""
+def scattered(
+    gradient: Gradient, windows: Windows, positions: Shape, factor: float, offsets: Sequence[Shape] | None = None
+) -> Gradient:
+    """Return the gradient at the positions that windows see, from that at the windows; ``offsets`` as of gathered."""
     assert gradient.squares is not None
     pairs = np.asarray(gradient.covariance)
     few, out, axes = len(pairs), windows.out(positions), len(positions)
@@ -95,7 +105,7 @@ def scattered(gradient: Gradient, windows: Windows, positions: Shape, factor: fl
     padded = tuple(n + sum(pad) for n, pad in zip(positions, pads, strict=True))
     single, double = np.zeros((len(gradient.squares), *padded)), np.zeros((few, *padded, few, *padded))
     whole = pairs.reshape(few, *out, few, *out)
-    for offset in windows.offsets():
+    for offset in offsets or windows.offsets():
         at = windows.slices(offset, out)
         single[(slice(None), *at)] += gradient.squares
         double[(slice(None), *at, slice(None), *at)] += whole

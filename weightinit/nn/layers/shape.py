@@ -10,6 +10,7 @@ import numpy as np
 
 from weightinit.arrays import Array
 from weightinit.laws import Law
+from weightinit.meanfield import SingularValues
 from weightinit.nn.layers.base import Layer
 from weightinit.nn.layers.positions import Windows, by_position, gathered, scattered
 from weightinit.nn.moments import Gradient, Moments, unknown_gradient
@@ -47,6 +48,9 @@ class Flatten(Layer):
         if gradient.reason or moments.reason or moments.squares is None or moments.squares.ndim == 1:
             return gradient
         return by_position(gradient, moments, moments.squares.shape[1:])
+
+    def expect_jacobian(self, values: SingularValues, moments: Moments, laws: Mapping[str, Law]) -> SingularValues:
+        return values
 
 
 @dataclass(frozen=True)
