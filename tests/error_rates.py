@@ -64,6 +64,7 @@ DIFFERENT: Mapping[str, Setting] = {
     "twice as slow, widely spread": Setting(steps=200.0, slower=2.0, spread=0.6),
     "twice as slow, three in ten diverge": Setting(slower=2.0, lost=0.3),
     "five times as slow, very widely spread": Setting(steps=60.0, slower=5.0, spread=0.8),
+    "twice as slow, spread by a factor e": Setting(steps=100.0, slower=2.0, spread=1.0),
 }
 
 
@@ -101,7 +102,8 @@ def told_apart(setting: Setting, schemes: int, seeds: int, count: int, rng: np.r
 def coverage(setting: Setting, schemes: int, seeds: int, count: int, rng: np.random.Generator) -> tuple[float, ...]:
     """Return the share of intervals that hold the true score, the true difference, the true ratio of mean steps.
 
-    A bound of a ratio counts as an interval without end.
+    A bound of a ratio counts as an interval without end. Then the share of ratios that have both ends, and of these the
+    share that hold the true one.
     """
     groups, score, finest, steps = sweeps(setting, schemes, seeds, count, rng)
     _, truth, _, mean_steps = sweeps(replace(setting, samples=0), schemes, 200, 2_000, rng)
@@ -114,12 +116,19 @@ def coverage(setting: Setting, schemes: int, seeds: int, count: int, rng: np.ran
     pairs = against_best(groups, score, finest, steps)
     group, best = scheme[pairs["group"]], scheme[pairs["best"]]
     difference, ratio = true_score[group] - true_score[best], true_steps[group] / true_steps[best]
-    printed = (low, high, true_score[scheme]), (pairs["low"], pairs["high"], difference)
-    printed += ((pairs["ratio_low"], pairs["ratio_high"], ratio),)
-    return tuple(
+    low_ratio, high_ratio = pairs["ratio_low"].to_numpy(), pairs["ratio_high"].to_numpy()
+    ends = (low_ratio > 0) & np.isfinite(high_ratio)
+    printed: list[tuple[Array, Array, Array]] = [
+        (low, high, true_score[scheme]),
+        (pairs["low"].to_numpy(), pairs["high"].to_numpy(), difference),
+        (low_ratio, high_ratio, ratio),
+        (np.where(ends, low_ratio, math.nan), high_ratio, ratio),
+    ]
+    *held, of_these = (
         float(((low <= true) & (true <= high))[np.isfinite(low)].mean()) if np.isfinite(low).any() else math.nan
         for low, high, true in printed
     )
+    return *held, float(ends.mean()), of_these
 
 
 def power(size: float, schemes: int, seeds: int, count: int, rng: np.random.Generator) -> float:
@@ -138,7 +147,7 @@ def tables(*, groups: int, rng: np.random.Generator) -> str:
     for name, setting in IDENTICAL.items():
         cells = [[f"{100 * told_apart(setting, k, n, groups // k, rng):.1f}" for n in SEEDS] for k in SCHEMES]
         lines.append(f"| {name} | {' | '.join(map(', '.join, cells))} |")
-    lines += ["", *_head("intervals", ["score", "difference", "ratio of steps"])]
+    lines += ["", *_head("intervals", ["score", "difference", "ratio of steps", "both ends", "of these"])]
     for name, setting in DIFFERENT.items():
         shares = [coverage(setting, 4, n, groups // 4, rng) for n in SEEDS]
         cells = [["–" if math.isnan(v) else f"{100 * v:.0f}" for v in kind] for kind in zip(*shares, strict=True)]

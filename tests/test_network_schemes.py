@@ -18,6 +18,7 @@ from weightinit.arrays import Array
 from weightinit.meanfield import c_map, chi, q_map
 from weightinit.nn import Moments, Network
 from weightinit.nn.architectures import Form, cnn, layers, mlp, residual_mlp, resnet, transformer
+from weightinit.nn.moments import moments_of
 from weightinit.schemes import (
     DKS,
     LSUV,
@@ -277,6 +278,45 @@ def test_delta_orthogonal_networks_are_isometries_under_circular_padding() -> No
     np.testing.assert_allclose(np.linalg.svd(jacobian, compute_uv=False), 1.0, atol=1e-12)
 
 
+@pytest.mark.parametrize("padding", ["circular", "same", "valid"])
+def test_theory_knows_that_delta_orthogonal_kernels_mix_no_positions(padding: str) -> None:
+    """In a linear network to the last digits, at each position; in a tanh network on average."""
+    convolution = {"convolution": {"filters": 6, "padding": padding}}
+    linear = layers(150, 6, "linear", tree=[convolution, convolution], form=Form((5, 5, 6)), dtype="float64")
+    params, x = instantiate("delta_orthogonal")(linear, [0]).params, np.random.default_rng(0).standard_normal((3, 150))
+    predicted = linear.expect(moments_of(x, (5, 5, 6)), DeltaOrthogonal().laws(linear))
+    tape = linear.tape(1, 3)
+    linear.forward(params, {}, x[np.newaxis], tape)
+    for number, at in (("1", predicted[0]), ("2", predicted[1])):
+        z = tape.preactivation[f"convolution/{number}"][0]
+        np.testing.assert_allclose(np.mean(z**2, axis=-1), at.moments.squares, rtol=1e-12)
+        flat = z.reshape(3, -1, 6)
+        np.testing.assert_allclose(np.einsum("spc,zqc->spzq", flat, flat) / 6, at.moments.covariance, atol=1e-12)
+    first, second = (at.gradient.second_moment for at in predicted[:2])
+    assert first == pytest.approx(second / 9 if padding == "valid" else second)  # one of nine positions is seen
+
+
+def test_theory_of_a_delta_orthogonal_tanh_network_is_what_its_draws_do() -> None:
+    """To 1% a layer: the sums of a narrow network are no Gaussians."""
+    net = cnn(120, 3, "tanh", depth=4, width=60, pools=0, padding="circular", form=Form((2, 1, 60)), dtype="float64")
+    runs = 32
+    initialized = instantiate("delta_orthogonal")(net, range(runs))
+    x = np.random.default_rng(1).standard_normal((1, 4, 2, 60))  # of equal size at each position
+    x = (x / np.sqrt(np.mean(x**2, axis=3, keepdims=True))).reshape(1, 4, 120)
+    predicted = net.expect(moments_of(x[0], (2, 1, 60)), initialized.laws_of(0))
+    tape = net.tape(runs, 4)
+    net.forward(net.views(net.flatten(initialized.params)), {}, x, tape)
+    d_output = np.random.default_rng(2).standard_normal((runs, 4, 3))
+    net.backward(initialized.params, d_output, tape)
+    for at in predicted[:-2:2]:
+        measured = np.mean(tape.preactivation[at.layer] ** 2), np.mean(tape.d_preactivation[at.layer] ** 2)
+        assert measured[0] == pytest.approx(at.moments.second_moment, rel=0.04), at.layer
+        assert measured[1] == pytest.approx(at.gradient.second_moment, rel=0.04), at.layer
+    values = net.expect_jacobian(predicted, initialized.laws_of(0))
+    squares = np.linalg.svd(net.jacobian(initialized.params, {}, x[:, :1])[:, 0], compute_uv=False) ** 2
+    assert squares.mean() == pytest.approx(values.mean, rel=0.04)
+
+
 # Tailored activations: figures of the authors' own code (github.com/google-deepmind/dks, tests of version 0.1.2)
 
 
@@ -510,6 +550,22 @@ PAIRS = [(name, of) for name in NAMES for of in SMALL]
 def network_for(scheme: object, net: Network) -> Network:
     """The network, with the activation that the scheme asks for."""
     return scheme.network_for(net) if isinstance(scheme, Tailoring) else net
+
+
+@pytest.mark.parametrize(
+    ("name", "of", "reason"),
+    [
+        ("mirrored", "mlp", "units are pairs of opposites, and the network is linear at the start"),
+        ("zero", "residual_mlp", "the weights are written down, not drawn"),
+        ("mimetic", "transformer", "query and key, and value and out, are factors of one matrix"),
+        ("lsuv", "cnn", "the scheme depends on data or iterates"),
+    ],
+)
+def test_where_there_is_no_theory_the_law_says_why(name: str, of: str, reason: str) -> None:
+    net = SMALL[of]
+    laws = instantiate(name)(net, [0], batch_of(net)).laws_of(0)
+    last = net.expect(Moments(1.0, correlation=0.2), laws)[-1].moments
+    assert last.reason == f"the law of the weights is unknown: {reason}"
 
 
 def check_theory(name: str, of: str) -> None:

@@ -26,8 +26,9 @@ def network(activation: str, width: int = 200) -> Network:
 
 SAMPLES, SIZE = 6, 1.7  # inputs per network, and their second moment
 # Their weights have a mean, depend on each other or on data: no theory.
-SILENT = ("constant", "identity", "lsuv", "within_layer", "mirrored", "zero", "delta_orthogonal")
-ELSEWHERE = ("custom", "zeros", "rules", "tat", "dks", "mup", "depth_mup", "completep")  # in tests of their own
+SILENT = ("constant", "identity", "lsuv", "within_layer", "mirrored", "zero")
+# In tests of their own.
+ELSEWHERE = ("custom", "zeros", "rules", "tat", "dks", "mup", "depth_mup", "completep", "delta_orthogonal")
 SCHEMES = sorted(name for name in set(FILES) - {*SILENT, *ELSEWHERE} if suits(instantiate(name), network("relu")))
 # Sums of few or very large weights: what they feed is Gaussian too late, or saturates all units.
 SMOOTH = sorted(set(SCHEMES) - {"sparse", "normal", "uniform", "truncated_normal", "siren", "random"})

@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
@@ -362,7 +363,7 @@ def test_addresses_of_databases_and_servers(uri: str | None, located: str) -> No
     ("installed", "scheme"),
     [
         ({"psycopg"}, "postgresql+psycopg"),
-        ({"psycopg", "psycopg2"}, "postgresql"),
+        ({"psycopg", "psycopg2"}, "postgresql+psycopg"),
         ({"psycopg2"}, "postgresql"),
         (set(), "postgresql"),
     ],
@@ -689,25 +690,31 @@ def contents(uri: str) -> dict[str, list[tuple[Any, ...]]]:
     return {name: sorted((tuple(map(plain, row)) for row in rows), key=repr) for name, rows in found.items()}
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str], str]]:
-    """Address of a new database by its name."""
-    if request.param == "sqlite":
-        yield lambda name: f"sqlite:///{tmp_path}/{name}/mlflow.db"
-        return
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Address of the databases of a PostgreSQL server."""
     pytest.importorskip("psycopg", reason="the driver of PostgreSQL is not installed")
     if PG_CTL is None or INITDB is None:
         pytest.skip("PostgreSQL's programs are not installed")
-    with postgresql() as address:
+    with postgresql() as found:
+        yield found
 
-        def new(name: str) -> str:
-            made = sqlalchemy.create_engine(locate(tracking(tmp_path, uri=address.format("postgres")))[0])
-            with made.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                connection.exec_driver_sql(f"CREATE DATABASE {name}")
-            made.dispose()
-            return address.format(name)
 
-        yield new
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], str]:
+    """Address of a new database by its name."""
+    if request.param == "sqlite":
+        return lambda name: f"sqlite:///{tmp_path}/{name}/mlflow.db"
+    address = request.getfixturevalue("address")
+
+    def new(name: str) -> str:
+        made = sqlalchemy.create_engine(locate(tracking(tmp_path, uri=address.format("postgres")))[0])
+        with made.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        made.dispose()
+        return str(address.format(name))
+
+    return new
 
 
 def test_tables_hold_what_the_client_would_put_there(
@@ -757,34 +764,58 @@ ANOTHER_PROCESS = """
 import sys
 from pathlib import Path
 import mlflow
+from runner.tracking import line
 from tests.test_tracking import record_four
+line.TOLD = 60.0  # the first to make tables may take long, which is told
 print("ready", flush=True)
 sys.stdin.readline()
-record_four(Path(sys.argv[1]), "xavier")
+record_four(Path(sys.argv[1]), "xavier", sys.argv[2])
 """
 
 
-def record_four(outputs: Path, name: str) -> None:
-    with Recorder(session(outputs / name, name=name), tracking(outputs)) as recorder:
+def record_four(outputs: Path, name: str, uri: str | None = None) -> None:
+    with Recorder(session(outputs / name, name=name), tracking(outputs, uri=uri)) as recorder:
         for seed in range(4):
             put(recorder, trial(name, seed), outcome(trial(name, seed)))
 
 
-def test_two_processes_at_once_on_a_new_store_lose_nothing(client: Any, tmp_path: Path) -> None:
-    code = [sys.executable, "-W", "error::UserWarning", "-c", ANOTHER_PROCESS, str(tmp_path)]
+def test_two_processes_at_once_on_a_new_store_lose_nothing(database: Callable[[str], str], tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    uri = database("shared")
+    code = [sys.executable, "-W", "error::UserWarning", "-c", ANOTHER_PROCESS, str(tmp_path), uri]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(code, cwd=ROOT, text=True, **pipes) as other:  # type: ignore[call-overload]
         assert other.stdout.readline() == "ready\n"
         other.stdin.write("go\n")
         other.stdin.flush()
-        record_four(tmp_path, "he")
+        record_four(tmp_path, "he", uri)
         assert (*other.communicate(timeout=120), other.returncode) == ("", "", 0)
-    found = runs_of(type(client)(f"sqlite:///{tmp_path}/mlflow.db"))
+    found = runs_of(MlflowClient(locate(tracking(tmp_path, uri=uri))[0]))
     names = ("he", "xavier")
     expected = sorted([*names, *(f"{name} s{seed}" for name in names for seed in range(4))])
     assert [run.info.run_name for run in found] == expected
     assert {run.info.status for run in found} == {"FINISHED"}
     assert {len(run.data.metrics) for run in found if " s" in run.info.run_name} == {8 + 3 + 4 + 2}
+    assert {len(run.inputs.dataset_inputs) for run in found if " s" in run.info.run_name} == {1}
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_data_set_that_two_insert_at_once_is_there_once(database: Callable[[str], str], tmp_path: Path) -> None:
+    """One has inserted it and has yet to commit; the other waits for its end, and takes the same."""
+    store = Store(session(tmp_path), tracking(tmp_path, uri=database("data")))
+    store.open("one")
+    entry = entry_of(trial(), outcome(trial()), store.session, {})
+    other = threading.Thread(target=mlflow_tables.insert, args=(store._engine, "1", [("b" * 32, "", entry)]))
+    with store._engine.begin() as first:
+        found = mlflow_tables._dataset(first, 1, entry.input)
+        other.start()
+        other.join(0.3)
+        assert other.is_alive()
+    other.join(30)
+    with store._engine.connect() as connection:
+        ids = connection.exec_driver_sql("SELECT dataset_uuid FROM datasets").scalars().all()
+        assert (ids, connection.exec_driver_sql("SELECT source_id FROM inputs").scalars().all()) == ([found], ids)
 
 
 WITHOUT_MLFLOW = """
@@ -841,7 +872,10 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def test_a_server_takes_a_sweep_and_its_death_stops_nothing(
-    server: tuple[str, subprocess.Popen[bytes]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    server: tuple[str, subprocess.Popen[bytes]],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     uri, process = server
     sweep = [trial(seed=seed) for seed in range(4)]
@@ -858,6 +892,7 @@ def test_a_server_takes_a_sweep_and_its_death_stops_nothing(
     assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {"runs.parquet", "curves.parquet"}
 
     assert not caplog.records
+    assert capfd.readouterr() == ("", "")  # MLflow's client would print two lines a run
     with Recorder(session(tmp_path / "lost", name="lost"), tracking(tmp_path, uri=uri)) as recorder:
         put(recorder, sweep[1], outcome(sweep[1]))
         stop(process)

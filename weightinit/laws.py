@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-Family = Literal["constant", "normal", "uniform", "truncated_normal", "orthogonal", "sparse", "unknown"]
+Family = Literal[
+    "constant", "normal", "uniform", "truncated_normal", "orthogonal", "delta_orthogonal", "sparse", "unknown"
+]
 
 
 @dataclass(frozen=True)
@@ -14,14 +16,16 @@ class Law:
     """Distribution of one weight tensor's elements.
 
     ``mean`` and ``std`` describe the elements as drawn, so after any truncation. ``support``: the closed interval that
-    holds every element. ``family``: the shape of the distribution. A scheme that depends on data or iterates declares
-    ``unknown``, for which there is no theory.
+    holds every element. ``family``: the shape of the distribution; ``orthogonal`` weights are so as matrices, and
+    ``delta_orthogonal`` ones are convolutions that are orthogonal at their centre and zero elsewhere. Of weights that
+    follow none, it is ``unknown``: there is no theory of them, for ``reason``.
     """
 
     family: Family
     mean: float = 0.0
     std: float = math.nan
     support: tuple[float, float] = (-math.inf, math.inf)
+    reason: str = field(default="", repr=False, compare=False)
 
     @property
     def second_moment(self) -> float:
@@ -34,4 +38,4 @@ class Law:
         return self.family != "unknown"
 
 
-UNKNOWN = Law("unknown")
+UNKNOWN = Law("unknown", reason="the scheme depends on data or iterates")

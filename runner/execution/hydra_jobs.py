@@ -6,10 +6,12 @@ function is a :class:`Task`, which holds the runs of the command: a launcher tha
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +89,27 @@ def goes_through_jobs(config: DictConfig) -> bool:
     return bool(config.hydra.get("callbacks")) or bool(config.hydra.launcher.get("job_files"))
 
 
+def is_optunas(config: DictConfig) -> bool:
+    """Whether Optuna's sweeper chooses the values."""
+    return str(config.hydra.sweeper._target_).startswith("hydra_plugins.hydra_optuna_sweeper.")
+
+
+def is_kept(config: DictConfig) -> bool:
+    """Whether a search is kept beside its runs: one with a seed repeats itself, and another may have a storage."""
+    sweeper = config.hydra.sweeper
+    return is_optunas(config) and sweeper.storage is None and sweeper.sampler.get("seed") is None
+
+
 def check(config: DictConfig) -> None:
-    """Raises ValueError for a callback that Hydra could not make."""
+    """Raises ValueError for a callback that Hydra could not make, and for a database that Optuna can't keep."""
+    if (storage := config.hydra.sweeper.get("storage")) is not None and is_optunas(config):
+        versions = {name: version(name) for name in ("optuna", "sqlalchemy")}
+        if "://" in str(storage) and versions["optuna"] < "3" and versions["sqlalchemy"] >= "2":
+            raise ValueError(
+                f"hydra.sweeper.storage must be left out with Optuna {versions['optuna']}, whose databases need an "
+                f"SQLAlchemy before 2; got {storage}, and {versions['sqlalchemy']} is here. The lab keeps each search "
+                "beside its runs: resume=true goes on with it."
+            )
     for name, callback in (config.hydra.get("callbacks") or {}).items():
         target = callback.get("_target_") if isinstance(callback, DictConfig) else None
         try:
@@ -100,12 +121,19 @@ def check(config: DictConfig) -> None:
             ) from error
 
 
-def run(command: Command, composer: Composer, task: Task) -> None:
-    """Has Hydra run the jobs of a command, in its session's directory; raises whatever Hydra and a failed job raise."""
+def run(command: Command, composer: Composer, task: Task, further: Sequence[str] = ()) -> None:
+    """Has Hydra run the jobs of a command, in its session's directory; raises whatever Hydra and a failed job raise.
+
+    ``further``: overrides beside the command's.
+    """
     kind = "sweep" if command.multirun else "run"
     directory = str(task.jobs.recorder.session.directory).replace("\\", "\\\\").replace("'", "\\'")
-    overrides = [f"hydra.{kind}.dir='{directory}'", *command.overrides]
+    overrides = [f"hydra.{kind}.dir='{directory}'", *command.overrides, *further]
     hydra = Hydra(task_name="runner", config_loader=composer.loader)
+    if is_optunas(command.config):
+        import optuna
+
+        optuna.logging.set_verbosity(logging.WARNING)
     if command.multirun:
         hydra.multirun(CONFIG_NAME, task, [*overrides, "hydra.mode=MULTIRUN"])
     else:

@@ -51,8 +51,8 @@ def locate(tracking: Tracking) -> tuple[str, Path | None, str | None]:
 
 
 def _driven(uri: str) -> str:
-    """Return the address with psycopg 3 as PostgreSQL's driver, where it names none and the older one is not there."""
-    if uri.lower().startswith("postgresql://") and find_spec("psycopg2") is None and find_spec("psycopg") is not None:
+    """Return the address with psycopg 3 as PostgreSQL's driver, where it names none and that one is installed."""
+    if uri.lower().startswith("postgresql://") and find_spec("psycopg") is not None:
         return f"postgresql+psycopg{uri[len('postgresql') :]}"
     return uri
 

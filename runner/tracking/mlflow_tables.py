@@ -3,6 +3,9 @@
 MLflow's client takes 37 ms for a run of 300 metrics. Most of that goes to the search for rows to overwrite, which a new
 run does not have. An insertion takes 5 ms. It is one transaction, so a run is there whole or not at all. MLflow itself
 describes the tables; where they differ from those below, the client is used.
+
+A run of 226 metrics takes 3 to 4 ms of processor time into SQLite. Into PostgreSQL it takes .9 ms here and 6 ms of the
+server, which keeps two indices of the metrics (two thirds) and looks up the run of each row (one third).
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
 
+from runner.tracking import postgresql
 from runner.tracking.entries import CONTEXT, Entry, Input
 
 Inserts: TypeAlias = dict[str, list[tuple[Any, ...]]]
@@ -66,7 +70,9 @@ def insert(engine: Any, experiment: str, runs: Sequence[tuple[str, str, Entry]])
         _describe(inserts, number, run, artifacts, entry)
     with engine.begin() as connection:
         _write(connection, "runs", inserts["runs"])  # a write first, so that no other comes between
-        datasets = {data: _dataset(connection, number, data) for data in {entry.input for _, _, entry in runs}}
+        # In one order, so that two processes that insert the same data sets never wait for each other.
+        inputs = sorted({entry.input for _, _, entry in runs}, key=lambda data: (data.name, data.digest))
+        datasets = {data: _dataset(connection, number, data) for data in inputs}
         for run, _, entry in runs:
             _connect(inserts, run, datasets[entry.input])
         for name, rows in inserts.items():
@@ -75,18 +81,13 @@ def insert(engine: Any, experiment: str, runs: Sequence[tuple[str, str, Entry]])
 
 
 def _write(connection: Any, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert rows as they are; SQLAlchemy's own way makes and checks a mapping for each, which takes as long again.
-
-    PostgreSQL takes a statement for each row three times as slowly as one statement with an array for each column.
-    """
-    columns, dialect = _COLUMNS[table].split(), connection.dialect
-    into = f"INSERT INTO {table} ({', '.join(columns)})"
-    if dialect.name == "postgresql":
-        types = [_tables()[table].columns[column].type.compile(dialect) for column in columns]
-        arrays = ", ".join(f"%s::{type}[]" for type in types)
-        connection.exec_driver_sql(f"{into} SELECT * FROM unnest({arrays})", tuple(map(list, zip(*rows, strict=True))))
+    """Insert rows as they are; SQLAlchemy's own way makes and checks a mapping for each, which takes as long again."""
+    columns = _COLUMNS[table].split()
+    if connection.dialect.name == "postgresql":
+        postgresql.copy(connection, table, columns, rows)
     else:
-        connection.exec_driver_sql(f"{into} VALUES ({', '.join('?' * len(columns))})", rows)
+        values = ", ".join("?" * len(columns))
+        connection.exec_driver_sql(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})", rows)
 
 
 def _describe(inserts: Inserts, experiment: int, run: str, artifacts: str, entry: Entry) -> None:
@@ -105,21 +106,25 @@ def _describe(inserts: Inserts, experiment: int, run: str, artifacts: str, entry
 
 
 def _dataset(connection: Any, experiment: int, data: Input) -> str:
-    """Return the id of a data set in an experiment; insert a new one."""
+    """Return the id of a data set in an experiment; insert a new one, unless another process does so first."""
+    from sqlalchemy import text
+
     table = _tables()["datasets"]
     identity = {"experiment_id": experiment, "name": data.name, "digest": data.digest}
-    found = connection.execute(table.select().filter_by(**identity).with_only_columns(table.c.dataset_uuid)).scalar()
-    if found is not None:
+    ask = table.select().filter_by(**identity).with_only_columns(table.c.dataset_uuid)
+    if (found := connection.execute(ask).scalar()) is not None:
         return str(found)
-    new = uuid.uuid4().hex
-    about = {
+    new = {
+        "dataset_uuid": uuid.uuid4().hex,
+        **identity,
         "dataset_source_type": data.source_type,
         "dataset_source": data.source,
         "dataset_schema": data.schema,
         "dataset_profile": data.profile,
     }
-    connection.execute(table.insert(), {"dataset_uuid": new, **identity, **about})
-    return new
+    into, values = ", ".join(new), ", ".join(f":{name}" for name in new)
+    connection.execute(text(f"INSERT INTO datasets ({into}) VALUES ({values}) ON CONFLICT DO NOTHING"), new)
+    return str(connection.execute(ask).scalar_one())
 
 
 def _connect(inserts: Inserts, run: str, dataset: str) -> None:

@@ -22,7 +22,7 @@ from urllib.request import url2pathname
 from runner.config.secrets import without_password
 from runner.config.trial import Trial, called
 from runner.records import Outcome, Session, Tracking
-from runner.tracking import mlflow_tables, models, sqlite
+from runner.tracking import mlflow_tables, models, postgresql, sqlite
 from runner.tracking.address import locate, login, server_port, silence
 from runner.tracking.entries import CONTEXT, Entry, entry_of, milliseconds, typed
 from runner.tracking.facts import facts
@@ -128,7 +128,7 @@ class Store:
                     self._inode = self._file.stat().st_ino
                 self._connect()
                 self._experiment = self._find_experiment()
-            if mlflow_tables.known() and self._uri.startswith(("sqlite:", "postgresql")):
+            if mlflow_tables.known() and self._uri.startswith(("sqlite:", postgresql.DRIVEN)):
                 engine = mlflow_tables.engine if self._file is None else sqlite.engine
                 self._engine = self._call(engine, self._uri, str(self._artifacts))
             if resumed:
@@ -349,9 +349,7 @@ class Store:
 
     def _connect(self) -> None:
         _quiet_mlflow()
-        from mlflow import MlflowClient
-
-        self._client = self._call(MlflowClient, self._uri, seconds=UPLOAD)  # a new database gets its tables
+        self._client = self._call(_client, self._uri, seconds=UPLOAD)
 
     def _search(self, experiment: str, which: str) -> list[Any]:
         """Return the runs of an experiment that a filter of MLflow's lets pass."""
@@ -457,6 +455,14 @@ def _quiet_mlflow() -> None:
     # Every error that these loggers print is raised as well.
     for name in ("mlflow.store.db.utils", "mlflow.utils.databricks_utils"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _client(uri: str) -> Any:
+    """Return MLflow's client, which makes the tables of a new database."""
+    from mlflow import MlflowClient
+
+    with postgresql.alone(uri) if uri.startswith("postgresql") else nullcontext():
+        return MlflowClient(uri)
 
 
 def _copy(source: Path, file: BinaryIO) -> None:

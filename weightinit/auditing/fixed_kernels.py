@@ -37,7 +37,7 @@ def fixed_kernel(x: Array) -> FixedKernel | None:
     one_size, size = sizes.min() == sizes.max(), float(sizes[0])
     if one_size and sizes.size == x.size:
         return _signs(x.reshape(-1, x.shape[-1]), size)
-    if (tap := _centre_tap(x)) is None:
+    if (tap := centre_tap(x)) is None:
         return None
     if one_size and tap.min() >= 0:
         gain = "" if size == 1 else f"(gain={size:.4g})"
@@ -64,7 +64,7 @@ def _delta(tap: Array, around: int) -> FixedKernel:
     return FixedKernel("delta kernel", "it is zero but for its centre", around)
 
 
-def _centre_tap(x: Array) -> Array | None:
+def centre_tap(x: Array) -> Array | None:
     """The centre tap ``(fan_in, fan_out)`` of a kernel whose other taps are zero. An even kernel has two middles."""
     taps = x.reshape(-1, *x.shape[-2:])
     filled = np.flatnonzero(taps.any(axis=(1, 2)))

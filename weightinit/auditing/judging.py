@@ -8,10 +8,12 @@ from typing import Final
 import numpy as np
 
 from weightinit import initializers
+from weightinit.arrays import Array
 from weightinit.auditing.distributions import DRAWN
 from weightinit.auditing.elements import Elements
 from weightinit.auditing.examination import Examination, distinct_part, one_value, written_down
 from weightinit.auditing.explanations import Explanation, explanations, factor, of_any_scale
+from weightinit.auditing.fixed_kernels import centre_tap
 from weightinit.auditing.matrices import (
     in_units_of_its_largest,
     largest_singular_value,
@@ -41,6 +43,8 @@ def hold_against_law(exam: Examination, alpha: float) -> None:
         exam.find("constant" if value else "zeros", f"All values are {value:.4g}", advice)
     elif law.family == "unknown":
         _not_drawn(exam, law)
+    elif law.family == "delta_orthogonal":
+        _delta_orthogonal(exam, law, alpha)
     else:
         _drawn(exam, law, alpha)
 
@@ -105,7 +109,7 @@ def _drawn(exam: Examination, law: Law, alpha: float) -> None:
     elif law.family == "sparse":
         law = Law("normal", law.mean, law.std)
     if law.family not in DRAWN:
-        _orthogonal(exam, law, alpha)
+        _orthogonal(exam, exam.matrix, law, alpha)
         return
     fitted = fit(elements, law)
     exam.mean_z, exam.std_z, exam.outside = fitted.mean_z, fitted.std_z, fitted.outside
@@ -123,7 +127,9 @@ def _dependent(exam: Examination, alpha: float) -> bool:
     if not exam.tensor.is_weight or min(exam.matrix.shape) < 2:
         return False
     size, unequal, drawn = orthogonality(exam.matrix)
-    if min(exam.matrix.shape) >= 16 and unequal <= min(rounding_of_singular_values(exam.elements), drawn / 4):
+    few, rounding = min(exam.matrix.shape), rounding_of_singular_values(exam.elements)
+    chance = min(rounding / drawn, 1.0) ** (few * (few + 1) // 2 - 1)  # so many products and lengths agree
+    if chance < min(alpha, 1e-6) and unequal <= min(rounding, drawn / 4):
         exam.explained = (Explanation(f"orthogonal(gain={size:.4g})", Law("orthogonal"), ""),)
         exam.find(
             "dependent",
@@ -152,10 +158,22 @@ def direction_that_stands_out(exam: Examination, alpha: float) -> tuple[float, f
     return largest, largest_singular_value_drawn(exam.matrix.shape, alpha) * exam.elements.std
 
 
-def _orthogonal(exam: Examination, law: Law, alpha: float) -> None:
+def _delta_orthogonal(exam: Examination, law: Law, alpha: float) -> None:
+    if (tap := centre_tap(exam.values)) is None:
+        exam.find(
+            "law",
+            "Has values beside the centre of the kernel",
+            f"Only the centre passes a signal on unchanged: draw it from {exam.tensor.label}.",
+        )
+    else:
+        _orthogonal(exam, tap, law, alpha)
+
+
+def _orthogonal(exam: Examination, matrix: Array, law: Law, alpha: float) -> None:
+    """Hold the singular values of a ``matrix``, which is all of the array that is not zero, against its law."""
     elements = exam.elements
     exam.mean_z = elements.mean / (law.std / math.sqrt(elements.size))
-    size, unequal, drawn = orthogonality(exam.matrix)
+    size, unequal, drawn = orthogonality(matrix)
     wanted, rounding = law.support[1], rounding_of_singular_values(elements)
     if unequal <= rounding:
         if abs(size / wanted - 1) > rounding:

@@ -94,6 +94,8 @@ def notation(law: Law) -> str:
             return f"a normal of std {law.std:.4g} cut to [{low:.4g}, {high:.4g}]"
         case "constant":
             return f"{law.mean:.4g} everywhere"
+        case "delta_orthogonal":
+            return f"delta_orthogonal(gain={high:.4g})"
     return f"{law.family} elements of std {law.std:.4g}"
 
 

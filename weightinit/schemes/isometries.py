@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 
 from weightinit import initializers
 from weightinit.arrays import Array
 from weightinit.initializers import Preserve
-from weightinit.laws import UNKNOWN, Law
+from weightinit.laws import Law
 from weightinit.nn.network import Network
 from weightinit.nn.weights import WeightSpec
 from weightinit.schemes.base import ByWeight, Rule
 from weightinit.schemes.needs import odd_part
 from weightinit.schemes.residual import ZEROS
-from weightinit.schemes.rules import Orthogonal
+from weightinit.schemes.rules import WRITTEN, Orthogonal
+
+PAIRED: Final = "units are pairs of opposites, and the network is linear at the start"
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Mirrored(Rule):
     def law(self, spec: WeightSpec) -> Law:
         kernel, gain = self._half(spec)
         size = max(math.prod(kernel[:-1]), kernel[-1])
-        return Law("unknown", 0.0, gain / math.sqrt(size), (-gain, gain))
+        return Law("unknown", 0.0, gain / math.sqrt(size), (-gain, gain), PAIRED)
 
     def _half(self, spec: WeightSpec) -> tuple[tuple[int, ...], float]:
         """Return the shape of w and its gain."""
@@ -120,7 +122,10 @@ class Delta(Rule):
         return values
 
     def law(self, spec: WeightSpec) -> Law:
-        return UNKNOWN  # no law of one element says that only the centre is there
+        *kernel, fan_in, fan_out = spec.shape
+        largest = self.gain * initializers.orthogonal_factor(fan_in, fan_out, self.preserve)
+        std = largest / math.sqrt(max(fan_in, fan_out) * math.prod(kernel))
+        return Law("delta_orthogonal", 0.0, std, (-largest, largest))
 
 
 @dataclass(frozen=True)
@@ -141,4 +146,5 @@ class _IdentityHadamard(Rule):
 
     def law(self, spec: WeightSpec) -> Law:
         values = self.draw(spec, np.random.default_rng(0))
-        return Law("unknown", float(values.mean()), float(values.std()), (float(values.min()), float(values.max())))
+        support = (float(values.min()), float(values.max()))
+        return Law("unknown", float(values.mean()), float(values.std()), support, WRITTEN)

@@ -20,6 +20,7 @@ from weightinit.nn.network import Network
 from weightinit.nn.weights import WeightSpec
 from weightinit.schemes.base import Rule
 
+WRITTEN: Final = "the weights are written down, not drawn"
 _EXAMPLE: Final = WeightSpec("hidden/1/weight", (2, 2), Fans(2, 2), "weight", "hidden")
 
 
@@ -175,7 +176,8 @@ class Identity(_Basic):
 
     def law(self, spec: WeightSpec) -> Law:
         share = min(spec.shape) / math.prod(spec.shape)
-        return Law("unknown", self.gain * share, self.gain * math.sqrt(share * (1 - share)), (0.0, float(self.gain)))
+        std = self.gain * math.sqrt(share * (1 - share))
+        return Law("unknown", self.gain * share, std, (0.0, float(self.gain)), WRITTEN)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import ClassVar, Final
 import numpy as np
 
 from weightinit.arrays import Array
-from weightinit.laws import UNKNOWN, Law
+from weightinit.laws import Law
 from weightinit.nn.layers import Attention, Sum
 from weightinit.nn.network import Network
 from weightinit.nn.weights import WeightSpec
@@ -20,6 +20,7 @@ from weightinit.schemes.rules import Normal, VarianceScaling
 LECUN: Final = VarianceScaling(scale=1.0)
 LOGITS: Final = ("query", "key")
 """Parts of attention whose size does not reach the stream."""
+FACTOR: Final = Law("unknown", reason="query and key, and value and out, are factors of one matrix")
 
 
 def width(spec: WeightSpec) -> int:
@@ -192,7 +193,7 @@ class Mimetic(ByWeight):
         return super().draw(spec, rng)
 
     def law(self, spec: WeightSpec) -> Law:
-        return UNKNOWN if spec.part in (*LOGITS, "value", "out") else super().law(spec)
+        return FACTOR if spec.part in (*LOGITS, "value", "out") else super().law(spec)
 
 
 def _attention(spec: WeightSpec) -> str:

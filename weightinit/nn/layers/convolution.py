@@ -11,8 +11,9 @@ import numpy as np
 from weightinit.arrays import Array
 from weightinit.fans import compute_fans
 from weightinit.laws import Law
+from weightinit.meanfield import SingularValues
 from weightinit.nn.layers import columns
-from weightinit.nn.layers.base import Layer
+from weightinit.nn.layers.base import UNKNOWN_VALUES, Layer
 from weightinit.nn.layers.dense import add_bias, folded, silent
 from weightinit.nn.layers.positions import Padding, Windows, by_position, gathered, scattered
 from weightinit.nn.moments import Gradient, Moments, unknown_gradient, unknown_moments
@@ -142,7 +143,7 @@ class Convolution(Layer):
         return x.reshape(-1, self.groups, x.shape[-1] // self.groups).swapaxes(0, 1)
 
     def expect(self, moments: Moments, laws: Mapping[str, Law]) -> Moments:
-        """E[z[p]²] = channels Var[w] sum over offsets of E[x[p + offset]²] + Var[b]."""
+        """E[z[p]²] = channels sum over offsets of Var[w[offset]] E[x[p + offset]²] + Var[b]."""
         weight = laws[f"{self.name}/weight"]
         bias = laws[f"{self.name}/bias"] if self.bias else Law("constant", 0.0, 0.0)
         if moments.reason:
@@ -150,21 +151,38 @@ class Convolution(Layer):
         if reason := silent(weight, bias):
             return unknown_moments(reason)
         assert moments.squares is not None
-        found = gathered(moments, self.windows, self.channels // self.groups * weight.second_moment)
+        offsets, variance = self._weighed(weight)
+        found = gathered(moments, self.windows, self.channels // self.groups * variance, offsets)
         assert found.squares is not None
         covariance = np.asarray(found.covariance) + bias.second_moment
-        return Moments.uneven(found.squares + bias.second_moment, bias.mean, covariance, math.nan)
+        return Moments.uneven(found.squares + bias.second_moment, bias.mean, covariance)
 
     def expect_gradient(self, gradient: Gradient, moments: Moments, laws: Mapping[str, Law]) -> Gradient:
-        """E[g_x[p]²] = filters Var[w] sum over offsets of E[g_z[p - offset]²]."""
+        """E[g_x[p]²] = filters sum over offsets of Var[w[offset]] E[g_z[p - offset]²]."""
         weight = laws[f"{self.name}/weight"]
         if reason := gradient.reason or moments.reason or silent(weight):
             return unknown_gradient(reason)
         assert moments.squares is not None
         positions = moments.squares.shape[1:]
-        factor = self.filters // self.groups * weight.second_moment
+        offsets, variance = self._weighed(weight)
         at = by_position(gradient, moments, self.windows.out(positions))
-        return scattered(at, self.windows, positions, factor)
+        return scattered(at, self.windows, positions, self.filters // self.groups * variance, offsets)
+
+    def expect_jacobian(self, values: SingularValues, moments: Moments, laws: Mapping[str, Law]) -> SingularValues:
+        """Singular values after kernels that act on each position by itself, as one orthogonal matrix."""
+        weight, windows = laws[f"{self.name}/weight"], self.windows
+        alone = weight.family == "delta_orthogonal" and windows.padding != "valid" and max(windows.stride) == 1
+        if not alone or self.groups > 1:
+            return UNKNOWN_VALUES
+        sigma_w2 = self.channels * self._weighed(weight)[1]
+        return values.after_weights(sigma_w2, "orthogonal", (self.channels, self.filters))
+
+    def _weighed(self, law: Law) -> tuple[list[Shape], float]:
+        """Return the offsets at which a kernel of this law has weights, and their second moment."""
+        offsets = self.windows.offsets()
+        if law.family != "delta_orthogonal":
+            return offsets, law.second_moment
+        return [self.windows.centre], len(offsets) * law.second_moment
 
 
 def _add(product: Array, total: Array, part: slice) -> None:

@@ -157,16 +157,17 @@ def through_weights(moments: Moments, sigma_w2: float, bias: Law) -> Moments:
     share = from_weights / q if q else 0.0
     correlation = share * moments.correlation + (1.0 - share) if q else math.nan
     if moments.squares is None:
-        return Moments(q, bias.mean, correlation, share**2 * moments.relative_variance)
+        return Moments(q, bias.mean, correlation)
     if q == 0.0:
         correlation = np.ones(np.shape(moments.correlation))  # zeros are all alike
     squares = sigma_w2 * moments.squares + bias.second_moment
     means = np.full(squares.shape, bias.mean)
-    return Moments(q, bias.mean, correlation, share**2 * moments.relative_variance, "", squares, means)
+    return Moments(q, bias.mean, correlation, "", squares, means)
 
 
 def silent(weight: Law, *others: Law) -> str:
     """Return why theory says nothing of a weight with this law, and of ``others`` beside it; empty where it does."""
-    if not all(law.known for law in (weight, *others)):
-        return "the law of the weights is unknown: the scheme depends on data or iterates"
+    unknown = next((law for law in (weight, *others) if not law.known), None)
+    if unknown is not None:
+        return f"the law of the weights is unknown: {unknown.reason or 'the scheme states none'}"
     return "the weights have a mean" if weight.mean != 0.0 else ""

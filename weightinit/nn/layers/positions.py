@@ -60,6 +60,11 @@ class Windows:
         """Return the offsets of a window, in the order of the kernel."""
         return [tuple(int(i) for i in at) for at in np.ndindex(*self.size)]
 
+    @property
+    def centre(self) -> Shape:
+        """Offset of the middle of a window; of the first of two in an even one."""
+        return tuple((size - 1) // 2 for size in self.size)
+
     def slices(self, offset: Sequence[int], out: Sequence[int]) -> tuple[slice, ...]:
         """Return the padded positions that all windows see at an offset."""
         return tuple(
@@ -68,8 +73,11 @@ class Windows:
         )
 
 
-def gathered(moments: Moments, windows: Windows, factor: float) -> Moments:
-    """Return moments summed over the offsets of each window, times ``factor``: as independent weights make them."""
+def gathered(moments: Moments, windows: Windows, factor: float, offsets: Sequence[Shape] | None = None) -> Moments:
+    """Return moments summed over ``offsets`` of each window (all by default), times ``factor``.
+
+    So independent weights make them, of which those at other offsets are zero.
+    """
     assert moments.squares is not None
     positions = moments.squares.shape[1:]
     pairs = np.asarray(moments.covariance)
@@ -77,17 +85,19 @@ def gathered(moments: Moments, windows: Windows, factor: float) -> Moments:
     single = _padded(moments.squares, windows, positions, (1,))
     double = _padded(pairs.reshape(few, *positions, few, *positions), windows, positions, (1, axes + 2))
     squares, both = np.zeros((len(single), *out)), np.zeros((few, *out, few, *out))
-    for offset in windows.offsets():
+    for offset in offsets or windows.offsets():
         at = windows.slices(offset, out)
         squares += single[(slice(None), *at)]
         both += double[(slice(None), *at, slice(None), *at)]
     count = math.prod(out)
     covariance = factor * both.reshape(few, count, few, count)
-    return Moments.uneven(factor * squares, 0.0, covariance, moments.relative_variance)
+    return Moments.uneven(factor * squares, 0.0, covariance)
 
 
-def scattered(gradient: Gradient, windows: Windows, positions: Shape, factor: float) -> Gradient:
-    """Return the gradient at the positions that windows see, from that at the windows."""
+def scattered(
+    gradient: Gradient, windows: Windows, positions: Shape, factor: float, offsets: Sequence[Shape] | None = None
+) -> Gradient:
+    """Return the gradient at the positions that windows see, from that at the windows; ``offsets`` as of gathered."""
     assert gradient.squares is not None
     pairs = np.asarray(gradient.covariance)
     few, out, axes = len(pairs), windows.out(positions), len(positions)
@@ -95,14 +105,14 @@ def scattered(gradient: Gradient, windows: Windows, positions: Shape, factor: fl
     padded = tuple(n + sum(pad) for n, pad in zip(positions, pads, strict=True))
     single, double = np.zeros((len(gradient.squares), *padded)), np.zeros((few, *padded, few, *padded))
     whole = pairs.reshape(few, *out, few, *out)
-    for offset in windows.offsets():
+    for offset in offsets or windows.offsets():
         at = windows.slices(offset, out)
         single[(slice(None), *at)] += gradient.squares
         double[(slice(None), *at, slice(None), *at)] += whole
     single, double = _cut(single, windows, positions, (1,)), _cut(double, windows, positions, (1, axes + 2))
     count = math.prod(positions)
     covariance = factor * double.reshape(few, count, few, count)
-    return Gradient.uneven(factor * single, covariance, gradient.relative_variance)
+    return gradient.uneven(factor * single, covariance)
 
 
 def _padded(x: Array, windows: Windows, positions: Shape, starts: Sequence[int]) -> Array:
@@ -137,7 +147,7 @@ def mixed(moments: Moments, matrix: Array, out: Shape) -> Moments:
     means = (moments.means.reshape(len(moments.means), -1) @ matrix.T).reshape(-1, *out)
     if not out:
         mixture = mixture[:, 0, :, 0]
-    return Moments.uneven(extended(few, moments.squares), means, mixture, moments.relative_variance)
+    return Moments.uneven(extended(few, moments.squares), means, mixture)
 
 
 def extended(few: Array, before: Array) -> Array:
@@ -164,7 +174,7 @@ def unmixed(gradient: Gradient, matrix: Array, moments: Moments, entering: Shape
     exact = np.diagonal(mixture.reshape(count, count)).reshape(few, *entering)
     assert moments.squares is not None
     sizes = np.asarray(gradient.q) if np.ndim(gradient.q) else np.full(len(moments.squares), gradient.q)
-    return Gradient.uneven(extended(exact, sizes), mixture, gradient.relative_variance)
+    return gradient.uneven(extended(exact, sizes), mixture)
 
 
 def pairs_of(gradient: Gradient, few: int, positions: int) -> Array:
@@ -185,4 +195,4 @@ def by_position(gradient: Gradient, moments: Moments, positions: Shape) -> Gradi
     samples = len(moments.squares)
     each = np.asarray(gradient.q).reshape(-1, *[1] * len(positions)) if np.ndim(gradient.q) else gradient.q
     squares = np.broadcast_to(each, (samples, *positions)).astype(np.float64)
-    return Gradient.uneven(squares, pairs_of(gradient, few, math.prod(positions)), gradient.relative_variance)
+    return gradient.uneven(squares, pairs_of(gradient, few, math.prod(positions)))

@@ -10,6 +10,7 @@ import numpy as np
 
 from weightinit.arrays import Array
 from weightinit.laws import Law
+from weightinit.meanfield import SingularValues
 from weightinit.nn.layers.base import Layer
 from weightinit.nn.layers.positions import Windows, by_position, gathered, scattered
 from weightinit.nn.moments import Gradient, Moments, unknown_gradient
@@ -41,12 +42,15 @@ class Flatten(Layer):
         axes = tuple(range(1, moments.squares.ndim))
         pairs = np.asarray(moments.covariance).diagonal(axis1=1, axis2=3).mean(-1)
         means = moments.means.mean(axes)
-        return Moments.uneven(moments.squares.mean(axes), means, pairs, moments.relative_variance)
+        return Moments.uneven(moments.squares.mean(axes), means, pairs)
 
     def expect_gradient(self, gradient: Gradient, moments: Moments, laws: Mapping[str, Law]) -> Gradient:
         if gradient.reason or moments.reason or moments.squares is None or moments.squares.ndim == 1:
             return gradient
         return by_position(gradient, moments, moments.squares.shape[1:])
+
+    def expect_jacobian(self, values: SingularValues, moments: Moments, laws: Mapping[str, Law]) -> SingularValues:
+        return values
 
 
 @dataclass(frozen=True)
