@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,17 +16,17 @@ import pytest
 import runner
 from runner.analysis.comparison import compare
 from runner.analysis.transfer import Transfer, level, transfers
-from runner.report import figures
+from runner.report import figures, page
 from runner.report.transfer import transfer_lines
 
 RATES = [2.0**power for power in range(-12, -2)]
 WIDTHS = (64, 128, 256, 512)
 
 
-def table(
+def recorded(
     powers: dict[str, float], *, noise: float = 0.0, seeds: Sequence[int] = range(5), rates: Sequence[float] = RATES
-) -> list[Transfer]:
-    """Losses that are least at 2^-6 (width / 64)^power."""
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Runs and curves of losses that are least at 2^-6 (width / 64)^power."""
     rng = np.random.default_rng(0)
     rows = []
     for scheme, power in powers.items():
@@ -41,7 +44,11 @@ def table(
     curves = pd.DataFrame(
         {"key": [row["key"] for row in rows], "step": 1, "quantity": "train_loss", "layer": "", "value": 1.0}
     )
-    return transfers(compare(pd.DataFrame(rows), curves))
+    return pd.DataFrame(rows), curves
+
+
+def table(powers: dict[str, float], **options: Any) -> list[Transfer]:
+    return transfers(compare(*recorded(powers, **options)))
 
 
 def test_the_best_rate_is_interpolated_and_its_drift_fitted() -> None:
@@ -83,6 +90,23 @@ def test_words_and_figure(tmp_path: Path) -> None:
     drawn = figures.transfer_figures(found)
     assert "Training loss over the learning rate by width" in drawn["transfer"].get_label()
     assert list(figures.save(drawn, tmp_path)) == ["transfer.png"]
+
+
+def test_the_page_shows_best_rates_with_their_intervals() -> None:
+    runs, curves = recorded({"he": -1.0, "mup": 0.0}, noise=0.1)
+    text = page.render(compare(runs, curves), None, curves, [])
+    head, _, data = text.partition('id="data">')
+    assert "mup: log2 of the best rate drifts by" in head
+    assert "Best learning rate by width" in head
+    assert re.search(r"<td>\.\d+ \(\.\d+ to \.\d+\)</td>", head)
+    (found,) = [
+        chart
+        for chart in json.loads(data.partition("</script>")[0])["charts"].values()
+        if chart["layout"].get("yaxis", {}).get("title") == {"text": "best learning rate"}
+    ]
+    assert [trace["name"] for trace in found["traces"]] == ["he", "mup"]
+    assert found["traces"][0]["x"] == list(WIDTHS)
+    assert found["traces"][0]["y"][0] == pytest.approx(2**-6.2, rel=0.1)
 
 
 # Claims on real runs, committed before the runs they are judged by. docs/transfer.md shows what was measured.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -69,6 +69,11 @@ def transfers(comparison: Comparison) -> list[Transfer]:
             if (one := _transfer(along, part, label(dict(zip(others, values, strict=True)), others))) is not None:
                 found.append(one)
     return found
+
+
+def by_axis(found: Sequence[Transfer]) -> dict[Along, list[Transfer]]:
+    """Return what was found over width, and what over depth."""
+    return {along: [one for one in found if one.along == along] for along in dict.fromkeys(one.along for one in found)}
 
 
 def _transfer(along: Along, runs: pd.DataFrame, name: str) -> Transfer | None:

@@ -5,21 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from runner.analysis.transfer import Interval, Transfer, level
+from runner.analysis.transfer import Along, Interval, Transfer, by_axis, level
 from runner.text import Column, number, table
 
 
 def transfer_lines(found: Sequence[Transfer]) -> list[str]:
-    """Return a table by axis of best learning rates with 95% intervals, and a sentence for each group on its drift."""
+    """Return a table by axis of best learning rates, and a sentence for each group on its drift."""
     lines: list[str] = []
-    for along in dict.fromkeys(one.along for one in found):
-        own = [one for one in found if one.along == along]
-        sizes = sorted({size for one in own for size in one.sizes})
-        columns = [Column(f"best rate at {along}", [one.label or "all runs" for one in own], left=True)]
-        columns += [Column(str(size), [_best(one, size) for one in own]) for size in sizes]
-        columns.append(Column("rate goes with", [f"{along}^{_interval(one.power)}" for one in own], left=True))
+    for along, own in by_axis(found).items():
+        columns = transfer_columns(along, own)
         lines += [*([""] if lines else []), *table(columns), *(drift_sentence(one) for one in own)]
     return lines
+
+
+def transfer_columns(along: Along, own: Sequence[Transfer], *, intervals: bool = False) -> list[Column]:
+    """Return the best learning rates by size, with 95% ``intervals`` if asked, and the power with which they go.
+
+    A star stands at a rate at the edge of those tried.
+    """
+    sizes = sorted({size for one in own for size in one.sizes})
+    columns = [Column(f"best rate at {along}", [one.label or "all runs" for one in own], left=True)]
+    columns += [Column(str(size), [_best(one, size, intervals) for one in own]) for size in sizes]
+    return [*columns, Column("rate goes with", [f"{along}^{_interval(one.power)}" for one in own], left=True)]
 
 
 def drift_sentence(one: Transfer) -> str:
@@ -37,12 +44,13 @@ def drift_sentence(one: Transfer) -> str:
     return f"{name}: log2 of the best rate drifts by {_interval(one.drift)} {span}: {said[level(one)]}."
 
 
-def _best(one: Transfer, size: int) -> str:
+def _best(one: Transfer, size: int, interval: bool) -> str:
     if size not in one.sizes:
         return "–"
     place = one.sizes.index(size)
-    best = one.best[place]
-    return f"{number(2.0**best.mean)}{'*' if one.at_edge[place] else ''}"
+    mean, low, high = (number(2.0**value) for value in one.best[place])
+    around = f" ({low} to {high})" if interval and not math.isnan(one.best[place].low) else ""
+    return f"{mean}{'*' if one.at_edge[place] else ''}{around}"
 
 
 def _interval(value: Interval) -> str:

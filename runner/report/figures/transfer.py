@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runner.analysis.transfer import Transfer
+from runner.analysis.transfer import Transfer, by_axis
 from runner.report.figures.canvas import MARKERS, PALETTE, canvas, finish, log_axis, place_legend
 from runner.report.transfer import drift_sentence
 
@@ -23,8 +23,7 @@ def transfer(found: Sequence[Transfer]) -> Figure:
     from matplotlib import colormaps
     from matplotlib.lines import Line2D
 
-    along = list(dict.fromkeys(one.along for one in found))
-    rows = [[one for one in found if one.along == axis][:COLUMNS] for axis in along]
+    along, rows = zip(*((axis, own[:COLUMNS]) for axis, own in by_axis(found).items()), strict=True)
     columns = max(map(len, rows)) + 1
     figure, axes = canvas(columns, (3.1 * columns + 1.0, 3.0 * len(rows) + 1.0), rows=len(rows))
     for row, own in enumerate(rows):

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from runner.analysis.best_rates import Tuned
 from runner.analysis.comparison import WITHOUT_EFFECT, Comparison
 from runner.analysis.search import Search
+from runner.analysis.transfer import Transfer, by_axis, transfers
 from runner.config.secrets import without_password
 from runner.report.best_rates import tuned_columns
 from runner.report.experiment import Experiment
@@ -31,9 +32,11 @@ from runner.report.judgements import sweep_sentence, theory_sentence
 from runner.report.page import layers, training
 from runner.report.page.chart import COLORS, SYMBOLS, Figure, color
 from runner.report.page.jacobian import jacobian
+from runner.report.page.transfer import transfer
 from runner.report.ranking import ranking
 from runner.report.search import best_command, best_words
 from runner.report.sentences import answer, evidence
+from runner.report.transfer import drift_sentence, transfer_columns
 from runner.text import Column, setting
 from weightinit.arrays import Array
 
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ROWS = 200  # of a table
+DRIFTS = 4  # of best learning rates, among the answers
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,9 @@ def render(
     by = list(shown.by) or ["scheme"]
     groups, left_out = drawn_groups(whole, by) if len(whole) else ([], "")
     shown_curves = by_block(curves[curves["key"].isin([key for group in groups for key in group.keys])])
+    transferred = transfers(comparison) if search is None else []
     sections = [
+        Section("transfer", "Transfer", _kept(transfer(transferred))),
         Section("scores", "Scores", _kept(*_scores(shown, groups))),
         Section("rates", "Learning rates", _kept(training.sensitivity(comparison, groups, shown.by))),
         Section("learning", "Learning", training.learning(shown_curves, groups)),
@@ -118,12 +124,16 @@ def render(
     return environment.get_template("report.html").render(
         title=experiment.title or _commands(sessions),
         question=experiment.question,
-        answers=[*experiment.answers(shown), answer(shown) if search is None else _best(search)],
+        answers=[
+            *experiment.answers(shown),
+            *map(drift_sentence, transferred[:DRIFTS]),
+            answer(shown) if search is None else _best(search),
+        ],
         again="" if search is None else best_command(search),
         evidence=evidence(shown) if (shown.groups["verdict"] != "").any() else [],
         counted=_counted(runs),
         initially=[said for said in (sweep_sentence(runs), theory_sentence(runs)) if said],
-        tables=_tables(comparison, at_best, experiment, search),
+        tables=[*_transfer_tables(transferred), *_tables(comparison, at_best, experiment, search)],
         groups=[_switch(group) for group in groups],
         left_out=left_out,
         sections=sections,
@@ -178,6 +188,18 @@ def _tables(
     extra = experiment.extra(comparison.groups.sort_values("place").to_dict("records"))
     found.append(_table("Ranking", how, [*ranking(comparison), *extra]))
     return found
+
+
+def _transfer_tables(found: Sequence[Transfer]) -> list[dict[str, Any]]:
+    """Return a table of best learning rates by width, and one by depth."""
+    how = (
+        "The rate with the least training loss at the end, between those tried by a parabola. Brackets show 95% "
+        "confidence intervals over seeds. A star: at the edge of the rates tried."
+    )
+    return [
+        _table(f"Best learning rate by {along}", how, transfer_columns(along, own, intervals=True))
+        for along, own in by_axis(found).items()
+    ]
 
 
 def _table(title: str, how: str, columns: Sequence[Column]) -> dict[str, Any]:
