@@ -17,11 +17,8 @@ from runner.analysis.comparison import Comparison
 from runner.config import catalogue
 from runner.config.composition import Command, Composer
 from runner.config.trial import Trial
-from runner.execution import naming
-from runner.execution.jobs import Jobs, Stopped
-from runner.execution.progress import Progress
-from runner.execution.resources import check, check_memory, resources
-from runner.execution.session import session as session_of
+from runner.execution.jobs import Stopped
+from runner.execution.work import Work, known_trials
 from runner.kernel import Shown, is_kernel, show_figures
 from runner.modes import advise as advice
 from runner.modes import compare as review
@@ -30,7 +27,7 @@ from runner.records import Session
 from runner.report import artifacts, notebook
 from runner.report.ranking import ranked
 from runner.text import PAGE
-from runner.tracking import Recorder, read
+from runner.tracking import read
 
 
 class _Tables(NamedTuple):
@@ -92,9 +89,10 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | None = None) -> Resu
             "run() takes sweeps that list their values; one that makes them up as it goes needs the shell."
         )
     if (mode := command.config.mode.name) != "train":
-        way = f"runner.{mode}()" if mode in ("advise", "compare", "forecast", "schemes") else "the shell"
-        raise ValueError(f"run() trains, so mode must be train; got {mode!r}. Use {way}: python -m runner mode={mode}.")
-    results = _trained(composer, command, _trials(composer, command))
+        known = mode in ("advise", "compare", "forecast", "schemes")
+        way = f"Call runner.{mode}()" if known else f"In the shell, pass python -m runner mode={mode}"
+        raise ValueError(f"run() trains, so mode must be train; got {mode!r}. {way}.")
+    results = _trained(composer, command, known_trials(composer, command))
     if is_kernel():
         Shown(notebook.sweep_html(results.compared[0], results.directory))
     return results
@@ -109,10 +107,8 @@ def advise(overrides: Sequence[str] = (), *, config_dir: str | None = None) -> p
     """
     composer = Composer(config_dir)
     command = composer.command([*overrides, "mode=advise"], multirun=True)
-    planned, shortlist = advice.plan(composer, command)
-    trials = _trials(composer, planned)
-    if not command.config.resume:
-        planned, shortlist, trials, takes = advice.timed(planned, shortlist, trials)
+    planned, shortlist, trials, takes = advice.prepared(composer, command)
+    if takes:
         print(takes, file=sys.stderr)
     results = _trained(composer, planned, trials)
     decision = advice.decide(shortlist, *results)
@@ -181,31 +177,16 @@ def schemes(config_dir: str | None = None) -> pd.DataFrame:
     return pd.DataFrame({"name": one.name, "title": one.title, **one.facts} for one in found).set_index("name")
 
 
-def _trials(composer: Composer, command: Command) -> list[Trial]:
-    """Return the trials of a command; raise ValueError for a wrong launcher, and where memory can't hold them."""
-    check(command.config.hydra.launcher)
-    trials = naming.named(composer.trials(command.runs))
-    check_memory(trials)
-    return trials
-
-
 def _trained(composer: Composer, command: Command, trials: Sequence[Trial]) -> Results:
     """Return what the trials of a command have recorded, after training those that are missing."""
-    with session_of(command, trials) as session:
-        recorder = Recorder(session, composer.tracking(command, trials), [trial.key for trial in trials])
-        if not recorder.complete:
-            steps = sum(trial.plan.steps for trial in trials)
-            # Without trials, threads: processes would start the caller's script again.
-            with (
-                recorder,
-                resources(command.config.hydra.launcher) as given,
-                Progress(session.total, steps) as progress,
-            ):
-                try:
-                    Jobs(recorder, progress, trials).run(trials, **given)
-                except Stopped as stopped:
-                    raise RuntimeError(f"stopped, since {stopped}. What had finished is kept.") from stopped
-                recorder.finish(
-                    figures=lambda: artifacts.draw(session, *(found := Results.of(session)), found.compared)
-                )
-        return Results.of(session)
+    with Work(command, composer, trials, processes=False) as work:
+        if not work.complete:
+            try:
+                work.train()
+            except Stopped as stopped:
+                raise RuntimeError(f"stopped, since {stopped}. What had finished is kept.") from stopped
+            session = work.session
+            work.recorder.finish(
+                figures=lambda: artifacts.draw(session, *(found := Results.of(session)), found.compared)
+            )
+        return Results.of(work.session)

@@ -12,8 +12,8 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +24,13 @@ from runner.config.composition import CONFIG_NAME, Command, Composer
 from runner.config.internals import Hydra, get_args_parser
 from runner.config.secrets import without_password
 from runner.execution.interruption import STATUS, interruptible
-from runner.records import Outcome, Session
 from runner.text import ECHOED, look_lines, printable, relative, shortened
 
 # What trains imports tables, figures and MLflow where it begins: a forecast is to answer at once.
 if TYPE_CHECKING:
     from runner.analysis.best_rates import Tuned
     from runner.analysis.comparison import Comparison
-    from runner.config.trial import Trial
+    from runner.execution.work import Work
     from runner.modes.advise import Shortlist
     from runner.tracking.frames import Tables
 
@@ -103,75 +102,55 @@ def _train(command: Command, composer: Composer, line: Sequence[str]) -> int:
     ``line``: what was typed, for the sentence that says how to do the rest of what was stopped.
     """
     from runner.analysis import best_rates
-    from runner.execution import hydra_jobs, naming
-    from runner.execution.jobs import Jobs, Stopped
-    from runner.execution.progress import Progress
-    from runner.execution.resources import Resources, check, check_memory, resources
-    from runner.execution.session import session as session_of
+    from runner.execution import hydra_jobs
+    from runner.execution.jobs import Stopped
+    from runner.execution.work import Work, known_trials
     from runner.modes import advise
     from runner.report import artifacts
-    from runner.tracking import Recorder, read
+    from runner.tracking import read
 
     said = ""  # how to do the rest, once there is a rest
     try:
         with ExitStack() as held:
             try:
-                if command.multirun:
-                    check(command.config.hydra.launcher)
-                hydra_jobs.check(command.config)
                 shortlist = None
                 if command.config.mode.name == "advise":
-                    command, shortlist = advise.plan(composer, command)
-                trials = naming.named(composer.trials(command.runs))
-                check_memory(trials)
-                if shortlist is not None and not command.config.resume:
-                    command, shortlist, trials, takes = advise.timed(command, shortlist, trials)
-                    _say(takes)
-                session = held.enter_context(session_of(command, trials))
-                said = _rest(line)
-                tracking = composer.tracking(command, trials)
-                recorder = Recorder(session, tracking, [trial.key for trial in trials])
-                if recorder.complete:
-                    _say(f"nothing is left to do in {relative(session.directory)}")
-                    tables = read(session.directory)
-                    found = best_rates.compared(*tables) if session.multirun else None
-                    print(_page(session, trials, tables, found, command, recorder.viewer, shortlist=shortlist))
-                    return FAILED if _failed(tables) else 0
-                # The processes of a long sweep start while the recorder opens its store.
-                known = command.multirun and bool(trials)
-                workers = resources(command.config.hydra.launcher, trials) if known else nullcontext(Resources())
-                given = held.enter_context(workers)
-                held.enter_context(recorder)
+                    command, shortlist, trials, takes = advise.prepared(composer, command)
+                    if takes:
+                        _say(takes)
+                else:
+                    trials = known_trials(composer, command)
+                work = held.enter_context(Work(command, composer, trials, say=_say))
             except REFUSED as error:
                 return _refused(error)
-            progress = held.enter_context(Progress(session.total, sum(trial.plan.steps for trial in trials)))
-            jobs = Jobs(recorder, progress, trials)
+            said = _rest(line)
+            session, recorder = work.session, work.recorder
+            recorded = cache(lambda: read(session.directory))  # complete once the recorder has merged its files
+            compared = cache(lambda: best_rates.compared(*recorded()) if session.multirun else None)
+            page = cache(lambda: _page(work, recorded(), compared(), shortlist))
+            if work.complete:
+                _say(f"nothing is left to do in {relative(session.directory)}")
+                print(page())
+                return FAILED if _failed(recorded()) else 0
             if recorder.resumed:
                 directory = relative(session.directory)
-                _say(f"going on in {directory}, where {len(jobs.outcomes)} of {session.total} runs are")
+                _say(f"going on in {directory}, where {len(work.outcomes)} of {session.total} runs are")
             elif command.config.resume:
                 _say(f"nothing to resume below {relative(session.directory.parent)}: starting anew")
             trouble: Exception | None = None
             if shortlist is None and hydra_jobs.wanted(command):
                 try:
-                    hydra_jobs.run(command, composer, hydra_jobs.Task(jobs, trials, given))
+                    work.train(by_hydra=True)
                 except Exception as error:  # of a job, of a callback, or of somebody's sweeper
                     trouble = error
-                    if all(outcome.error != str(error) for outcome in jobs.outcomes.values()):
+                    if all(outcome.error != str(error) for outcome in work.outcomes.values()):
                         _say(f"stopped: {str(error) or type(error).__name__}")
             else:
                 hydra_jobs.prepare(session.directory, command.config)
-                jobs.run(trials, **given)
-            if not jobs.outcomes:
+                work.train()
+            if not work.outcomes:
                 recorder.finish(status="FAILED")
                 return FAILED
-            recorded = cache(lambda: read(session.directory))  # complete once the recorder has merged its files
-            compared = cache(lambda: best_rates.compared(*recorded()) if session.multirun else None)
-            page = cache(
-                lambda: _page(
-                    session, trials, recorded(), compared(), command, recorder.viewer, jobs.outcomes, shortlist
-                )
-            )
             recorder.finish(
                 figures=lambda: artifacts.draw(session, *recorded(), compared()),
                 text=lambda: re.sub(r"\033\[\d+m|\n+look: .*", "", page(), flags=re.DOTALL),
@@ -193,39 +172,30 @@ def _train(command: Command, composer: Composer, line: Sequence[str]) -> int:
 
 
 def _page(
-    session: Session,
-    trials: Sequence[Trial],
-    tables: Tables,
-    compared: tuple[Comparison, Tuned | None] | None,
-    command: Command,
-    viewer: str | None,
-    outcomes: Mapping[str, Outcome] | None = None,
-    shortlist: Shortlist | None = None,
+    work: Work, tables: Tables, compared: tuple[Comparison, Tuned | None] | None, shortlist: Shortlist | None
 ) -> str:
     """Return what a command showed.
 
-    ``tables``: the runs and curves that it recorded; ``viewer``: what opens MLflow; ``compared``: of a sweep, its
-    comparison and its groups at chosen learning rates; ``outcomes``: of a single run, read from files where not given;
-    ``shortlist``: of what is asked for advice on.
+    ``tables``: the runs and curves that it recorded; ``compared``: of a sweep, its comparison and its groups at chosen
+    learning rates; ``shortlist``: of what is asked for advice on.
     """
     from runner.analysis.search import search
     from runner.modes import advise
     from runner.report import terminal
-    from runner.tracking import files
 
     runs, curves = tables
-    color, directory = sys.stdout.isatty(), relative(session.directory)
+    color, directory, viewer = sys.stdout.isatty(), relative(work.session.directory), work.recorder.viewer
     if shortlist is not None:
         decision = advise.decide(shortlist, runs, curves)
         return advise.text(shortlist, decision, look=look_lines(directory, viewer), color=color)
     if compared is not None:
         comparison, tuned = compared
-        found = search(comparison, command.searched, command.fixed)
+        found = search(comparison, work.command.searched, work.command.fixed)
         return terminal.sweep_text(
             comparison, tuned=tuned, search=found, directory=directory, viewer=viewer, color=color
         )
-    outcome = (outcomes or files.outcomes(session.directory))[trials[0].key]
-    return terminal.run_text(trials[0], outcome, directory=directory, viewer=viewer, color=color)
+    (trial,) = work.trials
+    return terminal.run_text(trial, work.outcomes[trial.key], directory=directory, viewer=viewer, color=color)
 
 
 def _failed(tables: Tables) -> bool:

@@ -101,8 +101,7 @@ def test_a_trial_is_cut_to_fit_its_budget(composer: Composer, monkeypatch: pytes
     ]
 
     def fitted(*words: str) -> tuple[Any, advise.Shortlist, Any, str]:
-        command, shortlist = advise.plan(composer, composer.command([*asked, *words], multirun=True))
-        return advise.timed(command, shortlist, composer.trials(command.runs))
+        return advise.prepared(composer, composer.command([*asked, *words], multirun=True))
 
     command, everything, trials, said = fitted()
     assert (len(command.runs), len(trials)) == (45, 45)

@@ -14,7 +14,7 @@ from runner.config.composition import Composer
 from runner.data.known import KNOWN
 from runner.modes.forecast import forecast
 from runner.report.forecast import run_text, sweep_text
-from weightinit.forecasting import Forecast
+from weightinit.forecasting import Forecast, layers_words
 from weightinit.statistics import STATISTICS
 
 
@@ -85,6 +85,8 @@ def test_xavier_on_relu_vanishes_by_a_half_at_each_layer() -> None:
     assert "the last of 100 hidden layers has 7.9e-31 (= 2^-100) times the input's" in text
     assert "each layer halves the mean square of gradients on their way back" in text
     assert "about 8 layers can be trained" in text
+    assert [layers_words(depth) for depth in (8.66, 1.9)] == ["about 8 layers", "about 1 layer"]
+    assert "not one layer can be trained: 6 xi_c" in words(of("activation=sine", "scheme=normal", "scheme.std=0.5"))
     assert (
         "Not trainable as configured: the signal vanishes over 100 layers. A stable scheme is scheme=critical" in text
     )

@@ -29,6 +29,8 @@ import runner
 from runner.config.composition import Composer
 from runner.config.schema import StackedLauncher
 from runner.config.trial import Trial
+from runner.execution.jobs import Stopped
+from runner.execution.pool import LocalPool
 from runner.execution.resources import installed_memory, resources
 from runner.tracking import files, read
 from runner.training import stacks
@@ -260,9 +262,10 @@ def test_processes_end_with_their_executor() -> None:
     start = time.monotonic()
     with (  # noqa: PT012 - what is tested is how the executor is left
         pytest.raises(KeyboardInterrupt),
-        resources(StackedLauncher(executor="concurrent.futures.ProcessPoolExecutor", max_workers=1)) as given,
+        resources(StackedLauncher(executor="concurrent.futures.ProcessPoolExecutor", max_workers=1)) as pool,
     ):
-        future = given["executor"].submit(time.sleep, 60)
+        assert isinstance(pool, LocalPool)
+        future = pool.executor.submit(time.sleep, 60)
         while not future.running():
             time.sleep(0.01)
         raise KeyboardInterrupt
@@ -273,8 +276,9 @@ def test_a_long_sweep_trains_in_processes_and_a_short_one_in_threads() -> None:
     composer = Composer()
     (short,), (long,) = (composer.trials([[*SMALL, f"training.steps={steps}"]]) for steps in (20, 10**7))
     for trial, kind in ((short, ThreadPoolExecutor), (long, ProcessPoolExecutor)):
-        with resources(StackedLauncher(), [trial]) as given:
-            assert type(given["executor"]) is kind
+        with resources(StackedLauncher(), [trial]) as pool:
+            assert isinstance(pool, LocalPool)
+            assert type(pool.executor) is kind
 
 
 def test_processes_end_with_a_parent_that_was_killed() -> None:
@@ -282,8 +286,8 @@ def test_processes_end_with_a_parent_that_was_killed() -> None:
         "import os, signal\n"
         "from runner.config.schema import StackedLauncher\n"
         "from runner.execution.resources import PROCESSES, resources\n"
-        "with resources(StackedLauncher(executor=PROCESSES, max_workers=1)) as given:\n"
-        "    print(given['executor'].submit(os.getpid).result(), flush=True)\n"
+        "with resources(StackedLauncher(executor=PROCESSES, max_workers=1)) as pool:\n"
+        "    print(pool.executor.submit(os.getpid).result(), flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     parent = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
@@ -308,7 +312,7 @@ def test_the_function_gives_what_the_command_records(tmp_path: Path, monkeypatch
 
 
 def test_the_function_refuses_what_is_no_sweep() -> None:
-    with pytest.raises(ValueError, match="mode must be train; got 'forecast'"):
+    with pytest.raises(ValueError, match=r"got 'forecast'. Call runner.forecast\(\)."):
         runner.run(["mode=forecast"])
 
 
@@ -362,3 +366,48 @@ def test_optuna_asks_for_runs_as_it_goes(tmp_path: Path, capsys: pytest.CaptureF
     assert [run.info.status for run in parents] == ["FINISHED"]
     assert typed(*words, "resume=true", "-m") == 0
     assert directories(tmp_path) == [directory]
+
+
+@FOR_OPTUNA
+def test_a_search_goes_on_with_what_it_has_tried(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from optuna.trial import TrialState
+
+    from runner.execution import studies
+
+    words = (
+        *SMALL, "hydra/sweeper=optuna", "hydra.sweeper.n_jobs=2", "optimizer.learning_rate=interval(0.01,0.1)",
+        f"outputs={tmp_path}", "tracking=none", "-m",
+    )  # fmt: skip
+    tell, told = studies.Kept.set_trial_values, list[int]()
+
+    def interrupt(self: Any, trial: int, values: Sequence[float]) -> None:
+        told.append(trial)
+        if len(told) == 4:  # of two runs that are recorded, the study knows one
+            raise Stopped("a test says so")
+        tell(self, trial, values)
+
+    def tried() -> tuple[int, list[float]]:
+        (directory,) = directories(tmp_path)
+        trials = studies._read(directory / studies.FILE)
+        rates = [trial.params["optimizer.learning_rate"] for trial in trials if trial.state == TrialState.COMPLETE]
+        runs, _ = read(directory)
+        assert set(rates) <= set(runs["optimizer.learning_rate"])
+        return len(runs), rates
+
+    monkeypatch.setattr(studies.Kept, "set_trial_values", interrupt)
+    assert typed(*words, "hydra.sweeper.n_trials=6") == 1
+    runs, first = tried()
+    assert (runs, len(first)) == (4, 3)
+    monkeypatch.undo()
+    assert typed(*words, "hydra.sweeper.n_trials=6", "resume=true") == 0
+    assert "where 3 of 6 runs are" in capsys.readouterr().err
+    runs, rates = tried()
+    assert (runs, len(rates), rates[:3]) == (6, 6, first)  # the one that it did not know was asked for, not trained
+    assert typed(*words, "hydra.sweeper.n_trials=7", "resume=true") == 0  # more of the same
+    assert tried()[0] == 7
+    assert typed(*words, "hydra.sweeper.n_trials=7", "resume=true") == 0
+    assert "nothing is left to do" in capsys.readouterr().err
+    assert typed(*words, "hydra.sweeper.storage=sqlite:///mine.db") == 2
+    assert "resume=true goes on with it." in capsys.readouterr().err

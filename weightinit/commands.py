@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 from weightinit import activations
 from weightinit.activations import Activation
 from weightinit.auditing.named_laws import rule
-from weightinit.forecasting import Forecast, Growth, forecast
+from weightinit.forecasting import Forecast, Growth, forecast, layers_words
 from weightinit.gains import Kind, gain
 from weightinit.nn import Moments, mlp
 from weightinit.schemes import AutoInit, Critical, Scheme
@@ -167,7 +167,7 @@ def _text(found: Forecast) -> str:
         lines[1:] = [f"forward    the mean square of activations is {found.transmitted:.3g} times the inputs'"]
     if found.scales is not None:
         reach = found.scales.trainable_depth
-        depth = "any depth" if math.isinf(reach) else f"about {math.floor(reach)} layers"
+        depth = "any depth" if math.isinf(reach) else layers_words(reach)
         lines += [
             f"phase      {found.scales.phase}: chi {found.scales.chi:.5g} at sigma_w2 {found.sigma_w2:.5g}, "
             f"sigma_b2 {found.sigma_b2:.5g}",

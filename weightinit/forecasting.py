@@ -302,3 +302,9 @@ def _better(
     stable = [candidate for candidate in found if candidate.stability.label == "stable"]
     trainable = [candidate for candidate in found if candidate.stability.trainable and not stability.trainable]
     return next(iter(stable + trainable), None)
+
+
+def layers_words(depth: float, layer: str = "layer") -> str:
+    """Return a finite depth in whole layers, as many as are certain: ``about 8 layers``, ``not one layer``."""
+    whole = math.floor(depth)
+    return f"about {whole:.10g} {layer}{'s' * (whole > 1)}" if whole else f"not one {layer}"

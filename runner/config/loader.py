@@ -23,7 +23,7 @@ from hydra.core.utils import JobRuntime
 from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
-from omegaconf import DictConfig, Node, OmegaConf, open_dict
+from omegaconf import AnyNode, DictConfig, Node, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from runner.config import aliases, schema
@@ -74,9 +74,7 @@ class Loader(ConfigLoaderImpl):
         """One override, parsed; raises OverrideParseException."""
         if text not in self._parsed:
             (override,) = self._parser.parse_overrides([text])
-            value = override._value
-            if isinstance(value, float) and value.is_integer() and schema.is_whole(override.key_or_group):
-                override._value = int(value)  # training.steps=1e3
+            override._value = whole(override.key_or_group, override._value)  # training.steps=1e3
             self._parsed[text] = override
         return self._parsed[text]
 
@@ -217,13 +215,32 @@ class _Files(ConfigRepository):
             source = self._find_object_source(config_path, ObjectType.CONFIG)
             if source is not None and source.scheme() == "file":
                 aliases.check(Path(source.path, f"{config_path.removesuffix('.yaml')}.yaml"))
-            self._read[config_path] = pickle.dumps(super().load_config(config_path))
+            found = super().load_config(config_path)
+            if found is not None and isinstance(found.config, DictConfig):
+                package = found.header.get("package") or config_path.rpartition("/")[0].replace("/", ".")
+                _make_whole(found.config, "" if package == "_global_" else f"{package}.")
+            self._read[config_path] = pickle.dumps(found)
         result: ConfigResult | None = pickle.loads(self._read[config_path])
         return result
 
     def __deepcopy__(self, memo: object) -> _Files:
         """Return a copy for each composition of Hydra's: it may look elsewhere, but reads the same files."""
         return copy(self)
+
+
+def _make_whole(config: DictConfig, above: str) -> None:
+    """Turns floats of a file such as 1e3 into integers for shared keys that are whole; ``above``: their beginning."""
+    for name in config:
+        node = config._get_node(name)
+        if isinstance(node, DictConfig) and not (node._is_missing() or node._is_none() or node._is_interpolation()):
+            _make_whole(node, f"{above}{name!s}.")
+        elif isinstance(node, AnyNode) and (value := whole(f"{above}{name!s}", node._value())) is not node._value():
+            node._set_value(value)
+
+
+def whole(key: str, value: Any) -> Any:
+    """Return a value, as an integer where it is a float such as 1e3 of a shared key that is whole."""
+    return int(value) if isinstance(value, float) and value.is_integer() and schema.is_whole(key) else value
 
 
 def _is_hydras(override: Override) -> bool:

@@ -6,10 +6,12 @@ function is a :class:`Task`, which holds the runs of the command: a launcher tha
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,8 @@ from runner.config.internals import Hydra, locate
 from runner.config.trial import Trial, from_hydra
 from runner.execution import naming
 from runner.execution.jobs import Jobs
-from runner.execution.resources import Resources, resources
+from runner.execution.pool import Pool
+from runner.execution.resources import resources
 from runner.records import Outcome
 from runner.scores import AUTO
 
@@ -32,9 +35,9 @@ from runner.scores import AUTO
 class Task:
     """The runs of a command as Hydra's task function."""
 
-    def __init__(self, jobs: Jobs, trials: Sequence[Trial], given: Resources) -> None:
-        """``trials``: those known to come, under their names; ``given``: what they train with, empty if unknown."""
-        self.jobs, self.given = jobs, given
+    def __init__(self, jobs: Jobs, trials: Sequence[Trial], pool: Pool | None) -> None:
+        """``trials``: those known to come, under their names; ``pool``: where they train, if that is known."""
+        self.jobs, self.pool = jobs, pool
         self._known = {trial.overrides: trial for trial in trials}
 
     def __call__(self, config: DictConfig) -> float:
@@ -75,10 +78,7 @@ def objective(outcome: Outcome, asked: str = AUTO) -> float:
 def wanted(command: Command) -> bool:
     """Whether a command needs Hydra's way: all but sweeps of the lab's own sweeper and launcher, without callbacks."""
     hydra = command.config.hydra
-    stacked = (hydra.launcher._target_, hydra.sweeper._target_) == (
-        schema.StackedLauncher._target_,
-        schema.StackedSweeper._target_,
-    )
+    stacked = hydra.launcher._target_ in schema.STACKED and hydra.sweeper._target_ == schema.StackedSweeper._target_
     return not (command.multirun and stacked and hydra.sweeper.max_batch_size is None) or goes_through_jobs(
         command.config
     )
@@ -89,8 +89,27 @@ def goes_through_jobs(config: DictConfig) -> bool:
     return bool(config.hydra.get("callbacks")) or bool(config.hydra.launcher.get("job_files"))
 
 
+def is_optunas(config: DictConfig) -> bool:
+    """Whether Optuna's sweeper chooses the values."""
+    return str(config.hydra.sweeper._target_).startswith("hydra_plugins.hydra_optuna_sweeper.")
+
+
+def is_kept(config: DictConfig) -> bool:
+    """Whether a search is kept beside its runs: one with a seed repeats itself, and another may have a storage."""
+    sweeper = config.hydra.sweeper
+    return is_optunas(config) and sweeper.storage is None and sweeper.sampler.get("seed") is None
+
+
 def check(config: DictConfig) -> None:
-    """Raises ValueError for a callback that Hydra could not make."""
+    """Raises ValueError for a callback that Hydra could not make, and for a database that Optuna can't keep."""
+    if (storage := config.hydra.sweeper.get("storage")) is not None and is_optunas(config):
+        versions = {name: version(name) for name in ("optuna", "sqlalchemy")}
+        if "://" in str(storage) and versions["optuna"] < "3" and versions["sqlalchemy"] >= "2":
+            raise ValueError(
+                f"hydra.sweeper.storage must be left out with Optuna {versions['optuna']}, whose databases need an "
+                f"SQLAlchemy before 2; got {storage}, and {versions['sqlalchemy']} is here. The lab keeps each search "
+                "beside its runs: resume=true goes on with it."
+            )
     for name, callback in (config.hydra.get("callbacks") or {}).items():
         target = callback.get("_target_") if isinstance(callback, DictConfig) else None
         try:
@@ -102,12 +121,19 @@ def check(config: DictConfig) -> None:
             ) from error
 
 
-def run(command: Command, composer: Composer, task: Task) -> None:
-    """Has Hydra run the jobs of a command, in its session's directory; raises whatever Hydra and a failed job raise."""
+def run(command: Command, composer: Composer, task: Task, further: Sequence[str] = ()) -> None:
+    """Has Hydra run the jobs of a command, in its session's directory; raises whatever Hydra and a failed job raise.
+
+    ``further``: overrides beside the command's.
+    """
     kind = "sweep" if command.multirun else "run"
     directory = str(task.jobs.recorder.session.directory).replace("\\", "\\\\").replace("'", "\\'")
-    overrides = [f"hydra.{kind}.dir='{directory}'", *command.overrides]
+    overrides = [f"hydra.{kind}.dir='{directory}'", *command.overrides, *further]
     hydra = Hydra(task_name="runner", config_loader=composer.loader)
+    if is_optunas(command.config):
+        import optuna
+
+        optuna.logging.set_verbosity(logging.WARNING)
     if command.multirun:
         hydra.multirun(CONFIG_NAME, task, [*overrides, "hydra.mode=MULTIRUN"])
     else:
@@ -129,11 +155,10 @@ def launch(
     function: TaskFunction,
     job_overrides: Sequence[Sequence[str]],
     first: int,
-    settings: Any,
 ) -> list[JobReturn]:
     """Return one ``JobReturn`` for each job's overrides, in order; jobs are numbered from ``first``.
 
-    ``settings``: of the stacked launcher. Jobs of another program than the lab's runner go one by one.
+    Jobs of another program than the lab's runner go one by one.
     """
     setup_globals()
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
@@ -142,8 +167,8 @@ def launch(
     trials: list[Trial] = []
     if isinstance(function, Task):
         trials = [function.trial(job, job.hydra) for job in jobs]
-        with nullcontext(function.given) if function.given else resources(settings, trials) as given:
-            function.jobs.run(trials, **given)
+        with nullcontext(function.pool) if function.pool else resources(config.hydra.launcher, trials) as pool:
+            function.jobs.run(trials, pool)
         if not goes_through_jobs(config):
             return [_returned(job, function.jobs.outcomes[trial.key]) for job, trial in zip(jobs, trials, strict=True)]
     returns = []

@@ -56,7 +56,8 @@ class Progress:
 
     def update(self, runs_done: int, steps_done: int, best: float | None = None) -> None:
         """Shows that so many runs and steps are done in all, and the best validation score so far."""
-        part = max((runs_done - self.skipped) / max(self.runs - self.skipped, 1), steps_done / max(self.steps, 1))
+        part = (runs_done - self.skipped) / max(self.runs - self.skipped, 1)
+        part = max(part, steps_done / self.steps) if self.steps > 0 else part  # of a search, nobody knows its steps
         part = 1.0 if runs_done >= self.runs else min(part, 0.99)  # after its last step a run is measured and recorded
         now = time.monotonic()
         elapsed = max(now - self.start, 1e-9)

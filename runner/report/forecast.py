@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from runner.report.signals import signal_words
 from runner.text import Column, number, setting, table
-from weightinit.forecasting import Forecast, Growth
+from weightinit.forecasting import Forecast, Growth, layers_words
 from weightinit.meanfield import DepthScales, critical_point
 
 WIDTH = 100
@@ -128,7 +128,7 @@ def _scale_lines(forecast: Forecast, scales: DepthScales) -> list[str]:
         trainable = "any depth can be trained: differences between inputs fade no faster than a power of depth"
     else:
         trainable = (
-            f"about {_depth(scales.trainable_depth)} layers can be trained: 6 xi_c, where differences between inputs "
+            f"{layers_words(scales.trainable_depth)} can be trained: 6 xi_c, where differences between inputs "
             f"change by a factor e in xi_c = {number(scales.xi_c)} layers"
         )
     return [
@@ -165,8 +165,8 @@ def _advice(forecast: Forecast) -> list[str]:
     if label == "stable":
         if math.isnan(trainable) or depth <= trainable:
             return ["Keep it: signal and gradient are stable over this depth."]
-        return [f"May train: signal and gradient are stable, but inputs stay distinct for about {_depth(trainable)} of "
-                f"{depth} {layers} only."]  # fmt: skip
+        few = layers_words(trainable, layers.removesuffix("s"))
+        return [f"May train: signal and gradient are stable, but inputs stay distinct for {few} of {depth} only."]
     better = forecast.better
     if forecast.stability.trainable and forecast.normed:
         return [f"May train: the stream {label} over {depth} {layers}, and norms keep what each branch sees level."]

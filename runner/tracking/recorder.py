@@ -70,12 +70,18 @@ class Recorder:
             self.store.check()
 
     @property
+    def id(self) -> str:
+        """Identity of the session's directory, once it is taken."""
+        return self._hold.id
+
+    @property
     def complete(self) -> bool:
         """True where an earlier process has recorded the whole session to the same places."""
         earlier = sessions.read(self.session.directory)
         return (
             earlier is not None
             and earlier["complete"] == self._address
+            and earlier["total"] >= self.session.total
             and (self.store is None or self.store.exists())
             and set(self.keys) <= files.keys(self.session.directory)
         )

@@ -6,6 +6,7 @@ The file tells a dead owner from a working one, so the same command can continue
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import shutil
@@ -70,6 +71,7 @@ class Hold:
                 "multirun": session.multirun,
                 "searched": list(session.searched),
                 "fixed": list(session.fixed),
+                "total": session.total,
                 "started": earlier["started"] if earlier else time.time(),
                 "complete": None,
                 "versions": {
@@ -127,7 +129,7 @@ def unknown(directory: Path) -> State:
     """Return the state of a session of which nothing is known but its directory."""
     owner = {"host": "", "pid": None, "born": None, "heartbeat": 0.0}
     names = {"id": "", "sweep_id": directory.name, "name": directory.name, "overrides": [], "multirun": True}
-    names |= {"searched": [], "fixed": []}
+    names |= {"searched": [], "fixed": [], "total": math.inf}
     return {**names, "started": _started(directory), "complete": None, "versions": {}, **owner}
 
 
@@ -142,7 +144,7 @@ def _started(directory: Path) -> float:
 _KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("id", "sweep_id", "name", "host"), (str,)),
     **dict.fromkeys(("complete", "born"), (str, type(None))),
-    **dict.fromkeys(("started", "heartbeat"), (int, float)),
+    **dict.fromkeys(("started", "heartbeat", "total"), (int, float)),
     **dict.fromkeys(("overrides", "searched", "fixed"), (list,)),
     "multirun": (bool,),
     "versions": (dict,),
@@ -192,7 +194,7 @@ def sweep_up(root: Path, *, keep: Path | None, made_here: bool) -> None:
 
 
 # Names that a command makes in its directory before its first run.
-_BEFORE_TRAINING = {FILE, ".lock", ".hydra", "multirun.yaml", "runner.log"}
+_BEFORE_TRAINING = {FILE, ".lock", ".hydra", "multirun.yaml", "runner.log", "study.json"}
 
 
 def at_work(state: State) -> str | None:
