@@ -14,6 +14,7 @@ SUITES: dict[str, Callable[[], Iterable[Row]]] = {
     "64-32-32-10": partial(training.rows, training.SMALL),
     "64-10x100-10": partial(training.rows, training.DEEP),
     "784-256-256-10": partial(training.rows, training.WIDE),
+    "jax": training.jax_rows,
     "cnn": partial(networks.rows, "cnn"),
     "resnet": partial(networks.rows, "resnet"),
     "transformer": partial(networks.rows, "transformer"),
@@ -21,6 +22,7 @@ SUITES: dict[str, Callable[[], Iterable[Row]]] = {
     "recording": recording.rows,
     "sweep": sweeps.sweep_rows,
     "thousand": sweeps.thousand_rows,
+    "single": sweeps.single_rows,
 }
 
 
