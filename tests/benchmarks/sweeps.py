@@ -39,6 +39,10 @@ BY_HAND_FEW, BY_HAND_MANY = 2, 22
 THOUSAND = ("training.steps=100", "architecture.depth=2", "architecture.width=32")
 
 
+LARGE = (1_000, 3_000, 10_000)
+TINY = ("training.steps=20", "architecture.depth=2", "architecture.width=8")
+
+
 @dataclass(frozen=True)
 class Command:
     """A process that has ended: wall and processor time in seconds, and the most memory it had, in bytes."""
@@ -117,6 +121,21 @@ def thousand_rows() -> Iterator[Row]:
     yield Row("1,000 runs, 64-2x32-10, 100 steps, recorded", f"{done.seconds:.0f} s", "at most 120")
     yield Row("core time a run, tracking and page included", f"{done.busy:.1f} ms", "at most 12")
     yield Row("most memory", f"{done.memory / 1e9:.2f} GB", "at most 2")
+
+
+def large_rows() -> Iterator[Row]:
+    """Sweeps that grow: what a run costs must stay the same."""
+    for runs in LARGE:
+        with tempfile.TemporaryDirectory() as folder:
+            outputs = f"outputs={folder}"
+            done = command(RUNNER, outputs, SCHEMES, seeds(runs // 2), *TINY)
+            shown = command(RUNNER, outputs, "mode=compare", "sweep=latest", multirun=False)
+            (page,) = Path(folder).glob("sweeps/*/report.html")
+            size = page.stat().st_size
+        yield Row(f"{runs:,} runs, 64-2x8-10, 20 steps: core time a run", f"{1e3 * done.busy / runs:.0f} ms")
+        yield Row("most memory", f"{done.memory / 1e9:.2f} GB", "at most 2")
+        yield Row("mode=compare, its page included", f"{shown.busy:.1f} core s", "at most 15")
+        yield Row("page", f"{size / 1e6:.1f} MB", "at most 10")
 
 
 def single_rows() -> Iterator[Row]:
