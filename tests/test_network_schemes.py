@@ -563,6 +563,10 @@ def test_a_refusal_says_what_is_needed_and_how_to_mend_it() -> None:
     said = "fixup needs residual branches; this network has none. Use architecture=residual_mlp or resnet."
     with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
         instantiate("fixup")(SMALL["mlp"], [0])
+    said = "needs a norm behind each sum of branch and skip; this network has none. Use architecture=transformer"
+    for name in ("deepnorm", "admin"):  # the norms of pre-norm blocks follow sums too, and a skip goes past them
+        with pytest.raises(ValueError, match=said):
+            instantiate(name)(PRE, [0], batch_of(PRE))
 
 
 @pytest.mark.parametrize("name", NAMES)
