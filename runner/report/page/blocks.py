@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # Quantity: its title, and how to read it.
 PANELS = {
     "branch_share": ("share of the stream that a branch writes", "A branch with a share near 0 changes little."),
-    "attention_entropy": ("entropy of attention", "At an entropy of 1 attention is uniform, at 0 each token attends to one."),
+    "attention_entropy": ("entropy of attention", "An entropy of 1 is uniform attention, of 0 attention to one token."),
     "token_effective_rank": ("effective rank of tokens", "At a rank near 1 all tokens of a sample are alike."),
 }
 
