@@ -1,4 +1,7 @@
-"""Measure what a run costs more where a sweep has more runs, and print the table of docs/scale.md."""
+"""Measure what each further run of a sweep costs, and print the table of docs/scale.md.
+
+``python docs/scale.py 100 300 1000``: with so many runs.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 
-SIZES = (100, 300, 1000)
 SWEEP = ("architecture.depth=2", "architecture.width=32", "training.steps=100")
 # Commands that do more and more; a part costs what its command takes beyond the one above.
 PARTS = {
@@ -46,26 +48,27 @@ def measured(runs: int, words: tuple[str, ...], outputs: str) -> dict[str, float
     return found
 
 
-def main() -> None:
+def main(sizes: list[int]) -> None:
     """Print, for each part and file, what a run adds, and where the line leads."""
     costs: dict[str, list[float]] = {}
-    for runs in SIZES:
+    for runs in sizes:
         before = 0.0
         for part, words in PARTS.items():
             with tempfile.TemporaryDirectory() as outputs:
                 found = measured(runs, words, outputs)
+            print(runs, part, found, file=sys.stderr)
             seconds = found.pop("core seconds")
             costs.setdefault(f"core seconds, {part}", []).append(seconds - before)
             before = seconds
         for name, value in found.items():
             costs.setdefault(name, []).append(value)
-    print("|", " | ".join(["", *(f"{runs:,} runs" for runs in SIZES), "each more", *(f"{n:,}" for n in FARTHEST)]), "|")
-    print("|---" * (len(SIZES) + len(FARTHEST) + 2) + "|")
+    print("|", " | ".join(["", *(f"{runs:,} runs" for runs in sizes), "each more", *(f"{n:,}" for n in FARTHEST)]), "|")
+    print("|---" * (len(sizes) + len(FARTHEST) + 2) + "|")
     for name, values in costs.items():
-        slope, start = np.polyfit(SIZES, values, 1)
+        slope, start = np.polyfit(sizes, values, 1)
         row = [*values, slope, *(start + slope * runs for runs in FARTHEST)]
         print("|", " | ".join([name, *(f"{value:,.3g}" for value in row)]), "|")
 
 
 if __name__ == "__main__":
-    main()
+    main([int(size) for size in sys.argv[1:]])
