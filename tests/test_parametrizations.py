@@ -138,6 +138,21 @@ def test_spectral_norms_are_those_of_the_condition() -> None:
                 assert 0.9 < norm < 2.1, (widths, spec.name, norm)
 
 
+def test_spectral_has_the_numbers_of_parametrization_1() -> None:
+    """Yang, Simon & Bernstein 2023: std 1/sqrt(fan_in) min(1, sqrt(fan_out / fan_in)), SGD's rate fan_out / fan_in."""
+    network, scheme = mlp(64, 16, "linear", widths=[400, 100]), Spectral(scale=1.0, base_width=100)
+    sgd, adam = rates(SGD, scheme, network), rates(Adam, scheme, network)
+    stds = {name: laws[0].std for name, laws in scheme(network, [0]).laws.items()}
+    for name, std, by_sgd, by_adam in (
+        ("hidden/1/weight", 0.125, 6.25, 1.5625),
+        ("hidden/2/weight", 0.025, 0.25, 0.25),
+        ("output/weight", 0.04, 0.16, 1.0),
+    ):
+        assert stds[name] == pytest.approx(std)
+        assert sgd[name]["rate"] == pytest.approx(by_sgd)
+        assert adam[name]["rate"] == pytest.approx(by_adam)
+
+
 @pytest.mark.parametrize(("scheme", "network"), FITTING)
 def test_weights_follow_their_laws_and_signals_the_theory(scheme: str, network: str) -> None:
     net = NETWORKS[network]
