@@ -20,7 +20,7 @@ from runner.training import loop
 from tests.networks import IMAGE, inputs, small
 from tests.test_layers import alike_inputs, assert_theory_holds, laws_of, loss_and_gradients, trained_direction
 from weightinit.nn import CrossEntropy, Moments, Network, trunk
-from weightinit.nn.architectures import cnn, layers, residual_mlp, resnet, transformer
+from weightinit.nn.architectures import autoencoder, cnn, deep_linear, layers, residual_mlp, resnet, transformer
 from weightinit.nn.moments import moments_of
 from weightinit.schemes import LSUV, AutoInit, Orthogonal, VarianceScaling
 from weightinit.schemes.initialized import merge
@@ -78,7 +78,7 @@ TRAINED = {
     "residual_mlp": ["architecture.depth=3"],
     "cnn": ["architecture.norm=batch"],
     "resnet": ["architecture.depth=2"],
-    "transformer": ["architecture.depth=1", "architecture.width=16", "architecture.dropout=0.1"],
+    "transformer": ["architecture.depth=1", "architecture.width=16", "architecture.dropout=0.1", "activation=gelu"],
     "layers": [],
     "deep_linear": ["architecture.depth=2", "architecture.width=16"],
     "autoencoder": ["data=digit_images"],
@@ -288,6 +288,24 @@ def test_cross_entropy_by_token_counts_tokens_with_a_target() -> None:
 
 
 WIDE: dict[str, Network] = {
+    "deep_linear": deep_linear(128, 64, "relu", depth=3, width=192, dtype="float64"),
+    "autoencoder": autoencoder(128, 128, "tanh", depth=3, width=256, code=96, dtype="float64"),
+    "layers": layers(
+        64,
+        16,
+        "gelu",
+        tree=[
+            {"convolution": {"filters": 96, "stride": 2, "padding": "circular"}},
+            "activation",
+            {"residual": {"branch": ["layer_norm", {"convolution": 96}], "scale": 0.5}},
+            "global_pooling",
+            {"dense": 128},
+            "activation",
+        ],
+        form=IMAGE,
+        dtype="float64",
+    ),
+    "cnn, batch norm": cnn(64, 16, "relu", width=64, depth=3, norm="batch", form=IMAGE, dtype="float64"),
     "residual_mlp": residual_mlp(128, 64, "relu", depth=4, width=128, branch_scale=0.5, dtype="float64"),
     "residual_mlp, layer norm": residual_mlp(128, 64, "tanh", depth=4, width=128, norm="layer", dtype="float64"),
     "cnn": cnn(64, 16, "relu", width=96, depth=3, form=IMAGE, dtype="float64"),

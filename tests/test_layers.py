@@ -338,10 +338,7 @@ def simulated(net: Network, x: Array, nets: int) -> dict[str, tuple[Array, Array
     found: dict[str, tuple[list[Array], list[Array], list[Array]]] = {}
     for start in range(0, nets, 8):
         rng = np.random.default_rng(start)
-        params = {
-            spec.name: laws[spec.name].mean + laws[spec.name].std * rng.standard_normal((8, *spec.shape))
-            for spec in net.weights
-        }
+        params = weights_of(net, laws, rng)
         tape = net.tape(8, x.shape[1])
         net.forward(params, {}, x, tape, phase="probe")
         tape.d_output[...] = rng.standard_normal(tape.d_output.shape)
@@ -357,6 +354,13 @@ def simulated(net: Network, x: Array, nets: int) -> dict[str, tuple[Array, Array
     return {
         name: (np.concatenate(squares), np.concatenate(pairs), np.concatenate(back) if back else None)
         for name, (squares, pairs, back) in found.items()
+    }
+
+
+def weights_of(net: Network, laws: dict[str, Law], rng: np.random.Generator, nets: int = 8) -> dict[str, Array]:
+    return {
+        spec.name: laws[spec.name].mean + laws[spec.name].std * rng.standard_normal((nets, *spec.shape))
+        for spec in net.weights
     }
 
 
@@ -435,3 +439,31 @@ def test_theory_ends_at_max_pooling() -> None:
     }
     assert not found["input"]
     assert found["pool"].startswith("pool: the largest of several")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "residual with a trained scale and a projection",
+        "layer norm",
+        "batch norm over positions, and relu",
+        "convolution, circular in groups",
+        "gated over positions",
+        "attention",
+    ],
+)
+def test_the_mean_square_of_the_jacobian_is_the_gradient_of_independent_outputs(name: str) -> None:
+    """Beyond dense networks too; norms over the batch hold the statistics of the samples."""
+    net = network(CASES[name], 64)
+    laws, x = laws_of(net), alike_inputs(net, span=1.4)
+    theory = net.expect_jacobian(net.expect(moments_of(x[0], net.in_shape), laws), laws)
+    params = weights_of(net, laws, np.random.default_rng(0), 24)
+    tape = net.tape(24, x.shape[1])
+    net.forward(params, {}, x, tape, phase="probe")
+    jacobian = net.jacobian(
+        params, net.calibrated({}, tape), x.reshape(*x.shape[:2], -1)[:, : net.jacobian_samples], dtype="float32"
+    )
+    found = (jacobian.astype(np.float64) ** 2).sum((2, 3)).mean(1) / min(net.inputs, net.outputs)
+    error = found.std(ddof=1) / np.sqrt(len(found))
+    assert abs(found.mean() - theory.mean) < 3 * error + 0.05 * theory.mean, (found.mean(), theory.mean, error)
+    assert np.isnan(theory.relative_variance)

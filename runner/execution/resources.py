@@ -161,7 +161,8 @@ def _local_pool(settings: Any, trials: Sequence[Trial]) -> Iterator[LocalPool]:
     others = multiprocessing.active_children()
     executor: Executor = made(max_workers=workers, **options)
     if isinstance(executor, ProcessPoolExecutor):
-        executor.submit(int)  # starts the processes, so that they import what they need while this one does others
+        for _ in range(workers):  # a submission starts one process; they import while this one does something else
+            executor.submit(int)
     try:
         yield LocalPool(executor, workers, settings.memory * installed_memory(), counter)
     except BaseException:

@@ -122,7 +122,8 @@ class Gradient:
     ``squares``: E[g²] by sample and position where they differ, and ``correlation`` an array, as of ``Moments``.
 
     Behind a norm over the batch, samples act on each other. There ``mixed`` is true, and ``correlation`` is E[g g'] /
-    E[g²] itself, for gradients of the outputs that are independent between samples.
+    E[g²] itself, for gradients of the outputs that are independent between samples. ``held``: such norms hold their
+    statistics, as in evaluation.
     """
 
     second_moment: float = 1.0
@@ -130,6 +131,7 @@ class Gradient:
     reason: str = ""
     squares: Array | None = field(default=None, repr=False, compare=False)
     mixed: bool = False
+    held: bool = False
 
     def uneven(self, squares: Array, covariance: Array | float) -> Gradient:
         """Return this gradient at another place, by sample or position; ``covariance``: E[g g'] of pairs there."""
@@ -170,7 +172,7 @@ class Gradient:
         share = other.second_moment / total
         squares = None if self.squares is None and other.squares is None else np.asarray(self.q + other.q)
         alike = _mixture(share, self.correlation, other.correlation)
-        return Gradient(total, alike, "", squares, self.mixed)
+        return replace(self, second_moment=total, correlation=alike, squares=squares)
 
     def of_independent(self, few: int) -> Gradient:
         """Return the gradient as a ``mixed`` one, for gradients of the outputs that are independent between samples.

@@ -120,4 +120,5 @@ class BatchNorm(Layer):
         if found is None:
             return unknown_gradient(f"{self.name}: batch norm needs the correlation of the samples")
         gain = laws.get(f"{self.name}/gain", FIXED).second_moment
-        return found.gradient(gradient).scaled(gain * found.variance / (found.variance + EPSILON))
+        before = gradient.scaled(found.inverse) if gradient.held else found.gradient(gradient)
+        return before.scaled(gain * found.variance / (found.variance + EPSILON))

@@ -61,6 +61,17 @@ class Normalized:
         squares[:few] = np.diagonal(pairs).reshape(few, positions)
         return cls(squares.reshape(of_all.shape), pairs.reshape(found.shape), variance, centred)
 
+    @property
+    def inverse(self) -> float:
+        """E[1 / v]."""
+        few, samples = len(self.pairs), len(self.squares)
+        if few == samples:
+            return float(_integrand(_spectrum(self.centred)[0])[1].sum()) / self.variance
+        course = self.pairs.reshape(self.centred.shape) / self.squares.size
+        second = _sum(course**2, few, samples)
+        third = _sum(course * _product(course, course, few, samples), few, samples)
+        return _mean_inverse(second, third) / self.variance
+
     def gradient(self, gradient: Gradient) -> Gradient:
         """Return the gradient at the input: E[P g g' P / v], where P takes away the mean and what lies along y."""
         few, samples = len(self.pairs), len(self.squares)
@@ -93,10 +104,7 @@ class Normalized:
         once = _product(arriving, course, few, samples)
         whole = _sum(arriving * course, few, samples)
         left = arriving - once - once.T + whole * course + 2.0 * _product(course, once, few, samples)
-        second = _sum(course**2, few, samples)
-        third = _sum(course * _product(course, course, few, samples), few, samples)
-        result: Array = left * (_mean_inverse(second, third) / self.variance)
-        return result
+        return np.asarray(left * self.inverse)
 
 
 def _spectrum(centred: Array) -> tuple[Array, Array]:
