@@ -83,7 +83,12 @@ TRAINED = {
     "trained factors": ["architecture=residual_mlp", "architecture.width=24", "architecture.trained_scale=unit"],
     "resnet": ["architecture=resnet", "architecture.width=8"],
     "transformer": ["architecture=transformer", "architecture.width=16", "architecture.heads=2"],
-    "post-norm transformer": [*SEQUENCES, "architecture.width=16", "architecture.heads=2", "architecture.placement=post"],
+    "post-norm transformer": [
+        *SEQUENCES,
+        "architecture.width=16",
+        "architecture.heads=2",
+        "architecture.placement=post",
+    ],
     "tied transformer": [*SEQUENCES, "architecture.width=16", "architecture.heads=2", "architecture.tied=true"],
     "autoencoder": ["architecture=autoencoder", "architecture.width=24", "data=linear_teacher"],
 }
