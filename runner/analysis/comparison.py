@@ -69,6 +69,12 @@ class Comparison:
         return int(self.pairs[TESTS].notna().to_numpy().sum())
 
     @property
+    def ranked_runs(self) -> pd.DataFrame:
+        """The runs that did not fail, in the order of their groups' places."""
+        runs = self.runs[self.runs["fate"] != "failed"]
+        return runs.loc[runs["group"].map(self.groups["place"]).sort_values(kind="stable").index]
+
+    @property
     def untrained(self) -> bool:
         """Whether no run was to take a step, so that scores say nothing."""
         return bool((self.groups["budget"] == 0).all())

@@ -49,11 +49,12 @@ DRIFTS = 4  # of best learning rates, among the answers
 
 @dataclass(frozen=True)
 class Section:
-    """Part of the page: figures under a title."""
+    """Part of the page: figures under a title; ``detail``: folded on a phone."""
 
     id: str
     title: str
     figures: Sequence[Figure]
+    detail: bool = True
 
 
 def write(
@@ -91,16 +92,15 @@ def render(
         comparison, at_best = search.comparison, None
     runs = comparison.runs
     shown = comparison if at_best is None else at_best.best
-    whole = shown.runs[shown.runs["fate"] != "failed"]
-    whole = whole.loc[whole["group"].map(shown.groups["place"]).sort_values(kind="stable").index]  # as the ranking
+    whole = shown.ranked_runs
     by = list(shown.by) or ["scheme"]
     groups, left_out = drawn_groups(whole, by) if len(whole) else ([], "")
     shown_curves = by_block(curves[curves["key"].isin([key for group in groups for key in group.keys])])
     transferred = transfers(comparison) if search is None else []
     sections = [
-        Section("transfer", "Transfer", _kept(transfer(transferred))),
-        Section("scores", "Scores", _kept(*_scores(shown, groups))),
-        Section("rates", "Learning rates", _kept(training.sensitivity(comparison, groups, shown.by))),
+        Section("transfer", "Transfer", _kept(transfer(transferred)), detail=False),
+        Section("scores", "Scores", _kept(*_scores(shown, groups)), detail=False),
+        Section("rates", "Learning rates", _kept(training.sensitivity(comparison, groups, shown.by)), detail=False),
         Section("learning", "Learning", training.learning(shown_curves, groups)),
         Section("start", "By layer, at initialization", layers.at_start(shown_curves, groups)),
         Section("jacobian", "From input to output, at initialization", _kept(jacobian(shown_curves, groups))),
@@ -143,7 +143,7 @@ def render(
         data=json.dumps({"charts": charts, "colors": COLORS}, separators=(",", ":"), allow_nan=False).replace(
             "<", r"\u003c"
         ),
-        style=_asset("report.css"),
+        style=_asset("report.css") + _inks(),
         script=_asset("report.js"),
         plotly=_plotly(),
     )
@@ -275,6 +275,13 @@ def _session(session: Mapping[str, Any]) -> dict[str, Any]:
 
 def _asset(name: str) -> str:
     return files("runner.report.page").joinpath(name).read_text(encoding="utf-8")
+
+
+def _inks() -> str:
+    """Return the groups' colours as CSS, by light and by dark."""
+    roots = {kind: "".join(f"--c{n}:{color};" for n, color in enumerate(colors)) for kind, colors in COLORS.items()}
+    inks = "".join(f".ink-{n}{{stroke:var(--c{n});fill:var(--c{n})}}" for n in range(len(COLORS["light"])))
+    return f":root{{{roots['light']}}}@media(prefers-color-scheme:dark){{:root{{{roots['dark']}}}}}{inks}"
 
 
 @lru_cache(maxsize=1)
