@@ -344,6 +344,7 @@ def test_on_a_phone_nothing_stands_out_of_the_page(window: Browser) -> None:
     window.wait("return !document.querySelector('.more').open")
     assert window.run("return document.documentElement.scrollHeight") <= 5 * 844
     window.run("document.querySelector('.more summary').click()")
+    window.run("document.querySelector('.more .chart').scrollIntoView()")
     window.wait("return document.querySelectorAll('.more[open] .main-svg').length > 0")
 
 

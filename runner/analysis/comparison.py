@@ -202,7 +202,18 @@ def _columns(runs: pd.DataFrame) -> tuple[list[str], list[str]]:
     before = names[: names.index("fate")]
     known = {name.partition(".")[0] for name in before}
     described = before + [name for name in names[len(before) :] if name.partition(".")[0] in known]
-    results = {"key", "name", "network", "fate", "diverged_at_step", "start_time", "end_time", "error", *LABELS}
+    results = {
+        "key",
+        "name",
+        "network",
+        "fate",
+        "diverged_at_step",
+        "start_time",
+        "end_time",
+        "notes",
+        "error",
+        *LABELS,
+    }
     summary = [name for name in names if name not in results and name not in described]
     return [name for name in described if name not in results], summary
 

@@ -29,12 +29,13 @@ from runner.report.figures.canvas import Group
 from runner.report.figures.sweep import groups as drawn_groups
 from runner.report.figures.tables import by_block
 from runner.report.judgements import sweep_sentence, theory_sentence
+from runner.report.notes import notes
 from runner.report.page import layers, training
 from runner.report.page.chart import COLORS, SYMBOLS, Figure, color
 from runner.report.page.jacobian import jacobian
 from runner.report.page.transfer import transfer
 from runner.report.ranking import ranking
-from runner.report.search import best_command, best_words
+from runner.report.search import IMPORTANCE, best_command, best_words, importance_columns
 from runner.report.sentences import answer, evidence
 from runner.report.transfer import drift_sentence, transfer_columns
 from runner.text import Column, setting
@@ -132,6 +133,7 @@ def render(
         again="" if search is None else best_command(search),
         evidence=evidence(shown) if (shown.groups["verdict"] != "").any() else [],
         counted=_counted(runs),
+        notes=notes(runs),
         initially=[said for said in (sweep_sentence(runs), theory_sentence(runs)) if said],
         tables=[*_transfer_tables(transferred), *_tables(comparison, at_best, experiment, search)],
         groups=[_switch(group) for group in groups],
@@ -185,6 +187,8 @@ def _tables(
             f"In the order of the {search.metric.replace('_', ' ')}, which was searched for. The sweeper chose each "
             "row's values after it had seen others, so nothing is tested."
         )
+        if columns := importance_columns(search):
+            found.append(_table("Importance", IMPORTANCE, columns))
     extra = experiment.extra(comparison.groups.sort_values("place").to_dict("records"))
     found.append(_table("Ranking", how, [*ranking(comparison), *extra]))
     return found
