@@ -36,11 +36,12 @@ museum: $(ADAPTERS_INSTALLED)  ## docs/museum.md: real faults of initialization,
 	KERAS_BACKEND=jax $(ADAPTERS)/python docs/museum.py
 
 RATES := 0.000244140625,0.00048828125,0.0009765625,0.001953125,0.00390625,0.0078125,0.015625,0.03125,0.0625,0.125
-DEPTHS := scheme=he,mup,completep architecture=residual_mlp architecture.norm=layer architecture.width=64 architecture.depth=2,4,8,16,32
+DEPTHS := architecture=residual_mlp architecture.norm=layer architecture.width=64 architecture.depth=2,4,8,16,32
 
 transfer: $(INSTALLED)  ## the study of best learning rates over width and over depth
 	$(BIN)/python -m runner experiment=transfer architecture.width=64,128,256,512,1024 optimizer.learning_rate=$(RATES) 'seed=range(0,5)'
-	$(BIN)/python -m runner experiment=transfer $(DEPTHS) optimizer.learning_rate=$(RATES) 'seed=range(0,5)'
+	$(BIN)/python -m runner experiment=transfer $(DEPTHS) scheme=he,mup,completep optimizer.learning_rate=$(RATES) 'seed=range(0,5)'
+	$(BIN)/python -m runner experiment=transfer $(DEPTHS) scheme=he,depth_mup architecture.branch_layers=1 optimizer.learning_rate=$(RATES) 'seed=range(0,5)'
 
 ui: $(INSTALLED)  ## the MLflow UI on http://localhost:5000
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri $(if $(TRACKING),'$(subst postgresql://,postgresql+psycopg://,$(TRACKING))',sqlite:///outputs/mlflow.db)

@@ -120,7 +120,7 @@ def _train(command: Command, composer: Composer, line: Sequence[str]) -> int:
                         _say(takes)
                 else:
                     trials = known_trials(composer, command)
-                work = held.enter_context(Work(command, composer, trials))
+                work = held.enter_context(Work(command, composer, trials, say=_say))
             except REFUSED as error:
                 return _refused(error)
             said = _rest(line)

@@ -31,3 +31,9 @@ def check() -> None:
             f"the runner needs packages that are not installed ({', '.join(missing)}): "
             "pip install 'weightinit[runner]'."
         )
+
+
+def check_extra(choice: str, extra: str, module: str) -> None:
+    """Raise ValueError where the module that a choice needs is not installed; import none."""
+    if find_spec(module) is None:
+        raise ValueError(f"{choice} needs a package that is not installed: pip install 'weightinit[{extra}]'.")

@@ -34,7 +34,7 @@ FOR_OPTUNA = pytest.mark.filterwarnings(
 
 def typed(*words: str) -> int:
     """The exit status of ``python -m runner`` with these words behind it, in this process."""
-    with _undone():
+    with undone():
         sys.argv = ["runner", *words]
         try:
             runpy.run_module("runner", run_name="__main__")
@@ -44,7 +44,7 @@ def typed(*words: str) -> int:
 
 
 @contextmanager
-def _undone() -> Iterator[None]:
+def undone() -> Iterator[None]:
     """Takes back what a command changes in its process."""
     root, argv = logging.getLogger(), sys.argv
     level, handlers, terminate = root.level, root.handlers[:], signal.getsignal(signal.SIGTERM)

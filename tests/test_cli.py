@@ -41,7 +41,10 @@ MISTAKES: list[tuple[str, str]] = [
     ("scheme=[he,xavier]", r"^scheme takes one choice; got a list\. Pass scheme=NAME, or scheme=ONE,OTHER -m"),
     ("+scheme=he", r"^\+scheme=he would be a second scheme\. Pass scheme=he to replace the first\.$"),
     ("~scheme", r"^scheme needs a value\. Pass scheme=VALUE\.$"),
-    ("hydra/launcher=slurm", r"^hydra/launcher must be one of basic, stacked; got 'slurm'\."),
+    (
+        "hydra/launcher=slurm",
+        r"^hydra/launcher must be one of basic, stacked, stacked_dask, stacked_submitit; got 'slurm'\.",
+    ),
     # keys
     ("schem=he", r"^schem is not a key here; allowed: .*scheme, .*; got schem\. Did you mean scheme\?$"),
     ("scheme.sclae=1", r"^scheme\.sclae is not a key here; allowed: scheme\.scale, .* Did you mean scheme\.scale\?$"),

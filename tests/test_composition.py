@@ -326,7 +326,7 @@ def test_a_choice_of_the_users_own_becomes_a_trial(composer: Composer) -> None:
     assert trial.scheme == VarianceScaling(scale=3.0)
 
 
-def test_no_composition_of_files_for_another_value(composer: Composer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_composition_of_files_for_another_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     count = 0
     original = Loader._compose_config_from_defaults_list
 
@@ -336,9 +336,22 @@ def test_no_composition_of_files_for_another_value(composer: Composer, monkeypat
         return original(*args, **kwargs)
 
     monkeypatch.setattr(Loader, "_compose_config_from_defaults_list", counting)
-    fresh = Composer()
-    fresh.trials(fresh.command(["scheme=xavier,he", "seed=range(0,30)"], multirun=True).runs)
-    assert count == 3 + 6  # the sweep's own, one a scheme, and each choice's file by itself, for its target
+    (tmp_path / "note.txt").touch()  # a folder that no other test has
+    for compositions in (3 + 6, 0):  # the sweep's own, one a scheme, and each choice's file by itself, for its target
+        fresh, count = Composer(str(tmp_path)), 0
+        fresh.trials(fresh.command(["scheme=xavier,he", "seed=range(0,30)"], multirun=True).runs)
+        assert count == compositions
+
+
+def test_the_next_command_sees_what_has_changed_in_the_files(tmp_path: Path) -> None:
+    file = tmp_path / "scheme/mine.yaml"
+    for scale in (2.0, 3.0):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"defaults: [he, _self_]\nscale: {scale}\n")
+        assert Composer(str(tmp_path)).trials([["scheme=mine"]])[0].scheme == VarianceScaling(scale=scale)
+    file.rename(file.with_name("other.yaml"))
+    with pytest.raises(ValueError, match="mine"):
+        Composer(str(tmp_path)).trials([["scheme=mine"]])
 
 
 def test_other_sweepers_know_their_runs_themselves(tmp_path: Path) -> None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import doctest
-import logging
 import os
 import re
 import runpy
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,13 +14,13 @@ from pathlib import Path
 
 import pytest
 from hydra._internal.utils import get_args_parser
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 
 import runner
 import weightinit
+from runner.config import schema
 from runner.config.catalogue import GROUPS, choices
-from tests.commands import FOR_OPTUNA
+from runner.config.composition import Composer
+from tests.commands import FOR_OPTUNA, undone
 from tests.pages import PAGES, ROOT, Page, in_words, module
 from weightinit.initializers import INITIALIZERS
 
@@ -46,6 +44,8 @@ TYPED = {
     for command in reversed(page.commands)
     if module(command) and (command not in page.shown or command in SLOW) and "architecture=torch" not in command
 }
+# Those for a cluster; tests/test_clusters.py trains on some.
+CLUSTERS = [command for command in TYPED if "hydra/launcher=stacked_" in command]
 EXAMPLES = [(page, example) for page in READ for example in page.examples]
 
 
@@ -59,15 +59,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The reader's folder; what a command changes in this process is undone."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    monkeypatch.setattr(sys, "argv", sys.argv)
-    root, terminate = logging.getLogger(), signal.getsignal(signal.SIGTERM)
-    level, handlers = root.level, root.handlers[:]
     known = set(sys.modules)
-    yield tmp_path
-    root.level, root.handlers[:] = level, handlers
-    signal.signal(signal.SIGTERM, terminate)
-    GlobalHydra.instance().clear()
-    HydraConfig.instance().cfg = None
+    with undone():
+        yield tmp_path
     for name in set(sys.modules) - known:  # the reader's own
         if str(getattr(sys.modules[name], "__file__", None)).startswith(str(tmp_path)):
             del sys.modules[name]
@@ -129,8 +123,17 @@ def test_examples_run(page: Page, example: str, folder: Path) -> None:
     exec(compile(example, page.name, "exec"), {})
 
 
+@pytest.mark.parametrize("command", CLUSTERS, ids=named)
+def test_commands_for_clusters_are_understood(command: str) -> None:
+    _, arguments = module(command) or ("", [])
+    given = get_args_parser().parse_args(arguments)
+    assert given.multirun
+    launcher = Composer().command(given.overrides, multirun=True).config.hydra.launcher
+    assert launcher._target_ in schema.STACKED
+
+
 @FOR_OPTUNA
-@pytest.mark.parametrize(("page", "command"), TYPED.values(), ids=named)
+@pytest.mark.parametrize(("page", "command"), [TYPED[one] for one in TYPED if one not in CLUSTERS], ids=named)
 def test_commands_work(
     page: Page, command: str, folder: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
 ) -> None:
@@ -187,6 +190,13 @@ def test_shown_output_is_what_is_printed(page: Page, command: str, folder: Path)
         text=True,
     ).stdout
     assert in_words(printed) == in_words(shown)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_no_command_hides_from_these_tests(page: Page) -> None:
+    """Commands stand in indented blocks, within sentences, or with their output behind a prompt."""
+    lines = [line for kind, text in page.blocks if kind in ("sh", "bash", "shell") for line in text.splitlines()]
+    assert not [line for line in lines if re.match(r"(python -m (runner|weightinit)|make) ", line)]
 
 
 def test_targets_of_make_exist() -> None:

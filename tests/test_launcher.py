@@ -30,9 +30,10 @@ from runner.config.composition import Composer
 from runner.config.schema import StackedLauncher
 from runner.config.trial import Trial
 from runner.execution.jobs import Stopped
+from runner.execution.pool import LocalPool
 from runner.execution.resources import installed_memory, resources
 from runner.tracking import files, read
-from runner.training import stacks
+from runner.training import stacks, worker
 from tests.commands import FOR_OPTUNA, ROOT, assert_same_records, directories, mlflow_runs, started, typed
 
 FOR_HYDRA = pytest.mark.filterwarnings("ignore:\nFuture Hydra versions:UserWarning", "ignore:Future Hydra:UserWarning")
@@ -261,9 +262,12 @@ def test_processes_end_with_their_executor() -> None:
     start = time.monotonic()
     with (  # noqa: PT012 - what is tested is how the executor is left
         pytest.raises(KeyboardInterrupt),
-        resources(StackedLauncher(executor="concurrent.futures.ProcessPoolExecutor", max_workers=1)) as given,
+        resources(StackedLauncher(executor="concurrent.futures.ProcessPoolExecutor", max_workers=1)) as pool,
     ):
-        future = given["executor"].submit(time.sleep, 60)
+        assert isinstance(pool, LocalPool)
+        assert pool.executor.submit(worker.count, 7).result() is None  # as training does at each step
+        assert pool.steps() == 7
+        future = pool.executor.submit(time.sleep, 60)
         while not future.running():
             time.sleep(0.01)
         raise KeyboardInterrupt
@@ -274,8 +278,9 @@ def test_a_long_sweep_trains_in_processes_and_a_short_one_in_threads() -> None:
     composer = Composer()
     (short,), (long,) = (composer.trials([[*SMALL, f"training.steps={steps}"]]) for steps in (20, 10**7))
     for trial, kind in ((short, ThreadPoolExecutor), (long, ProcessPoolExecutor)):
-        with resources(StackedLauncher(), [trial]) as given:
-            assert type(given["executor"]) is kind
+        with resources(StackedLauncher(), [trial]) as pool:
+            assert isinstance(pool, LocalPool)
+            assert type(pool.executor) is kind
 
 
 def test_processes_end_with_a_parent_that_was_killed() -> None:
@@ -283,8 +288,8 @@ def test_processes_end_with_a_parent_that_was_killed() -> None:
         "import os, signal\n"
         "from runner.config.schema import StackedLauncher\n"
         "from runner.execution.resources import PROCESSES, resources\n"
-        "with resources(StackedLauncher(executor=PROCESSES, max_workers=1)) as given:\n"
-        "    print(given['executor'].submit(os.getpid).result(), flush=True)\n"
+        "with resources(StackedLauncher(executor=PROCESSES, max_workers=1)) as pool:\n"
+        "    print(pool.executor.submit(os.getpid).result(), flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     parent = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)

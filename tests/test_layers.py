@@ -51,6 +51,17 @@ def ended(*nodes: Node) -> tuple[Node, ...]:
 
 
 CASES: dict[str, Case] = {
+    "activations that know a scale": Case(
+        lambda n: (
+            Dense("hidden/1", n, n, "input"),
+            Nonlinearity("hidden/1", n, TANH),
+            Dense("hidden/2", n, n, "hidden"),
+            Nonlinearity("hidden/2", n, activations.get("gelu")),
+            Dense("hidden/3", n, n, "hidden"),
+            Nonlinearity("hidden/3", n, activations.get("sigmoid")),
+            Dense("output", n, 3, "output"),
+        )
+    ),
     "dense over positions": Case(lambda n: (Dense("input", n, n, "input"),), (5,), outputs=(5, 4)),
     "residual": Case(
         lambda n: (
@@ -321,33 +332,36 @@ WIDE, NETS = 256, 48
 UNIT = {"gain": Law("constant", 1.0, 0.0), "scale": Law("constant", 0.7, 0.0)}
 
 
-def simulated(net: Network, x: Array, nets: int) -> tuple[dict[str, Array], dict[str, Array], dict[str, Array]]:
-    """Mean squares, correlations and mean squares of gradients over the output's, by site and network."""
+def simulated(net: Network, x: Array, nets: int) -> dict[str, tuple[Array, Array, Array | None]]:
+    """By site: E[a²] by sample, E[a a'] of pairs, and E[g²] by sample over that of the outputs, of each network."""
     laws = laws_of(net)
-    square: dict[str, list[Array]] = {}
-    alike: dict[str, list[Array]] = {}
-    back: dict[str, list[Array]] = {}
+    found: dict[str, tuple[list[Array], list[Array], list[Array]]] = {}
     for start in range(0, nets, 8):
         rng = np.random.default_rng(start)
-        params = {
-            spec.name: laws[spec.name].mean + laws[spec.name].std * rng.standard_normal((8, *spec.shape))
-            for spec in net.weights
-        }
+        params = weights_of(net, laws, rng)
         tape = net.tape(8, x.shape[1])
         net.forward(params, {}, x, tape, phase="probe")
         tape.d_output[...] = rng.standard_normal(tape.d_output.shape)
         net.backward(params, tape.d_output, tape)
+        out = np.mean(tape.d_output**2, tuple(range(2, tape.d_output.ndim))).mean(1, keepdims=True)
         for site in net.sites:
-            values = site.output(tape)
-            flat = values.reshape(8, x.shape[1], -1)
-            square.setdefault(site.name, []).append(np.mean(flat**2, (1, 2)))
-            together = (flat.sum(1) ** 2).sum(1) - (flat**2).sum((1, 2))
-            alike.setdefault(site.name, []).append(together / (x.shape[1] - 1) / (flat**2).sum((1, 2)))
+            squares, pairs, back = found.setdefault(site.name, ([], [], []))
+            flat = site.output(tape).reshape(8, x.shape[1], -1)
+            pairs.append(np.matmul(flat, flat.swapaxes(1, 2)) / flat.shape[2])
+            squares.append(pairs[-1].diagonal(axis1=1, axis2=2))
             if (gradient := site.backward(tape)) is not None:
-                size = np.mean(gradient**2, tuple(range(1, gradient.ndim)))
-                out = np.mean(tape.d_output**2, tuple(range(1, tape.d_output.ndim)))
-                back.setdefault(site.name, []).append(size / out)
-    return tuple({name: np.concatenate(parts) for name, parts in found.items()} for found in (square, alike, back))  # type: ignore[return-value]
+                back.append(np.mean(gradient**2, tuple(range(2, gradient.ndim))) / out)
+    return {
+        name: (np.concatenate(squares), np.concatenate(pairs), np.concatenate(back) if back else None)
+        for name, (squares, pairs, back) in found.items()
+    }
+
+
+def weights_of(net: Network, laws: dict[str, Law], rng: np.random.Generator, nets: int = 8) -> dict[str, Array]:
+    return {
+        spec.name: laws[spec.name].mean + laws[spec.name].std * rng.standard_normal((nets, *spec.shape))
+        for spec in net.weights
+    }
 
 
 def laws_of(net: Network) -> dict[str, Law]:
@@ -359,37 +373,97 @@ def laws_of(net: Network) -> dict[str, Law]:
 
 
 def assert_theory_holds(net: Network, x: Array, nets: int = NETS) -> None:
-    """Bias of at most 3% forward, 5% backward and .03 in correlation, beyond three standard errors."""
+    """Bias of at most 3% forward, 5% backward and .03 in correlation, beyond three standard errors.
+
+    On average over samples, and for each sample and pair beyond 4.5 standard errors, since these are many.
+    """
     moments = moments_of(x[0], net.in_shape)
     predictions = net.expect(moments, laws_of(net))
     first = {p.layer: p for p in reversed(predictions) if p.quantity}
     last = {p.layer: p for p in predictions if p.quantity}
-    square, alike, back = simulated(net, x, nets)
 
-    def close(what: str, name: str, measured: Array, expected: float, relative: float, absolute: float = 0.0) -> None:
-        error = np.std(measured, ddof=1) / np.sqrt(len(measured))
-        margin = 3 * error + relative * abs(expected) + absolute
-        assert abs(measured.mean() - expected) < margin, (what, name, measured.mean(), expected, error)
+    def close(what: str, name: str, measured: Array, expected: Array, margin: Array) -> None:
+        for values, theory, allowed, errors in (
+            (measured.reshape(len(measured), -1).mean(1), np.mean(expected), np.mean(margin), 3.0),
+            (measured, expected, margin, 4.5),
+        ):
+            error = np.std(values, axis=0, ddof=1) / np.sqrt(len(values))
+            off = np.abs(values.mean(0) - theory)
+            assert np.all(off < errors * error + allowed), (what, name, values.mean(0), theory, error)
 
-    for name, values in square.items():
-        if name not in last or last[name].moments.reason:
-            continue
-        expected = last[name].moments
-        close("forward", name, values, expected.second_moment, 0.03)
-        close("correlation", name, alike[name], expected.pair_correlation, 0.0, 0.03)
-    for name, values in back.items():
-        if name in first and not first[name].gradient.reason:
-            close("backward", name, values, first[name].gradient.second_moment, 0.05)
+    for name, (squares, pairs, back) in simulated(net, x, nets).items():
+        if name in last and not last[name].moments.reason:
+            expected = by_sample(last[name].moments.q, x)
+            close("forward", name, squares, expected, 0.03 * expected)
+            alike = np.asarray(last[name].moments.covariance)
+            alike = alike.diagonal(axis1=1, axis2=3).mean(-1) if alike.ndim == 4 else alike
+            off = ~np.eye(len(alike), dtype=bool)
+            sizes = np.sqrt(np.multiply.outer(expected, expected))[: len(alike), : len(alike)][off]
+            measured = pairs[:, : len(alike), : len(alike)][:, off] / sizes
+            close("correlation", name, measured, alike[off] / sizes, np.full(sizes.shape, 0.03))
+        if back is not None and name in first and not first[name].gradient.reason:
+            expected = by_sample(first[name].gradient.q, x)
+            close("backward", name, back, expected, 0.05 * expected)
 
 
-def alike_inputs(net: Network, count: int = 6) -> Array:
+def by_sample(squares: float | Array, x: Array) -> Array:
+    """The mean over positions of each sample."""
+    found = np.asarray(squares)
+    return np.full(x.shape[1], float(found)) if found.ndim == 0 else found.reshape(len(found), -1).mean(1)
+
+
+def alike_inputs(net: Network, count: int = 6, span: float = 4.0) -> Array:
+    """Samples of one network, alike by about a third, of rms 1/span to span."""
     rng = np.random.default_rng(5)
     x = rng.standard_normal((1, count, *net.in_shape)) + 0.7 * rng.standard_normal((1, 1, *net.in_shape))
     size = np.sqrt(np.mean(x**2, tuple(range(2, x.ndim)), keepdims=True))
-    return np.asarray(x / size * np.linspace(0.7, 1.4, count).reshape(1, -1, *[1] * len(net.in_shape)))
+    sizes = rng.permutation(np.geomspace(1 / span, span, count))
+    return np.asarray(x / size * sizes.reshape(1, -1, *[1] * len(net.in_shape)))
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name in CASES if name != "max pooling"])
 def test_wide_networks_do_what_theory_expects(name: str) -> None:
+    """Each sample by itself, where the largest is 256 times the smallest in mean square.
+
+    Not so with batch norm: where one sample outweighs a small batch, its values divided by that batch's size are
+    bounded and not Gaussian, and tanh keeps 4% more of them than theory says.
+    """
     net = network(CASES[name], WIDE)
-    assert_theory_holds(net, alike_inputs(net))
+    assert_theory_holds(net, alike_inputs(net, span=1.4 if "batch norm" in name else 4.0))
+
+
+def test_theory_ends_at_max_pooling() -> None:
+    net = network(CASES["max pooling"])
+    found = {
+        p.layer: p.moments.reason for p in net.expect(moments_of(samples(net, 1, 5)[0], net.in_shape), laws_of(net))
+    }
+    assert not found["input"]
+    assert found["pool"].startswith("pool: the largest of several")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "residual with a trained scale and a projection",
+        "layer norm",
+        "batch norm over positions, and relu",
+        "convolution, circular in groups",
+        "gated over positions",
+        "attention",
+    ],
+)
+def test_the_mean_square_of_the_jacobian_is_the_gradient_of_independent_outputs(name: str) -> None:
+    """Beyond dense networks too; norms over the batch hold the statistics of the samples."""
+    net = network(CASES[name], 64)
+    laws, x = laws_of(net), alike_inputs(net, span=1.4)
+    theory = net.expect_jacobian(net.expect(moments_of(x[0], net.in_shape), laws), laws)
+    params = weights_of(net, laws, np.random.default_rng(0), 24)
+    tape = net.tape(24, x.shape[1])
+    net.forward(params, {}, x, tape, phase="probe")
+    jacobian = net.jacobian(
+        params, net.calibrated({}, tape), x.reshape(*x.shape[:2], -1)[:, : net.jacobian_samples], dtype="float32"
+    )
+    found = (jacobian.astype(np.float64) ** 2).sum((2, 3)).mean(1) / min(net.inputs, net.outputs)
+    error = found.std(ddof=1) / np.sqrt(len(found))
+    assert abs(found.mean() - theory.mean) < 3 * error + 0.05 * theory.mean, (found.mean(), theory.mean, error)
+    assert np.isnan(theory.relative_variance)

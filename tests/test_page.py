@@ -398,3 +398,18 @@ def test_in_the_dark_the_page_and_its_charts_are_dark(window: Browser) -> None:
     assert window.run(f"return getComputedStyle(document.body).backgroundColor.{brightness}") < 150
     tick = "getComputedStyle(document.querySelector('.chart .xtick text')).fill"
     window.wait(f"return {tick}.{brightness} > 500")
+
+
+def test_blocks_have_charts_of_their_stream_where_a_run_has_some() -> None:
+    shares = {"block/1/attention": 0.4, "block/1/mlp": 0.2, "block/2/attention": 0.25, "block/2/mlp": 0.1}
+    rows = [(0, "init_branch_share", layer, value) for layer, value in shares.items()]
+    rows += [(0, "init_attention_entropy", layer, 0.6) for layer in shares if layer.endswith("attention")]
+    text = rendered([with_rows(run("he", seed=seed), rows) for seed in range(2)])
+    share, entropy = (
+        c for c in charts(text).values() if c["layout"].get("xaxis", {}).get("title") == {"text": "block"}
+    )
+    (points,) = share["traces"]
+    assert (points["y"], points["text"]) == (list(shares.values()), list(shares))
+    assert entropy["traces"][0]["y"] == [0.6, 0.6]
+    assert share["layout"]["xaxis"]["ticktext"] == ["1/attention", "1/mlp", "2/attention", "2/mlp"]
+    assert "Residual blocks" not in rendered([run("he")])

@@ -384,7 +384,7 @@ def test_header(name):
     assert [key for key in keys if key in entries] == list(entries)
     assert entries["group"] in GROUPS
     assert all(entries.values())
-    assert "formula" in entries or name == "custom"
+    assert {"formula", "for"} <= entries.keys() or name == "custom"
 
 
 @pytest.mark.parametrize("name", LAWS)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from runner.config.composition import Command, Composer
 from runner.config.trial import Trial
 from runner.execution import naming, sweep
+from runner.execution.pool import LocalPool, StackLost
 from runner.execution.progress import Progress
 from runner.execution.session import session
 from runner.records import Outcome, Rows
@@ -135,7 +137,7 @@ def test_one_thread_records_and_the_outcomes_come_in_order(stacks: Callable[[Tra
     runs, sink, steps = stacks(train), Kept(), list[int]()
     if workers:
         with ThreadPoolExecutor(workers) as executor:
-            found = sweep.execute(runs, sink, executor=executor, workers=workers, progress=steps.append)
+            found = sweep.execute(runs, sink, pool=LocalPool(executor, workers), progress=steps.append)
     else:
         found = sweep.execute(runs, sink, progress=steps.append)
     assert [outcome.key for outcome in found] == [run.key for run in runs]
@@ -150,7 +152,7 @@ def test_no_stack_begins_while_too_many_runs_wait(stacks: Callable[[Train], list
 
     sink = Kept(full=sweep.QUEUE)
     with ThreadPoolExecutor(1) as executor:
-        sweep.execute(stacks(train), sink, executor=executor, workers=1)
+        sweep.execute(stacks(train), sink, pool=LocalPool(executor, 1))
     assert len(sink.sent) == 10
     assert sink.most <= 4
 
@@ -180,7 +182,7 @@ def test_an_interruption_keeps_what_has_finished_and_stops_the_workers(stacks: C
     runs, sink = stacks(train), Interrupted()
     with ThreadPoolExecutor(3) as executor:
         with pytest.raises(KeyboardInterrupt):
-            sweep.execute(runs, sink, executor=executor, workers=3)
+            sweep.execute(runs, sink, pool=LocalPool(executor, 3))
         assert sorted(set(sink.kept)) == ["0", "1", "2", "3"]
         assert stopped.wait(30)
         executor.shutdown(cancel_futures=True)
@@ -195,3 +197,58 @@ def test_progress_counts_what_was_there_before_but_not_in_its_pace(capsys: pytes
     progress.update(9, 100)
     err = capsys.readouterr().err
     assert err.startswith(" 50%  9/10 runs · 10 steps/s · 10 s left")
+
+
+class Losing:
+    """A pool that loses every stack with run 3 in it."""
+
+    workers, memory, room = 2, math.inf, 2
+
+    def submit(self, runs: Sequence[Any]) -> Future[list[Outcome]]:
+        promise: Future[list[Outcome]] = Future()
+        if any(run.key == "3" for run in runs):
+            promise.set_exception(StackLost("3 workers died of it"))
+        else:
+            promise.set_result(outcomes(runs))
+        return promise
+
+    def steps(self) -> int:
+        return 0
+
+    def stop(self) -> None: ...
+
+
+class Growing(Losing):
+    """A pool that two workers join, and then four more while the first stacks train."""
+
+    workers = 0
+
+    @property
+    def room(self) -> int:  # type: ignore[override]
+        return self.workers
+
+    def steps(self) -> int:
+        self.workers = {0: 2, 2: 6}.get(self.workers, 6)
+        return 0
+
+
+def test_nothing_begins_before_workers_come_and_where_more_come_the_rest_is_planned_for_them(
+    stacks: Callable[[Train], list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, planned = stacks(lambda runs, progress: outcomes(runs)), list[tuple[int, int]]()
+
+    def plan(left: Sequence[Any], *, workers: int, memory: float) -> list[list[int]]:
+        planned.append((len(left), workers))
+        return [[index] for index in range(len(left))]
+
+    monkeypatch.setattr(sweep.stacks, "plan", plan)
+    monkeypatch.setattr(sweep, "REFRESH", 0.01)
+    found = sweep.execute(runs, Kept(), pool=Growing())
+    assert [outcome.key for outcome in found] == [run.key for run in runs]
+    assert planned == [(10, 2), (8, 6)]
+
+
+def test_a_stack_that_is_lost_trains_run_by_run_so_that_one_is_lost_alone(stacks: Callable[[Train], list[Any]]) -> None:
+    found = sweep.execute(stacks(lambda runs, progress: outcomes(runs)), Kept(), pool=Losing())
+    assert [outcome.key for outcome in found if outcome.fate == "failed"] == ["3"]
+    assert found[3].error == "3 workers died of it"

@@ -31,7 +31,7 @@ from runner.tracking.entries import entry_of
 from runner.tracking.facts import _source
 from runner.tracking.frames import frames
 from runner.tracking.metrics import BUDGET, select, thin
-from runner.tracking.notes import LONGEST_TAG
+from runner.tracking.notes import LONGEST_TAG, session_note
 from runner.tracking.store import Store
 from tests.postgresql import INITDB, PG_CTL, postgresql
 
@@ -142,6 +142,22 @@ def test_a_run_of_any_size_keeps_within_the_budget(depth: int, steps: int) -> No
     weights = [point.step for point in kept if point.key == "weight_std/output"]
     assert (weights[0], weights[-1]) == (0, every(steps, 10)[-1])
     assert steps < 420 or len(weights) >= 5
+
+
+@pytest.mark.parametrize(("runs", "rows_each"), [(1, 300), (1_000, 300), (3_000, 100), (10_000, 60), (10**6, 60)])
+def test_a_run_of_a_large_sweep_has_fewer_rows_and_keeps_summary_and_ends(
+    runs: int, rows_each: int, tmp_path: Path
+) -> None:
+    large = replace(session(tmp_path), total=runs)
+    found = outcome(trial(), rows=rows(10, 420), summary={f"number_{i}": float(i) for i in range(20)})
+    metrics = entry_of(trial(), found, large, {}).metrics
+    assert 0.8 * rows_each < len(metrics) <= rows_each
+    assert {f"number_{i}" for i in range(20)} <= {key for key, *_ in metrics}
+    for name in ("train_loss", "weight_std/hidden_001", "weight_std/output"):
+        steps = [step for key, _, _, step in metrics if key == name]
+        assert (min(steps), max(steps)) == (0, 420)
+    assert ("metric rows here" in session_note(large)) == (rows_each < 300)
+    assert runs > 5_000 or runs * len(metrics) <= 300_000
 
 
 @pytest.mark.parametrize("depth", [6, 10, 30, 400])

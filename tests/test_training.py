@@ -15,6 +15,7 @@ from runner.config.catalogue import choices
 from runner.config.composition import Composer
 from runner.config.trial import Trial
 from runner.execution import sweep
+from runner.execution.pool import LocalPool
 from runner.records import Outcome
 from runner.training import stacks
 from runner.training.blas import single_blas_thread
@@ -99,7 +100,7 @@ def test_a_run_has_the_same_bits_alone_in_7_and_in_64_on_one_and_two_threads() -
     assert_stacks_change_nothing(runs, [7, 64])
     alone = {trial.key: train([trial])[0] for trial in runs}
     with ThreadPoolExecutor(2) as executor:
-        sweep.execute(runs, kept := Kept(), executor=executor, workers=2)
+        sweep.execute(runs, kept := Kept(), pool=LocalPool(executor, 2))
     for key, outcome in kept.outcomes.items():
         assert_same(alone[key], outcome)
 
@@ -237,7 +238,7 @@ def test_stacks_and_outcomes_pass_through_processes() -> None:
     runs = trials(each=mixed(6))
     expected = {trial.key: train([trial])[0] for trial in runs}
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
-        sweep.execute(runs, kept := Kept(), executor=executor, workers=1)
+        sweep.execute(runs, kept := Kept(), pool=LocalPool(executor, 1))
     for key, outcome in kept.outcomes.items():
         assert_same(expected[key], outcome)
 

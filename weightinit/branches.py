@@ -18,7 +18,7 @@ AROUND: Final = re.compile(r"downsample|shortcut|skip|identity|router|(^|[._])ga
 """Part of a path beside a branch: on its skip, or what only weighs it."""
 
 LAST: Final = re.compile(
-    r"(^|[._])(c_proj|o_proj|out_proj|down_proj|dense_4h_to_h|fc_?2|fc_out|lin(ear)?_?2|wo|w2|to_out|out|proj)$",
+    r"(^|[._])(c_proj|o(_proj)?|out_proj|down(_proj)?|dense_4h_to_h|fc_?2|fc_out|lin(ear)?_?2|wo|w2|to_out|out|proj)$",
     re.IGNORECASE,
 )
 """Names of layers that end a branch; without one of these its last layer does."""

@@ -141,6 +141,20 @@ class ModelTensor:
 
 
 @dataclass(frozen=True, eq=False)
+class Buffer:
+    """One array that a model holds and no optimizer changes: running statistics of a norm, masks, tables.
+
+    ``role``: ``mean`` or ``variance`` of a norm's running statistics, empty for others. ``fresh``: whether no batch has
+    changed them yet, as far as is known. ``read`` returns the values.
+    """
+
+    name: str
+    role: Literal["mean", "variance", ""]
+    fresh: bool
+    read: Callable[[], Array] = field(repr=False)
+
+
+@dataclass(frozen=True, eq=False)
 class Model:
     """A model: its ``tensors`` in order, each memory once, and its configuration as plain values, where it has one.
 
@@ -151,6 +165,7 @@ class Model:
     tensors: tuple[ModelTensor, ...]
     config: Mapping[str, Any] = field(default_factory=dict)
     family: str = ""
+    buffers: tuple[Buffer, ...] = ()
 
     def __iter__(self) -> Iterator[ModelTensor]:
         return iter(self.tensors)

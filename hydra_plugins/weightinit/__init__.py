@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -24,8 +25,8 @@ from runner.config.listing import combinations
 class StackedLauncher(Launcher):
     """Runs the jobs of a sweep in stacks, on all cores; jobs of other programs than the lab's runner one by one."""
 
-    def __init__(self, memory: float, max_workers: int | None, executor: str, job_files: bool) -> None:
-        self.memory, self.max_workers, self.executor, self.job_files = memory, max_workers, executor, job_files
+    def __init__(self, **settings: Any) -> None:
+        """``settings``: read from the configuration, of which Hydra hands on the whole."""
         self.config: DictConfig | None = None
         self.hydra_context: HydraContext | None = None
         self.task_function: TaskFunction | None = None
@@ -41,7 +42,15 @@ class StackedLauncher(Launcher):
         assert self.hydra_context is not None
         assert self.config is not None
         assert self.task_function is not None
-        return launch(self.hydra_context, self.config, self.task_function, job_overrides, initial_job_idx, self)
+        return launch(self.hydra_context, self.config, self.task_function, job_overrides, initial_job_idx)
+
+
+class StackedDaskLauncher(StackedLauncher):
+    """The same on the workers of a Dask cluster."""
+
+
+class StackedSubmititLauncher(StackedLauncher):
+    """The same in allocations of a SLURM cluster."""
 
 
 class StackedSweeper(BasicSweeper):

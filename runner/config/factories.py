@@ -218,6 +218,11 @@ def make_dataset(part: Part) -> Dataset:
     return dataset
 
 
+def adopt(values: Values, dataset: Dataset) -> None:
+    """Takes a data set, made elsewhere, for that of a group's values."""
+    _datasets[Part.of("data", values)] = dataset
+
+
 _datasets: WeakValueDictionary[Part, Dataset] = WeakValueDictionary()
 _latest: deque[Dataset] = deque(maxlen=2)
 

@@ -1,14 +1,17 @@
 """Hydra's config loader, which reads and merges files once per distinct choice of groups instead of once per job.
 
 What the files say depends on the choice of groups alone: Hydra applies values (``seed=3``, ``+a.b=1``, ``~a.b``) to the
-finished merge. That merge is kept, and each job's values are applied to a copy, by Hydra's own code.
+finished merge. That merge is kept for all commands of a process until a file changes, and each job's values are applied
+to a copy, by Hydra's own code.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Iterator
 from copy import copy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,17 +41,19 @@ from runner.config.secrets import Secrets
 
 
 class Loader(ConfigLoaderImpl):
-    """Gives what ``ConfigLoaderImpl`` gives, faster from the second job on; files are taken to stay as they are."""
+    """Gives what ``ConfigLoaderImpl`` gives, faster from the second job on.
+
+    Files are taken to stay as they are as long as the loader is in use; the next one looks whether they have changed.
+    """
 
     def __init__(self, config_search_path: ConfigSearchPath) -> None:
         super().__init__(config_search_path)
-        self.repository = _Files(config_search_path)
+        self._kept = _kept(tuple(_stamps(config_search_path)))
+        self.repository = _Files(config_search_path, self._kept.files)
         self._parser = OverridesParser.create()
         self._parsed: dict[str, Override] = {}
         self._sources: dict[str | None, CachingConfigRepository] = {}
         self._is_group: dict[tuple[str | None, str], bool] = {}
-        self._merged: dict[tuple[str | None, tuple[str, ...], bool], _Merged] = {}
-        self._targets: dict[tuple[str, str], str | None] = {}
         self.secrets = Secrets()
 
     def load_configuration(self, *args: Any, **options: Any) -> DictConfig:
@@ -123,14 +128,15 @@ class Loader(ConfigLoaderImpl):
 
     def target(self, group: str, choice: str) -> str | None:
         """Return the ``_target_`` that the file of a choice names, by itself or by its defaults, if it names one."""
-        if (group, choice) not in self._targets:
+        targets = self._kept.targets
+        if (group, choice) not in targets:
             name, target = f"{group}/{choice}", None
             if self.repository.config_exists(name):
                 found = create_defaults_list(self.repository, name, [], prepend_hydra=False, skip_missing=True)
                 config = self._compose_config_from_defaults_list(found.defaults, self.repository)
                 target = OmegaConf.select(config, f"{group}._target_", throw_on_missing=False)
-            self._targets[group, choice] = target
-        return self._targets[group, choice]
+            targets[group, choice] = target
+        return targets[group, choice]
 
     def _sorted(self, config_name: str | None, parsed: list[Override]) -> tuple[tuple[str, ...], list[Override]]:
         """The overrides that choose in a group, as typed, and those that set a value; without listed values."""
@@ -164,8 +170,8 @@ class Loader(ConfigLoaderImpl):
 
     def _merge_chosen(self, config_name: str | None, groups: tuple[str, ...], *, waits: bool) -> _Merged:
         """The merged files; raises Hydra's error for a group without a choice unless it ``waits`` for one."""
-        key = (config_name, groups, waits)
-        if key not in self._merged:
+        key, merges = (config_name, groups, waits), self._kept.merges
+        if key not in merges:
             parsed, repository = self._parse_overrides_and_create_caching_repo(config_name, list(groups))
             defaults = create_defaults_list(
                 repo=repository,
@@ -191,8 +197,8 @@ class Loader(ConfigLoaderImpl):
             whole = pickle.dumps(config)
             with open_dict(config):
                 del config["hydra"]
-            self._merged[key] = _Merged(whole, pickle.dumps(config), choices)
-        return self._merged[key]
+            merges[key] = _Merged(whole, pickle.dumps(config), choices)
+        return merges[key]
 
 
 class _Merged(NamedTuple):
@@ -203,12 +209,43 @@ class _Merged(NamedTuple):
     choices: dict[str, Any]
 
 
+class _Kept(NamedTuple):
+    """What files of one state have given: each file and each merge, as pickles, and the target of each choice."""
+
+    files: dict[str, bytes]
+    merges: dict[tuple[str | None, tuple[str, ...], bool], _Merged]
+    targets: dict[tuple[str, str], str | None]
+
+
+@lru_cache(maxsize=8)
+def _kept(stamps: tuple[tuple[str, str, int, int], ...]) -> _Kept:
+    return _Kept({}, {}, {})
+
+
+def _stamps(search_path: ConfigSearchPath) -> Iterator[tuple[str, str, int, int]]:
+    """Folders of the search path in their order, with path, time and size of each of their files."""
+    for element in search_path.get_path():
+        yield element.provider, element.path, 0, 0
+        if "://" not in element.path or element.path.startswith("file://"):
+            for folder, folders, files in os.walk(element.path.removeprefix("file://")):
+                folders.sort()
+                for path in (os.path.join(folder, name) for name in sorted(files)):
+                    found = os.stat(path)
+                    yield folder, path, found.st_mtime_ns, found.st_size
+
+
 class _Files(ConfigRepository):
-    """Hydra's repository, which reads each file once; what it gives may be changed."""
+    """Hydra's repository, which reads each file once, into ``kept``; what it gives may be changed."""
+
+    _read: dict[str, bytes]
+
+    def __init__(self, config_search_path: ConfigSearchPath, kept: dict[str, bytes]) -> None:
+        super().__init__(config_search_path)
+        self._read = kept
 
     def initialize_sources(self, config_search_path: ConfigSearchPath) -> None:
         super().initialize_sources(config_search_path)
-        self._read: dict[str, bytes] = {}
+        self._read = {}  # these may be other files under the same names
 
     def load_config(self, config_path: str) -> ConfigResult | None:
         if config_path not in self._read:

@@ -113,6 +113,64 @@ class StackedLauncher:
 
 
 @dataclass
+class StackedDask:
+    """Settings of the launcher that trains stacks on the workers of a Dask cluster.
+
+    ``address``: the scheduler's, or ``scheduler_file``: the file in which it stands; with neither, a cluster of
+    processes is started here. ``max_workers``: stacks that train at a time, null for one on each thread of a worker;
+    ``memory``: share of the workers' memory that stacks may take; ``job_files``: as of ``StackedLauncher``.
+    """
+
+    _target_: str = "hydra_plugins.weightinit.StackedDaskLauncher"
+    address: str | None = None
+    scheduler_file: str | None = None
+    max_workers: int | None = None
+    memory: float = 0.5
+    job_files: bool = False
+
+
+@dataclass
+class StackedSubmitit:
+    """Settings of the launcher that trains stacks in allocations of a SLURM cluster, by submitit.
+
+    All but the last four are options of ``sbatch`` under the names that Hydra's own submitit launcher gives them; an
+    allocation trains a stack on each of ``cpus_per_task`` at a time. ``cluster``: slurm, or local for processes of this
+    machine; ``interface``: the network interface on which nodes reach this machine, null to find one; ``memory``: share
+    of ``mem_gb`` that stacks may take; ``job_files``: as of ``StackedLauncher``.
+    """
+
+    _target_: str = "hydra_plugins.weightinit.StackedSubmititLauncher"
+    array_parallelism: int = 16
+    timeout_min: int = 60
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    exclude: str | None = None
+    comment: str | None = None
+    nodes: int = 1
+    tasks_per_node: int = 1
+    cpus_per_task: int = 1
+    mem_gb: float | None = None
+    mem_per_cpu: str | None = None
+    gres: str | None = None
+    gpus_per_node: int | None = None
+    gpus_per_task: int | None = None
+    cpus_per_gpu: int | None = None
+    mem_per_gpu: str | None = None
+    signal_delay_s: int = 120
+    setup: list[str] | None = None
+    additional_parameters: dict[str, Any] = field(default_factory=dict)
+    name: str = "${hydra.job.name}"
+    stderr_to_stdout: bool = False
+    submitit_folder: str = "${outputs}/.submitit/%j"
+    cluster: str = "slurm"
+    interface: str | None = None
+    memory: float = 0.5
+    job_files: bool = False
+
+
+@dataclass
 class StackedSweeper:
     """As Hydra's basic sweeper; ``params``: the sweep, overridden by the command line."""
 
@@ -141,12 +199,18 @@ class CoordinateCheck(Config):
 def register() -> None:
     """Makes the schema known to Hydra as ``schema``, the first entry of ``conf/config.yaml``'s defaults.
 
-    ``mode=compare`` and ``mode=coordinate_check`` widen it by keys that other modes don't have.
+    ``mode=compare`` and ``mode=coordinate_check`` widen it by keys that other modes don't have. The launchers' files in
+    ``conf/hydra/launcher`` get their types here.
     """
     ConfigStore.instance().store(name="schema", node=Config)
     ConfigStore.instance().store(group="mode", name="_compare", node=Compare, package="_global_")
     ConfigStore.instance().store(group="mode", name="_coordinate_check", node=CoordinateCheck, package="_global_")
+    ConfigStore.instance().store(group="hydra/launcher", name="_stacked_dask", node=StackedDask)
+    ConfigStore.instance().store(group="hydra/launcher", name="_stacked_submitit", node=StackedSubmitit)
 
+
+# Addresses of the launchers that train stacks.
+STACKED = (StackedLauncher._target_, StackedDask._target_, StackedSubmitit._target_)
 
 # Plain values of the shared keys, nested as the configuration is; ??? where there is no default.
 DEFAULTS: dict[str, Any] = OmegaConf.to_container(OmegaConf.structured(Config))  # type: ignore[assignment]

@@ -26,7 +26,8 @@ from runner.config.internals import Hydra, locate
 from runner.config.trial import Trial, from_hydra
 from runner.execution import naming
 from runner.execution.jobs import Jobs
-from runner.execution.resources import Resources, resources
+from runner.execution.pool import Pool
+from runner.execution.resources import resources
 from runner.records import Outcome
 from runner.scores import AUTO
 
@@ -34,9 +35,9 @@ from runner.scores import AUTO
 class Task:
     """The runs of a command as Hydra's task function."""
 
-    def __init__(self, jobs: Jobs, trials: Sequence[Trial], given: Resources) -> None:
-        """``trials``: those known to come, under their names; ``given``: what they train with, empty if unknown."""
-        self.jobs, self.given = jobs, given
+    def __init__(self, jobs: Jobs, trials: Sequence[Trial], pool: Pool | None) -> None:
+        """``trials``: those known to come, under their names; ``pool``: where they train, if that is known."""
+        self.jobs, self.pool = jobs, pool
         self._known = {trial.overrides: trial for trial in trials}
 
     def __call__(self, config: DictConfig) -> float:
@@ -77,10 +78,7 @@ def objective(outcome: Outcome, asked: str = AUTO) -> float:
 def wanted(command: Command) -> bool:
     """Whether a command needs Hydra's way: all but sweeps of the lab's own sweeper and launcher, without callbacks."""
     hydra = command.config.hydra
-    stacked = (hydra.launcher._target_, hydra.sweeper._target_) == (
-        schema.StackedLauncher._target_,
-        schema.StackedSweeper._target_,
-    )
+    stacked = hydra.launcher._target_ in schema.STACKED and hydra.sweeper._target_ == schema.StackedSweeper._target_
     return not (command.multirun and stacked and hydra.sweeper.max_batch_size is None) or goes_through_jobs(
         command.config
     )
@@ -157,11 +155,10 @@ def launch(
     function: TaskFunction,
     job_overrides: Sequence[Sequence[str]],
     first: int,
-    settings: Any,
 ) -> list[JobReturn]:
     """Return one ``JobReturn`` for each job's overrides, in order; jobs are numbered from ``first``.
 
-    ``settings``: of the stacked launcher. Jobs of another program than the lab's runner go one by one.
+    Jobs of another program than the lab's runner go one by one.
     """
     setup_globals()
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
@@ -170,8 +167,8 @@ def launch(
     trials: list[Trial] = []
     if isinstance(function, Task):
         trials = [function.trial(job, job.hydra) for job in jobs]
-        with nullcontext(function.given) if function.given else resources(settings, trials) as given:
-            function.jobs.run(trials, **given)
+        with nullcontext(function.pool) if function.pool else resources(config.hydra.launcher, trials) as pool:
+            function.jobs.run(trials, pool)
         if not goes_through_jobs(config):
             return [_returned(job, function.jobs.outcomes[trial.key]) for job, trial in zip(jobs, trials, strict=True)]
     returns = []

@@ -7,12 +7,11 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import replace
-from typing import Unpack
 
 from runner.config.trial import Trial
 from runner.execution import sweep
+from runner.execution.pool import Pool, PoolLost
 from runner.execution.progress import Progress
-from runner.execution.resources import Resources
 from runner.records import Outcome, Rows
 from runner.tracking import Recorder
 
@@ -58,13 +57,18 @@ class Jobs:
             self._keep(outcome)
             self.progress.skip(trial.plan.steps)
 
-    def run(self, trials: Sequence[Trial], **resources: Unpack[Resources]) -> None:
-        """Trains what has no outcome yet; raises ``Stopped`` where nothing can be recorded or a worker has died."""
+    def run(self, trials: Sequence[Trial], pool: Pool | None = None) -> None:
+        """Trains what has no outcome yet, in ``pool`` if there is one.
+
+        Raises ``Stopped`` where nothing can be recorded, or where a worker has died and no other takes its place.
+        """
         missing = {trial.key: trial for trial in trials if trial.key not in self.outcomes}
         try:
-            sweep.execute(list(missing.values()), self, progress=self._stepped, **resources)
+            sweep.execute(list(missing.values()), self, pool=pool, progress=self._stepped)
         except OSError as error:
             raise Stopped(f"nothing can be recorded ({error})") from error
+        except PoolLost as error:
+            raise Stopped(str(error)) from error
         except BrokenExecutor as error:
             raise Stopped(
                 "a worker process died, perhaps for want of memory", "hydra.launcher.max_workers=1"

@@ -5,17 +5,21 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypedDict
+from shutil import which
+from typing import Any
 
 from omegaconf import DictConfig
 
+from runner import requirements
 from runner.config import schema
 from runner.config.internals import locate
 from runner.config.trial import Trial
+from runner.execution.pool import LocalPool, Pool
 from runner.torch.network import ModuleNetwork
 from runner.training import stacks, worker
 
@@ -23,14 +27,6 @@ from runner.training import stacks, worker
 # other and with what records: on two cores, two of them train 1.5 times as fast as one, and two processes twice.
 LONG = 10.0
 THREADS, PROCESSES = "concurrent.futures.ThreadPoolExecutor", "concurrent.futures.ProcessPoolExecutor"
-
-
-class Resources(TypedDict, total=False):
-    """Resources of a sweep: ``workers`` stacks train at a time in ``executor``, and take ``memory`` bytes together."""
-
-    executor: Executor
-    workers: int
-    memory: float
 
 
 def cores() -> int:
@@ -56,19 +52,30 @@ def is_long(trials: Sequence[Trial]) -> bool:
 
 
 def check(settings: DictConfig) -> None:
-    """Raises ValueError where the stacked launcher can't work with its settings."""
-    if settings._target_ != schema.StackedLauncher._target_:
+    """Raises ValueError where a stacked launcher can't work with its settings, or lacks its package."""
+    if settings._target_ not in schema.STACKED:
         return
-    if not 0 < settings.memory <= 1:
+    if settings.get("memory") is not None and not 0 < settings.memory <= 1:
         raise ValueError(
             "hydra.launcher.memory must be a share of the machine's memory, above 0 and at most 1; "
             f"got {settings.memory}. Pass hydra.launcher.memory=0.5."
         )
-    if settings.max_workers is not None and settings.max_workers < 1:
+    if settings.get("max_workers") is not None and settings.max_workers < 1:
         raise ValueError(
             "hydra.launcher.max_workers must be a number of workers from 1, or null for one a core; "
             f"got {settings.max_workers}. Pass hydra.launcher.max_workers=null."
         )
+    if settings._target_ == schema.StackedDask._target_:
+        requirements.check_extra("hydra/launcher=stacked_dask", "dask", "distributed")
+        if settings.address and settings.scheduler_file:
+            raise ValueError(
+                "hydra.launcher takes an address or a scheduler_file, not both; got "
+                f"{settings.address} and {settings.scheduler_file}. Leave one out."
+            )
+    if settings._target_ == schema.StackedSubmitit._target_:
+        _check_submitit(settings)
+    if settings._target_ != schema.StackedLauncher._target_:
+        return
     try:
         if not isinstance(locate(settings.executor or THREADS), type):
             raise TypeError("it is no class")
@@ -78,6 +85,23 @@ def check(settings: DictConfig) -> None:
             f"executors; got {settings.executor!r}, which is none that can be imported. "
             "Pass hydra.launcher.executor=concurrent.futures.ThreadPoolExecutor."
         ) from error
+
+
+def _check_submitit(settings: DictConfig) -> None:
+    for module in ("submitit", "distributed"):
+        requirements.check_extra("hydra/launcher=stacked_submitit", "submitit", module)
+    for key in ("array_parallelism", "timeout_min", "nodes", "tasks_per_node", "cpus_per_task"):
+        if settings[key] < 1:
+            raise ValueError(f"hydra.launcher.{key} must be 1 or more; got {settings[key]}.")
+    if settings.cluster not in ("slurm", "local"):
+        raise ValueError(
+            f"hydra.launcher.cluster must be slurm, or local for processes of this machine; got {settings.cluster!r}."
+        )
+    if settings.cluster == "slurm" and which("sbatch") is None:
+        raise ValueError(
+            "hydra/launcher=stacked_submitit needs SLURM, and there is no sbatch here. "
+            "Pass hydra.launcher.cluster=local to try it with processes of this machine."
+        )
 
 
 def check_memory(trials: Sequence[Trial]) -> None:
@@ -94,33 +118,57 @@ def check_memory(trials: Sequence[Trial]) -> None:
 
 
 @contextmanager
-def resources(settings: Any, trials: Sequence[Trial] = ()) -> Iterator[Resources]:
-    """Resources that the settings of the stacked launcher give; none where they are another launcher's.
+def resources(
+    settings: Any, trials: Sequence[Trial] = (), *, say: Callable[[str], object] = warnings.warn
+) -> Iterator[Pool | None]:
+    """Pool that the settings of a stacked launcher give; none where they are another launcher's.
 
-    ``trials``: what is to be trained, so that an executor may be chosen. Left by an exception, the executor drops what
-    has not started, and its processes end.
+    ``trials``: what is to be trained, so that threads or processes may be chosen: without it, threads. ``say``: hears
+    what a person should know of the workers. Left by an exception, the pool drops what has not started, and processes
+    that were started here end.
+    Raises ValueError where a cluster can't be reached.
     """
-    if not hasattr(settings, "executor"):
-        yield {}
-        return
+    target = getattr(settings, "_target_", None)
+    if target == schema.StackedDask._target_:
+        from runner.execution.dask_pool import dask_pool
+
+        with dask_pool(settings, cores(), bool(trials), say) as dask:
+            yield dask
+    elif target == schema.StackedSubmitit._target_:
+        from runner.execution.submitit_pool import submitit_pool
+
+        with submitit_pool(settings, trials, say) as submitit:
+            yield submitit
+    elif target == schema.StackedLauncher._target_:
+        with _local_pool(settings, trials) as local:
+            yield local
+    else:
+        yield None
+
+
+@contextmanager
+def _local_pool(settings: Any, trials: Sequence[Trial]) -> Iterator[LocalPool]:
     workers = settings.max_workers or cores()
     on_gpu = any(trial.network.device != "cpu" for trial in trials if isinstance(trial.network, ModuleNetwork))
     alone = on_gpu or not is_long(trials)  # a GPU is best used by one process
     made: Any = locate(settings.executor or (THREADS if alone else PROCESSES))
     options: dict[str, Any] = {}
+    counter = None
     if isinstance(made, type) and issubclass(made, ProcessPoolExecutor):
-        options["initializer"] = worker.follow
-        options["mp_context"] = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
+        context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
+        counter = context.Value("q", 0)
+        options = {"mp_context": context, "initializer": worker.begin, "initargs": (counter,)}
     others = multiprocessing.active_children()
-    pool: Executor = made(max_workers=workers, **options)
-    if isinstance(pool, ProcessPoolExecutor):
-        pool.submit(int)  # starts the processes, so that they import what they need while this one does something else
+    executor: Executor = made(max_workers=workers, **options)
+    if isinstance(executor, ProcessPoolExecutor):
+        for _ in range(workers):  # a submission starts one process; they import while this one does something else
+            executor.submit(int)
     try:
-        yield {"executor": pool, "workers": workers, "memory": settings.memory * installed_memory()}
+        yield LocalPool(executor, workers, settings.memory * installed_memory(), counter)
     except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
+        executor.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():
             if process not in others:
                 process.terminate()
         raise
-    pool.shutdown()
+    executor.shutdown()

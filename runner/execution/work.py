@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from types import TracebackType
 
@@ -11,7 +12,7 @@ from runner.config.trial import Trial
 from runner.execution import hydra_jobs, naming
 from runner.execution.jobs import Jobs
 from runner.execution.progress import Progress
-from runner.execution.resources import Resources, check, check_memory, resources
+from runner.execution.resources import check, check_memory, resources
 from runner.execution.session import session
 from runner.records import Outcome
 from runner.tracking import Recorder, files
@@ -38,11 +39,20 @@ class Work:
     """
 
     def __init__(
-        self, command: Command, composer: Composer, trials: Sequence[Trial], *, processes: bool = True
+        self,
+        command: Command,
+        composer: Composer,
+        trials: Sequence[Trial],
+        *,
+        processes: bool = True,
+        say: Callable[[str], object] = warnings.warn,
     ) -> None:
-        """``processes``: whether a long sweep may train in processes, which start the caller's script again."""
+        """``processes``: whether a long sweep may train in processes, which start the caller's script again.
+
+        ``say``: hears what a person should know of the workers.
+        """
         self.command, self.composer, self.trials = command, composer, trials
-        self._processes = processes
+        self._processes, self._say = processes, say
         self._further: tuple[str, ...] = ()  # overrides of the sweeper's
 
     def __enter__(self) -> Work:
@@ -62,7 +72,8 @@ class Work:
         listed = self.command.multirun and bool(self.trials)
         with_trials = self.trials if self._processes else ()
         launcher = self.command.config.hydra.launcher
-        self._given = held.enter_context(resources(launcher, with_trials) if listed else nullcontext(Resources()))
+        pool = resources(launcher, with_trials, say=self._say) if listed else nullcontext()
+        self._pool = held.enter_context(pool)
         held.enter_context(self.recorder)
         progress = held.enter_context(Progress(self.session.total, sum(trial.plan.steps for trial in self.trials)))
         self.jobs = Jobs(self.recorder, progress, self.trials)
@@ -99,7 +110,7 @@ class Work:
         Raises ``Stopped`` where nothing can be recorded; through Hydra also what its parts and a failed job raise.
         """
         if by_hydra:
-            task = hydra_jobs.Task(self.jobs, self.trials, self._given)
+            task = hydra_jobs.Task(self.jobs, self.trials, self._pool)
             hydra_jobs.run(self.command, self.composer, task, self._further)
         else:
-            self.jobs.run(self.trials, **self._given)
+            self.jobs.run(self.trials, self._pool)

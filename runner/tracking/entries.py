@@ -19,7 +19,7 @@ from runner.config.trial import Trial
 from runner.data import Dataset
 from runner.records import Outcome, Session
 from runner.tracking.frames import describe
-from runner.tracking.metrics import select
+from runner.tracking.metrics import budget_of, select
 from runner.tracking.notes import LONGEST_TAG, NOTE, run_note
 from weightinit.arrays import Array
 
@@ -66,7 +66,7 @@ class Entry:
 
 def entry_of(trial: Trial, outcome: Outcome, session: Session, tags: Mapping[str, str]) -> Entry:
     """Return the entry of a trial; ``tags``: those of all runs of the session."""
-    selection = select(outcome)
+    selection = select(outcome, budget_of(session.total))
     notes = [*outcome.notes, selection.left_out] if selection.left_out else outcome.notes
     described = {
         "trial_key": outcome.key,

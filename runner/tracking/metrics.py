@@ -14,8 +14,9 @@ import numpy as np
 from runner.records import Outcome, Rows
 from weightinit.nn import trunk
 
-# Metric rows of one run; MLflow takes about 0.1 ms for each. Everything is in curves.parquet.
-BUDGET = 300
+# Metric rows of one run, and of the runs of a sweep together; everything is in curves.parquet.
+BUDGET, OF_A_SWEEP = 300, 300_000
+FEWEST_OF_A_RUN = 60
 BY_LAYER = ("weight_std", "activation_rms", "gradient_std")
 # A series by layer with fewer points than this says less than the same points spent on fewer layers.
 FEWEST = 5
@@ -41,6 +42,11 @@ def metric_name(quantity: str, layer: str = "") -> str:
     """
     parts = [part.zfill(3) if part.isdigit() else part for part in layer.split("/")]
     return re.sub(r"[^\w\-. :/]", "_", f"{quantity}/{'_'.join(parts)}" if layer else quantity, flags=re.ASCII)
+
+
+def budget_of(runs: int) -> int:
+    """Return how many metric rows each run of a sweep of so many has: fewer where it has more than 1,000."""
+    return max(FEWEST_OF_A_RUN, min(BUDGET, OF_A_SWEEP // max(runs, 1)))
 
 
 class Selection(NamedTuple):

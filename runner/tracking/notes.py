@@ -8,6 +8,7 @@ from pathlib import Path
 
 from runner.config.secrets import without_password
 from runner.records import Session
+from runner.tracking.metrics import BUDGET, budget_of
 
 LONGEST_TAG = 5_000
 NOTE = "mlflow.note.content"
@@ -34,6 +35,10 @@ def session_note(session: Session, text: str = "", models: Mapping[str, str] | N
     parts += [load_line(name, run_id) for name, run_id in list((models or {}).items())[:FEW]]
     if session.multirun and text:
         parts.append(HOW_TO_LOOK)
+    if session.multirun and (rows := budget_of(session.total)) < BUDGET:
+        parts.append(
+            f"Each run has about {rows} metric rows here, a smaller sweep's has {BUDGET}; all are in `curves.parquet`."
+        )
     parts.append(f"Files: `{session.directory}`")
     if text:
         room = LONGEST_TAG - len("\n\n".join(parts)) - 20

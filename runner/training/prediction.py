@@ -36,11 +36,12 @@ def predict(log: Log, network: Network, initialized: Initialized, samples: Probe
         # Sum over pairs of samples of (input . input') (gradient . gradient'): the square of the weights' gradient.
         flat = d_output[run].reshape(len(d_output[run]), -1)
         squares = gram @ (flat @ flat.T).ravel() / network.outputs
-        rms = np.sqrt(np.mean(d_output[run] ** 2))
+        sizes = np.mean(flat**2, axis=1)
         for facts, square in zip(layers, squares, strict=True):
+            rms = math.sqrt(np.mean(facts.backward * sizes))
             row = facts.numbers | {
-                "backward_rms": facts.backward * rms,
-                **({"backward_norm": facts.backward * rms * math.sqrt(facts.size)} if uneven else {}),
+                "backward_rms": rms,
+                **({"backward_norm": rms * math.sqrt(facts.size)} if uneven else {}),
                 "gradient_std": math.sqrt(max(square, 0.0)) if square == square else math.nan,
             }
             for name, value in row.items():
@@ -54,11 +55,14 @@ def predict(log: Log, network: Network, initialized: Initialized, samples: Probe
 
 @dataclass(frozen=True)
 class _Facts:
-    """Theory of a layer: numbers by name, the rms of its gradient over that at the output, its size for one sample."""
+    """Theory of a layer: numbers by name, and its size for one sample.
+
+    ``backward``: mean square of its gradient over that at the output, by sample (samples,) where samples differ.
+    """
 
     layer: str
     numbers: dict[str, float]
-    backward: float
+    backward: float | Array
     size: int
 
 
@@ -90,7 +94,7 @@ def _expected(
             "activation_mean": last.mean,
             "activation_correlation": last.pair_correlation,
         }
-        facts.append(_Facts(layer, numbers, math.sqrt(flow.gradient.second_moment), math.prod(site.shape)))
+        facts.append(_Facts(layer, numbers, flow.gradient.by_sample, math.prod(site.shape)))
         # Weights that several positions share are beyond this theory.
         alike = flow.input.correlation * flow.gradient.correlation if len(site.shape) == 1 and site.weight else math.nan
         if np.size(alike) not in (1, pairs):

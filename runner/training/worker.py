@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import multiprocessing
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from runner.config.trial import Trial
 from runner.records import Outcome, Rows
@@ -24,8 +26,41 @@ def train(trials: Sequence[Trial], progress: Callable[[int], None] | None) -> li
         if len(trials) > 1:
             return [outcome for trial in trials for outcome in train([trial], progress)]
         logging.getLogger(__name__).info("run %s failed", trials[0].name, exc_info=True)
-        text = f"{type(error).__name__}: {error}"
-        return [Outcome(trials[0].key, "failed", Rows.of(()), {}, start, time.time(), error=text)]
+        return [failed(trials[0].key, f"{type(error).__name__}: {error}", start)]
+
+
+def failed(key: str, error: str, start: float) -> Outcome:
+    """Return the outcome of a run that failed, begun at ``start``."""
+    return Outcome(key, "failed", Rows.of(()), {}, start, time.time(), error=error)
+
+
+class Paced:
+    """Counts steps and tells their number so far: at the first, then not more often than every ``seconds``."""
+
+    def __init__(self, tell: Callable[[int], None], seconds: float = 1.0) -> None:
+        self.tell, self.seconds, self.count, self.told_at = tell, seconds, 0, -math.inf
+
+    def __call__(self, steps: int) -> None:
+        self.count += steps
+        if (now := time.monotonic()) - self.told_at >= self.seconds:
+            self.told_at = now
+            self.tell(self.count)
+
+
+_counter: Any = None
+
+
+def count(steps: int) -> None:
+    """Count steps into the counter that this process was started with."""
+    with _counter.get_lock():
+        _counter.value += steps
+
+
+def begin(counter: Any) -> None:
+    """Begin as a worker process that counts its steps into ``counter``, and follows its parent."""
+    global _counter
+    _counter = counter
+    follow()
 
 
 def follow() -> None:

@@ -143,7 +143,7 @@ class Diffusion(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.inputs, self.out = nn.Linear(64, 64), nn.Linear(64, 64)
-        self.blocks = nn.Sequential(*(Modulated() for _ in range(3)))
+        self.blocks = nn.Sequential(*(Modulated() for _ in range(4)))
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
@@ -261,6 +261,44 @@ def partly_meta() -> nn.Sequential:
     return nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10, device="meta"))
 
 
+def normalized() -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.BatchNorm2d(16))
+
+
+def after_a_batch() -> nn.Sequential:
+    model = normalized()
+    model(torch.randn(8, 3, 8, 8))
+    return model
+
+
+def chrono() -> nn.ModuleDict:
+    """Gates' biases for memories of all lengths (Tallec & Ollivier 2018)."""
+
+    def bias(model: Any) -> None:
+        times = torch.log(1 + 98 * torch.rand(32))
+        for name in ("bias_ih_l0", "bias_hh_l0"):
+            getattr(model["rnn"], name).zero_()
+        model["rnn"].bias_hh_l0[:64] = torch.cat([-times, times])
+
+    return changed(nn.ModuleDict({"rnn": nn.LSTM(32, 32), "head": nn.Linear(32, 10)}), bias)
+
+
+def by_depth(layer: Any, index: int) -> None:
+    for module in (layer.attn.out, layer.fc2):
+        nn.init.trunc_normal_(module.weight, std=0.02 / math.sqrt(2 * (index + 1)))
+
+
+class Rates(nn.Module):
+    """A recurrence's rates by a formula, the same in all layers, and its steps of time (Gu & Dao 2023)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.proj, self.dt = nn.Linear(32, 32), nn.Linear(8, 32)
+        self.A_log = nn.Parameter(torch.arange(1.0, 9.0).log().repeat(32, 1))
+        dt = torch.exp(math.log(1e-3) + math.log(1e2) * torch.rand(32))
+        self.dt.bias.data = dt + torch.log(-torch.expm1(-dt))
+
+
 FAULTS: Mapping[str, tuple[Callable[[], nn.Module], str, str]] = {
     "trunc_normal_ at its own std": (
         lambda: each_layer(lambda x: [nn.init.trunc_normal_(m.weight) for m in (x.attn.in_proj, x.attn.out, x.fc1)]),
@@ -323,6 +361,53 @@ FAULTS: Mapping[str, tuple[Callable[[], nn.Module], str, str]] = {
                         lambda m: m["a"].weight.normal_()),
         "a.weight", "normal_'s own law, N(0, 1), not scaled",
     ),
+    "weights of one sign": (
+        lambda: dense(lambda m: nn.init.uniform_(m.weight, 0, m.in_features**-0.5)), "0.weight", "not centred",
+    ),
+    "clamped": (
+        lambda: each_layer(lambda x: x.fc1.weight.clamp_(-0.02, 0.02)), "layers.0.fc1.weight", "clamped",
+    ),
+    "sorted": (
+        lambda: each_layer(lambda x: x.fc1.weight.copy_(x.fc1.weight.flatten().sort().values.view(256, 64))),
+        "layers.1.fc1.weight", "its values are sorted",
+    ),
+    "a product of factors": (
+        lambda: each_layer(lambda x: x.fc1.weight.copy_(torch.outer(torch.randn(256), 0.02 * torch.randn(64)))),
+        "layers.1.fc1.weight", "a matrix of rank 1 where 64 is usual",
+    ),
+    "a unit of another scale": (
+        lambda: changed(Tokens(), lambda m: m.layers[0].fc1.weight[3].mul_(100)),
+        "layers.0.fc1.weight", "times the size of the others, number 3",
+    ),
+    "running variances zero": (
+        lambda: changed(normalized(), lambda m: m[1].running_var.zero_()), "1.running_var", "running variances",
+    ),
+    "running means NaN": (
+        lambda: changed(normalized(), lambda m: m[1].running_mean.fill_(math.nan)), "1.running_mean", "holds NaN",
+    ),
+    "running variances drawn": (
+        lambda: changed(normalized(), lambda m: m[1].running_var.uniform_()), "1.running_var", "before the first batch",
+    ),
+    "one branch that doesn't start at zero": (
+        lambda: changed(Diffusion(), lambda m: m.blocks[1].modulation[1].weight.normal_(std=0.02)),
+        "blocks.1.modulation.1.weight", "expected",
+    ),
+    "one layer scale of 1": (
+        lambda: changed(Tokens(scale=1e-5), lambda m: m.layers[2].gamma1.fill_(1.0)),
+        "layers.2.gamma1", "is 1 everywhere, expected 1.00e-05",
+    ),
+    "a bias that drowns the signal": (
+        lambda: changed(dense(), lambda m: m[2].bias.fill_(1000.0)), "2.bias", "what tells inputs apart is lost in it",
+    ),
+    "all gains small": (
+        lambda: changed(Tokens(), lambda m: [n.weight.fill_(0.02) for n in m.modules() if isinstance(n, nn.LayerNorm)]),
+        "layers.0.n1.weight", "as of no norm of this model",
+    ),
+    "recurrent weights times 3": (
+        lambda: changed(nn.ModuleDict({"rnn": nn.GRU(32, 32, 2), "head": nn.Linear(32, 10)}),
+                        lambda m: m["rnn"].weight_hh_l0.mul_(3)),
+        "rnn.weight_hh_l0[r]", "times what it should be",
+    ),
     "a layer of likes by another gain": (
         lambda: changed(Tokens(), lambda m: nn.init.xavier_normal_(m.layers[3].fc1.weight)),
         "layers.3.fc1.weight", "as its 3 likes have",
@@ -345,6 +430,17 @@ RIGHT: Mapping[str, Callable[[], nn.Module]] = {
     "actor and critic": ActorCritic,
     "u-net": Upwards,
     "weight norm": lambda: normed(lambda m: m),
+    "convolutions after a batch": after_a_batch,
+    "lstm, chrono": chrono,
+    "recurrence": lambda: nn.Sequential(Rates(), Rates()),
+    "tokens, scaled by depth": lambda: changed(Tokens(), lambda m: [by_depth(x, i) for i, x in enumerate(m.layers)]),
+    "tokens, a small gate in each block": lambda: each_layer(lambda x: x.fc1.weight.normal_(std=0.011)),
+    "dense, sparse": lambda: dense(lambda m: nn.init.sparse_(m.weight, 0.9)),
+    "dense, orthogonal": lambda: dense(lambda m: nn.init.orthogonal_(m.weight, 5 / 3)),
+    "dense, identity": lambda: dense(lambda m: nn.init.eye_(m.weight) if m.in_features == 96 else None),
+    "dense, last layer's bounds": lambda: changed(
+        dense(), lambda m: [nn.init.uniform_(p, -3e-3, 3e-3) for p in m[4].parameters()]),
+    "one layer of zeros": lambda: changed(nn.Linear(20, 3), lambda m: [p.zero_() for p in m.parameters()]),
     "dense, he": lambda: dense(lambda m: nn.init.kaiming_normal_(m.weight)),
 }  # fmt: skip
 """Models without a fault, by name."""

@@ -20,7 +20,7 @@ def copies(arrays: Mapping[str, Array]) -> dict[str, tuple[str, bool]]:
     """Return the copies by name: of which earlier array, and whether wholly (True) or only in their random numbers.
 
     Random numbers are shared where the first ones are proportional: one seed gave two layers their noise. Arrays of
-    one repeated value, and those too small to tell, are never copies.
+    one repeated value or vector, sorted ones, and those too small to tell, are never copies.
     """
     alike: dict[tuple[tuple[int, ...], bytes], list[str]] = {}
     result: dict[str, tuple[str, bool]] = {}
@@ -34,7 +34,8 @@ def copies(arrays: Mapping[str, Array]) -> dict[str, tuple[str, bool]]:
         original = next((other for other in earlier if np.array_equal(arrays[other], x)), None)
         earlier.append(name)
         if original is not None:
-            result[name] = (original, True)
+            if not _written_down(x):
+                result[name] = (original, True)
         elif x.size >= PREFIX and np.count_nonzero(start := first.astype(np.float64)) == PREFIX:
             start /= np.abs(start).max()
             start -= start.mean()
@@ -44,3 +45,11 @@ def copies(arrays: Mapping[str, Array]) -> dict[str, tuple[str, bool]]:
             starts[len(names)] = start
             names.append(name)
     return result
+
+
+def _written_down(x: Array) -> bool:
+    """Whether an array repeats one vector or is sorted: rates and frequencies by a formula, the same in all layers."""
+    steps = np.diff(x.reshape(-1, x.shape[-1]), axis=-1)
+    if x.ndim > 1 and bool((x == x[..., :1]).all() or (x == x.reshape(-1, x.shape[-1])[0]).all()):
+        return True
+    return bool((steps >= 0).all() or (steps <= 0).all())

@@ -102,26 +102,25 @@ def of_any_scale(elements: Elements, alpha: float) -> Explanation | None:
 
 
 def _cut_of_any_scale(above: float, mean: float, std: float, largest: float, location: str) -> Explanation:
-    """A normal cut at ``above`` sigma, of this std; the largest element tells the cut better than the std does."""
+    """A normal cut at ``above`` sigma, of this std; the largest element tells a cut at one better than the std."""
     kept = truncated_moments(-above, above)[1]
-    sigma = max(std / kept, largest / above)
+    sigma = largest if largest and above == 1 else max(std / kept, largest / above)
     cut, at = sigma * kept, "" if above == 2 else f", cut at {above:g} sigma"
     law = Law("truncated_normal", mean, cut, (mean - sigma * above, mean + sigma * above))
     return Explanation(f"truncated_normal({location}std_after={cut:.4g}{at})", law, "")
 
 
 def slip(std: float, fans: Fans, error: float) -> str:
-    """Return the usual slip that a std is, within two of its relative standard errors; empty if none."""
+    """Return the usual slip that a std is nearest to, within four of its relative standard errors; empty if none."""
     fan_in, fan_out = fans
-    for name, size in (
-        ("2/fan_in, He's variance: its root is missing", 2 / fan_in),
-        ("1/fan_in, a variance: its root is missing", 1 / fan_in),
-        ("2/(fan_in+fan_out), Glorot's variance: its root is missing", 2 / (fan_in + fan_out)),
-        ("that of U(±1/fan_in): the root of the fan is missing", 1 / (math.sqrt(3) * fan_in)),
-    ):
-        if abs(std / size - 1) < 2 * error:
-            return f"; it is {name}"
-    return ""
+    sizes = {
+        "2/fan_in, He's variance: its root is missing": 2 / fan_in,
+        "1/fan_in, a variance: its root is missing": 1 / fan_in,
+        "2/(fan_in+fan_out), Glorot's variance: its root is missing": 2 / (fan_in + fan_out),
+        "that of U(±1/fan_in): the root of the fan is missing": 1 / (math.sqrt(3) * fan_in),
+    }
+    nearest = min(sizes, key=lambda name: abs(std / sizes[name] - 1))
+    return nearest if abs(std / sizes[nearest] - 1) < 4 * error else ""
 
 
 def factor(ratio: float, error: float) -> str:

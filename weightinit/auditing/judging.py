@@ -127,7 +127,9 @@ def _dependent(exam: Examination, alpha: float) -> bool:
     if not exam.tensor.is_weight or min(exam.matrix.shape) < 2:
         return False
     size, unequal, drawn = orthogonality(exam.matrix)
-    if min(exam.matrix.shape) >= 16 and unequal <= min(rounding_of_singular_values(exam.elements), drawn / 4):
+    few, rounding = min(exam.matrix.shape), rounding_of_singular_values(exam.elements)
+    chance = min(rounding / drawn, 1.0) ** (few * (few + 1) // 2 - 1)  # so many products and lengths agree
+    if chance < min(alpha, 1e-6) and unequal <= min(rounding, drawn / 4):
         exam.explained = (Explanation(f"orthogonal(gain={size:.4g})", Law("orthogonal"), ""),)
         exam.find(
             "dependent",

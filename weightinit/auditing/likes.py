@@ -1,4 +1,4 @@
-"""Tensors beside their likes: one rule for all of them, and the few that depart from it."""
+"""Tensors beside their likes: the few that depart from what these have."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Final
 
 import numpy as np
 
-from weightinit.auditing.expectations import OF_SINES, PACKED
+from weightinit.arrays import Array
+from weightinit.auditing.expectations import OF_SINES
 from weightinit.auditing.explanations import KNOWN, Explanation
 from weightinit.auditing.families import Expectation
 from weightinit.auditing.model_report import number
@@ -17,9 +18,7 @@ from weightinit.auditing.named_laws import rule
 from weightinit.auditing.pieces import Piece
 from weightinit.auditing.tests_of_law import largest_z
 from weightinit.fans import Fans
-
-SCALED: Final = ("const", "xavier", "xavier(mode='fan_out')", "glorot_normal")
-"""Rules whose std, times one factor for all, may be that of layers without a known law."""
+from weightinit.laws import Law
 
 QUIET: Final = 0.5
 """Share of the usual std below which that of a last layer is taken to be small on purpose."""
@@ -42,42 +41,16 @@ def accept(piece: Piece, explanation: Explanation) -> None:
     exam.findings = [each for each in exam.findings if each.kind not in ("law", "scale", "dependent")]
 
 
-def one_rule(weights: list[Piece], alpha: float) -> None:
-    """Layers without a known law: one std for all of them, or one factor on a rule's, is a rule of its own."""
-    free = [piece for piece in weights if kinds(piece) == {"scale"}]
-    known = Counter(
-        piece.expectation.label.removeprefix(PACKED)
-        for piece in weights
-        if not kinds(piece) and piece.expectation and piece.exam
-    )
-    limit = largest_z(alpha)
-    errors = np.array([math.sqrt(0.5 / math.prod(piece.shape)) for piece in free])
-    best: list[int] = []
-    for name in SCALED:
-        stds = np.array([1.0 if name == "const" else rule(name).law(piece.spec).std for piece in free])
-        logs = np.log([piece.exam.std if piece.exam else math.nan for piece in free]) - np.log(stds)
-        for i in range(len(free)):
-            near = np.flatnonzero(abs(logs - logs[i]) <= limit * np.hypot(errors, errors[i])).tolist()
-            best = max(best, near, key=len)
-    if len(best) > 1 and 2 * len(best) >= len(free):
-        for i in best:
-            accept(free[i], free[i].exam.explained[0])  # type: ignore[union-attr]
-            free[i].note("scale", "of no known std, but like its likes")
-    rest = [piece for piece in free if kinds(piece) == {"scale"}]
-    if 3 * len(rest) > len(weights) > 3:
-        for piece in rest:
-            exam = piece.exam
-            assert exam is not None
-            accept(piece, exam.explained[0])
-            piece.note("scale", "of no std known here, as many in this model: give its laws to have it judged")
-    if known:
-        name, count = known.most_common(1)[0]
-        for piece in free:
-            if count > 1 and name in KNOWN and kinds(piece) == {"scale"}:
-                assert piece.exam is not None
-                law = rule(name).law(piece.spec)
-                piece.expectation = Expectation(law, f"{name}, as {count} of its likes")
-                piece.exam.tensor = replace(piece.exam.tensor, law=law)
+def error_of(piece: Piece) -> float:
+    """Return the relative standard error of a piece's std."""
+    return math.sqrt(0.5 / math.prod(piece.shape))
+
+
+def of_depth(pieces: list[Piece]) -> Array:
+    """Return the logarithm that makes up for a std falling with the root of a block's number (Zhang et al. 2019)."""
+    places = [piece.tensor.block.index if piece.tensor.block else 0 for piece in pieces]
+    makes_up: Array = np.log1p(places) / 2
+    return makes_up
 
 
 def _is_first_of_sines(piece: Piece) -> bool:
@@ -117,6 +90,7 @@ def swapped(weights: list[Piece]) -> None:
         if piece.spec.fans.fan_in != piece.spec.fans.fan_out and not kinds(piece) and piece.expectation
     ]  # fmt: skip
     labels = Counter(piece.expectation.label for piece in telling if piece.expectation)
+    uses = Counter((piece.pattern, piece.expectation.label) for piece in telling if piece.expectation)
     for piece in telling:
         assert piece.expectation is not None
         assert piece.exam is not None
@@ -125,15 +99,21 @@ def swapped(weights: list[Piece]) -> None:
         if label in KNOWN and labels[other] > 2 * labels[label] and not _is_transposed(piece):
             law = rule(other).law(piece.spec)
             fans = piece.spec.fans
-            piece.fault(
-                "law",
-                f"std {number(piece.exam.std)}, expected {number(law.std)} = {other}, as {labels[other]} of its likes: "
-                f"its fans are swapped, {tuple(Fans(*reversed(fans)))} for {tuple(fans)}",
+            said = (
+                f"std {number(piece.exam.std)}, expected {number(law.std)} = {other}, as {labels[other]} of its likes"
             )
+            pair = f"{tuple(Fans(*reversed(fans)))} for {tuple(fans)}"
+            if uses[piece.pattern, label] > 1:  # in each block: as well a number of its own that is near by chance
+                piece.note("law", f"{said}: its fans are swapped, {pair}, or it has a rule of its own in each block")
+            else:
+                piece.fault("law", f"{said}: its fans are swapped, {pair}")
 
 
-def quiet(layers: list[Piece]) -> None:
-    """A last layer, of the model or of one of its parts, drawn much smaller than usual: a start near zero is meant."""
+def quiet(layers: list[Piece], biases: list[Piece]) -> None:
+    """A last layer, of the model or of one of its parts, drawn much smaller than usual: a start near zero is meant.
+
+    A bias beside it by the same law is part of that.
+    """
     parts: dict[str, list[Piece]] = {}
     for piece in layers:
         parts.setdefault(piece.name.partition(".")[0], []).append(piece)
@@ -145,6 +125,15 @@ def quiet(layers: list[Piece]) -> None:
             usual = number(exam.tensor.law.std)
             accept(piece, exam.explained[0])
             piece.note("scale", f"std {number(exam.std)} where {usual} is usual: a last layer that starts near zero")
+            for bias in (each for each in biases if each.tensor.layer == piece.tensor.layer and each.exam):
+                if kinds(bias) and _small(bias, exam.std):
+                    accept(bias, Explanation(f"as {piece.name}", Law("normal", 0.0, exam.std), ""))
+
+
+def _small(bias: Piece, std: float) -> bool:
+    """Whether a bias is drawn at no more than the size of its weights, but for chance in few elements."""
+    exam = bias.exam
+    return exam is not None and math.hypot(exam.std, exam.mean) < std * (1 + 4 * error_of(bias))
 
 
 def likes(weights: list[Piece], alpha: float) -> None:
@@ -158,7 +147,10 @@ def likes(weights: list[Piece], alpha: float) -> None:
             continue
         stds = np.array([piece.exam.std if piece.exam else math.nan for piece in group])
         logs, error = np.log(stds), math.sqrt(0.5 / math.prod(group[0].shape))
-        off = abs(logs - np.median(logs)) > largest_z(alpha) * error * math.sqrt(1 + 1 / len(group))
+        allowed = largest_z(alpha) * error * math.sqrt(1 + 1 / len(group))
+        off, deeper = abs(logs - np.median(logs)) > allowed, logs + of_depth(group)
+        if (abs(deeper - np.median(deeper)) <= 2 * allowed).all():
+            continue
         if 0 < 3 * off.sum() <= len(group):
             usual = float(np.exp(np.median(logs)))
             for piece, std in ((group[i], stds[i]) for i in np.flatnonzero(off)):

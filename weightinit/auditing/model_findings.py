@@ -26,13 +26,20 @@ BY_CAUSE: Final = ("law", "scale", "trained")
 """Kinds of findings whose words end with a cause: tensors alike are joined where they share that."""
 
 
-def report_on(model: Model, pieces: list[Piece], chosen: Chosen, level: float, alpha: float) -> ModelReport:
-    """Return the report on pieces that have been examined and settled."""
+def report_on(
+    model: Model,
+    pieces: list[Piece],
+    chosen: Chosen,
+    level: float,
+    alpha: float,
+    buffers: tuple[ModelFinding, ...] = (),
+) -> ModelReport:
+    """Return the report on pieces that have been examined and settled, with findings on ``buffers`` beside them."""
     votes = Counter(each.name for piece in pieces if piece.exam for each in piece.exam.explained)
     for piece in pieces:
         _say(piece, votes, largest_z(alpha))
     _say_grains(pieces)
-    findings = (*_findings(pieces), *chosen.findings)
+    findings = (*_findings(pieces), *buffers, *chosen.findings)
     faults = [finding for finding in findings if finding.verdict == "fault"]
     judged = [piece for piece in pieces if piece.expectation is not None and piece.exam is not None]
     weights = [piece for piece in judged if piece.spec.role == "weight" and len(piece.shape) > 1]
@@ -45,8 +52,9 @@ def report_on(model: Model, pieces: list[Piece], chosen: Chosen, level: float, a
             "Audit a model before its first step."
         )
     elif faults:
+        held = {name for finding in buffers for name in finding.tensors}
         count = len({name for finding in faults for name in finding.tensors})
-        sentence = f"{len(faults)} fault{'s' * (len(faults) > 1)}, in {count} of {len(pieces)} tensors."
+        sentence = f"{len(faults)} fault{'s' * (len(faults) > 1)}, in {count} of {len(pieces) + len(held)} tensors."
     elif judged:
         sentence = f"All {len(judged)} tensors that could be judged are what they should be, by {chosen.words}; "
         sentence += f"honest draws fail with a chance of {level:g}."
@@ -135,7 +143,7 @@ def _cause(exam: Examination, finding: Finding, law: Law) -> str:
     error = math.sqrt(0.5 / max(min(math.prod(exam.tensor.shape), LARGEST), 1))
     if abs(ratio - 1) > 5 * error:
         missed = slip(exam.std, exam.tensor.spec.fans, error) if exam.tensor.spec.role == "weight" else ""
-        return f"{ratio:.3g} times what it should be{missed}"
+        return f"{ratio:.3g} times what it should be" + (f"; it is {missed}" if missed else "")
     return finding.measured.partition(";")[0]
 
 

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from weightinit.arrays import Array
+from weightinit.auditing.buffers import look_at_buffers
 from weightinit.auditing.copies import copies
 from weightinit.auditing.elements import Elements, elements_of
 from weightinit.auditing.examination import TESTS, examine
@@ -23,12 +24,16 @@ from weightinit.auditing.never_meant import look_at_heads, look_at_never_meant, 
 from weightinit.auditing.pieces import LARGEST, Piece, Values, not_finite, pieces_of, thinned, whole
 from weightinit.auditing.relations import look_at_relations
 from weightinit.auditing.tests_of_law import fit
+from weightinit.auditing.unnatural import made_unnatural
 from weightinit.auditing.usual import settle
 from weightinit.laws import UNKNOWN, Law
 from weightinit.model import Model
 
 LEAST: Final = 64
 """Elements from which on their last bits tell what type they were drawn in."""
+
+DRAWN: Final = 16
+"""Sizes of elements that are different, from which on these were drawn: the identity has two."""
 
 
 @np.errstate(all="ignore")  # weights of absurd size overflow and then fail their tests
@@ -58,7 +63,7 @@ def audit_model(model: Model, expected: ModelLaws = None, *, level: float = 1e-3
     settle(pieces, alpha)
     look_at_heads(model, pieces, chosen.family)
     look_at_relations(pieces, alpha)
-    return report_on(model, pieces, chosen, level, alpha)
+    return report_on(model, pieces, chosen, level, alpha, look_at_buffers(model))
 
 
 def _judge(piece: Piece, copy: tuple[str, bool] | None, alpha: float) -> None:
@@ -91,15 +96,23 @@ def _judge(piece: Piece, copy: tuple[str, bool] | None, alpha: float) -> None:
     if not exam.elements.values.size or not np.isfinite(exam.elements.values).any():
         return
     hold_against_law(exam, alpha)
+    if any(finding.kind == "trained" for finding in exam.findings) and (said := made_unnatural(exam)):
+        exam.findings = [finding for finding in exam.findings if finding.kind != "trained"]
+        exam.find("law", said, "")
     if not exam.findings and through is None and everything.ndim == 2 and LARGEST < everything.size <= 1 << 28:
         _equal_rows(piece, everything)
-    if exam.std > 0 and exam.elements.size >= LEAST and not exam.repeated_units and not exam.repeated_inputs:
+    repeated = exam.repeated_units or exam.repeated_inputs
+    if exam.std > 0 and exam.elements.size >= LEAST and not repeated and _sizes(exam.elements) >= DRAWN:
         piece.grain = exam.elements.spacing
         bits, most = exam.elements.grid_bits, 8 if piece.grain >= 2.0**-7 else 10  # rounding alone leaves more
         piece.coarse = exam.elements.grid_in_words if bits is not None and bits <= most else ""
         piece.mean = float(everything.mean(dtype=np.float64))
     exam.let_go()
     exam.tensor = replace(exam.tensor, values=np.empty(0))
+
+
+def _sizes(elements: Elements) -> int:
+    return int(np.unique(np.abs(elements.values[:1024])).size)
 
 
 def _through(piece: Piece, everything: Array, through: object) -> Array:

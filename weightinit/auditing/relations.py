@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
 from weightinit.auditing.model_report import number
+from weightinit.auditing.own_rules import BY_NUMBER
 from weightinit.auditing.pieces import Piece
 from weightinit.auditing.tests_of_law import largest_z
+from weightinit.auditing.usual import HEADS
 from weightinit.branches import LAST
 from weightinit.model import INDEX
 
 DROWNED: Final = 10.0
-"""Size of positions in those of the tokens they are added to, from which on the tokens are lost."""
+"""Size of positions, in that of the tokens they are added to, from which on these are lost; the same of biases."""
+
+MANY: Final = 3
+"""Layers alike from which on the one that departs from them is a fault."""
 
 ENOUGH: Final = 256
 """Elements from which on a std tells residual scaling from chance."""
-
-BY_NUMBER: Final = re.compile(r"(normal|truncated_normal|uniform)\(")
-"""Names of laws whose scale is a number, not one of fans."""
 
 
 def look_at_relations(pieces: list[Piece], alpha: float) -> None:
@@ -30,6 +33,7 @@ def look_at_relations(pieces: list[Piece], alpha: float) -> None:
     _low_rank(judged)
     _gates(judged)
     _factors(judged)
+    _zero_but_one([piece for piece in judged if not piece.given])
     _biases([piece for piece in judged if not piece.given])
     _repeated(pieces)
     _drowned(judged)
@@ -87,34 +91,90 @@ def _gates(pieces: list[Piece]) -> None:
 
 
 def _factors(pieces: list[Piece]) -> None:
-    """Factors of zero: of a weight norm, and of a branch where its likes start at another number."""
-    alone = [piece for piece in pieces if piece.tensor.role == "parameter" and piece.exam and not piece.exam.std]
+    """Factors of zero, of a weight norm, and those of a branch that aren't what their likes in other blocks are."""
+    alone = [piece for piece in pieces if piece.tensor.role == "parameter"]
     for piece in alone:
-        if not _is_zero(piece):
-            continue
-        likes = [other for other in alone if other.pattern == piece.pattern and not _is_zero(other)]
-        if piece.tensor.parametrized == "_WeightNorm" or piece.tensor.name.endswith("weight_g"):
+        if _is_zero(piece) and (piece.tensor.parametrized == "_WeightNorm" or piece.tensor.name.endswith("weight_g")):
             piece.fault("zeros", "is 0 everywhere: the length of its units, so that nothing passes the layer")
-        elif likes and {other.exam.mean for other in likes if other.exam} == {
-            likes[0].exam.mean if likes[0].exam else 0
-        }:
-            value = number(likes[0].exam.mean) if likes[0].exam else ""
-            piece.fault("zeros", f"is 0 everywhere, expected {value} as {likes[0].name} has")
+    for group in _alike(piece for piece in alone if math.prod(piece.shape) > 1):
+        values = Counter(piece.exam.mean for piece in group if piece.exam and not piece.exam.std)
+        value, count = next(iter(values.most_common(1)), (0.0, 0))
+        off = [piece for piece in group if piece.exam and (piece.exam.std or piece.exam.mean != value)]
+        if not value or count < 2 or len(off) > 1 or (count < MANY and off and not _is_zero(off[0])):
+            continue
+        for piece in off:
+            assert piece.exam is not None
+            said = f"std {number(piece.exam.std)}" if piece.exam.std else f"is {number(piece.exam.mean)} everywhere"
+            kind = "zeros" if _is_zero(piece) else "scale" if piece.exam.std else "constant"
+            likes = next(other.name for other in group if other is not piece)
+            piece.fault(kind, f"{said}, expected {number(value)} as {likes} has")
+
+
+def _alike(pieces: Iterable[Piece]) -> list[list[Piece]]:
+    """Groups of tensors whose names differ in numbers of layers alone."""
+    groups: dict[tuple[str, tuple[int, ...]], list[Piece]] = {}
+    for piece in pieces:
+        groups.setdefault((piece.pattern, piece.shape), []).append(piece)
+    return list(groups.values())
+
+
+def _zero_but_one(pieces: list[Piece]) -> None:
+    """A layer that is drawn where the same layer of all other modules alike starts at zero."""
+    inside: dict[str, set[str]] = {}
+    groups: dict[tuple[str, str, str], list[Piece]] = {}
+    for piece in pieces:
+        home, leaf = _home(piece)
+        inside.setdefault(home, set()).add(leaf)
+        if home and not leaf.isdigit() and piece.spec.role == "weight" and piece.part is None:
+            groups.setdefault((leaf, piece.tensor.name.rpartition(".")[2], piece.tensor.kind), []).append(piece)
+    for group in groups.values():
+        zero = [piece for piece in group if _is_zero(piece)]
+        if len(group) - len(zero) != 1 or len(zero) < MANY:
+            continue
+        (drawn,) = (piece for piece in group if not _is_zero(piece))
+        has, homes = inside[_home(drawn)[0]], [inside[_home(piece)[0]] for piece in zero]
+        if len(has) > 1 and all(has <= other or other <= has for other in homes):
+            drawn.fault(
+                "scale",
+                f"std {number(_rms(drawn))}, expected 0 as {zero[0].name} and {len(zero) - 1} others alike have",
+            )
+
+
+def _home(piece: Piece) -> tuple[str, str]:
+    """The module that a layer lies in, and the layer's name there, with its number in a list."""
+    parts = piece.tensor.layer.split(".")
+    own = 2 if parts[-1].isdigit() else 1
+    return ".".join(parts[:-own]), ".".join(parts[-own:])
 
 
 def _biases(pieces: list[Piece]) -> None:
-    """A constant bias whose likes in other blocks are all zero."""
+    """A constant bias whose likes in other layers are all zero, and one in which the layer's signal is lost."""
+    constant = [
+        piece for piece in pieces
+        if piece.tensor.role == "bias" and math.prod(piece.shape) > 1  # one number is constant, drawn or not
+        and piece.exam and not piece.exam.std and (piece.tensor.block or piece.spec.position != "output")
+    ]  # fmt: skip
     alike: dict[str, list[Piece]] = {}
-    for piece in pieces:
-        several = math.prod(piece.shape) > 1  # one number is constant, drawn or not
-        if piece.tensor.role == "bias" and several and piece.tensor.block and piece.exam and not piece.exam.std:
-            alike.setdefault(piece.pattern, []).append(piece)
+    for piece in constant:
+        alike.setdefault(piece.pattern, []).append(piece)
     for group in alike.values():
         off = [piece for piece in group if not _is_zero(piece)]
         if off and 2 * len(off) < len(group):
             for piece in off:
                 value = number(piece.exam.mean) if piece.exam else ""
                 piece.fault("constant", f"is {value} everywhere, expected 0 as its {len(group) - len(off)} likes have")
+    weights = {piece.tensor.layer: piece for piece in pieces if piece.spec.role == "weight" and len(piece.shape) > 1}
+    for piece in constant:
+        weight, size = weights.get(piece.tensor.layer), abs(piece.exam.mean) if piece.exam else 0.0
+        if weight is None or piece.found or HEADS.search(piece.tensor.layer.lower()):
+            continue
+        passed = _rms(weight) * math.sqrt(weight.spec.fans.fan_in)
+        if size > DROWNED * max(passed, 1.0):
+            piece.fault(
+                "loud",
+                f"is {number(piece.exam.mean if piece.exam else 0)} everywhere, {size / passed:.0f} times what the "
+                "weights beside it make of inputs of rms 1: what tells inputs apart is lost in it",
+            )
 
 
 def _repeated(pieces: list[Piece]) -> None:
@@ -151,7 +211,7 @@ def _residual_scaling(pieces: list[Piece], alpha: float) -> None:
     of_numbers = [
         piece for piece in pieces
         if piece.spec.branch and piece.tensor.block and piece.expectation and piece.exam and piece.exam.std > 0
-        and BY_NUMBER.match(piece.expectation.label)
+        and piece.expectation.label.startswith(BY_NUMBER)
         and piece.tensor.role == "dense" and math.prod(piece.shape) >= ENOUGH
     ]  # fmt: skip
     for path in dict.fromkeys(piece.tensor.block.path for piece in of_numbers if piece.tensor.block):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from dataclasses import replace
@@ -10,9 +11,10 @@ from typing import Final
 from weightinit.auditing.expectations import BY_FANS, PACKED
 from weightinit.auditing.explanations import KNOWN
 from weightinit.auditing.families import constant
-from weightinit.auditing.likes import accept, kinds, likes, one_rule, quiet, swapped, transposed
+from weightinit.auditing.likes import accept, kinds, likes, quiet, swapped, transposed
 from weightinit.auditing.model_report import number
 from weightinit.auditing.named_laws import rule
+from weightinit.auditing.own_rules import own_rules
 from weightinit.auditing.pieces import Piece
 
 NEGLIGIBLE: Final = 1e-5
@@ -25,6 +27,16 @@ HEADS: Final = re.compile(
 
 ABOUT_ONE: Final = 0.1
 """Distance from 1 up to which a norm's factor may be drawn, as in DCGAN (Radford et al. 2016)."""
+
+
+PASSES: Final = 0.5
+"""Factor from which on a norm counts as one that passes its signal on."""
+
+TIMES: Final = 2.0
+"""Mean of a bias in its stds from which on it was drawn so on purpose: numbers drawn by mistake lie about 0."""
+
+ENOUGH: Final = 16
+"""Elements from which on that mean is none of chance."""
 
 
 def settle(pieces: list[Piece], alpha: float) -> None:
@@ -46,13 +58,13 @@ def settle(pieces: list[Piece], alpha: float) -> None:
             _zeros(piece, judged)
     layers = [piece for piece in unsaid if piece.tensor.role in BY_FANS]
     tables = [piece for piece in unsaid if piece.tensor.role == "embedding"]
-    one_rule(layers, alpha)
+    own_rules(layers, alpha)
     for piece in tables:
         if kinds(piece) == {"scale"}:  # of embeddings any scale is usual
             accept(piece, piece.exam.explained[0])  # type: ignore[union-attr]
     transposed(layers)
     swapped(layers)
-    quiet(layers)
+    quiet(layers, [piece for piece in unsaid if piece.spec.role == "bias"])
     likes(layers + tables, alpha)
     _packed(unsaid)
 
@@ -96,6 +108,9 @@ def _bias(piece: Piece) -> None:
     assert exam is not None
     if exam.std == 0 or exam.std < NEGLIGIBLE:
         _settle_on(piece, exam.mean if exam.std == 0 else 0.0)
+    elif abs(exam.mean) > TIMES * exam.std and math.prod(piece.shape) >= ENOUGH and not exam.not_finite:
+        exam.findings, exam.differs = [], ""
+        piece.note("scale", f"drawn about {number(exam.mean)}, std {number(exam.std)}: times of memory or of steps")
 
 
 def _of_norm(piece: Piece) -> bool:
@@ -116,9 +131,9 @@ def _gain(piece: Piece, pieces: list[Piece]) -> None:
     if exam.std or exam.mean == 1:
         return
     likes = [other for other in pieces if other.exam is not None and _gains_alike(other, piece)]
-    known = [other for other in pieces if other.tensor.role == "gain" and other.tensor.default.known and other.exam]
-    none_passes = piece.tensor.default.known and not any(
-        other.exam.mean or other.exam.std for other in known if other.exam
+    known = [other for other in pieces if other.tensor.role == "gain" and other.tensor.default.mean == 1 and other.exam]
+    none_passes = piece.tensor.default.mean == 1 and not any(
+        abs(other.exam.mean) >= PASSES or other.exam.std for other in known if other.exam
     )
     if (
         len(likes) > 1
@@ -126,6 +141,9 @@ def _gain(piece: Piece, pieces: list[Piece]) -> None:
         and all(other.exam.mean == exam.mean and not other.exam.std for other in likes if other.exam)
     ):
         _settle_on(piece, exam.mean)
+    elif none_passes and exam.mean:
+        exam.findings = []
+        piece.fault("constant", f"is {number(exam.mean)} everywhere, expected 1, as of no norm of this model")
     elif exam.mean == 0 and piece.tensor.kind != "PReLU":
         exam.findings = []
         piece.fault("zeros", "is 0 everywhere, expected 1: the norm passes nothing on")
@@ -142,7 +160,7 @@ def _gains_alike(one: Piece, other: Piece) -> bool:
 
 
 def _zeros(piece: Piece, pieces: list[Piece]) -> None:
-    """Weights that are all zero: meant in a model's last layer, and where all its likes in other blocks are zero."""
+    """Weights that are all zero: meant in a model's last or only layer, and where all likes in other blocks are."""
     exam = piece.exam
     assert exam is not None
     if "zeros" not in kinds(piece) or exam.std or exam.mean:
@@ -152,7 +170,12 @@ def _zeros(piece: Piece, pieces: list[Piece]) -> None:
         likes = [other for other in pieces if of(other) == of(piece) and other.exam is not None]
         alike |= len(likes) > 1 and all(not other.exam.std and not other.exam.mean for other in likes if other.exam)
     exam.findings = [each for each in exam.findings if each.kind != "zeros"]
-    ends = piece.spec.position == "output" or (piece.tensor.block is None and HEADS.search(piece.tensor.layer.lower()))
+    only = not any(other.spec.role == "weight" and other.tensor.name != piece.tensor.name for other in pieces)
+    ends = (
+        only
+        or piece.spec.position == "output"
+        or (piece.tensor.block is None and HEADS.search(piece.tensor.layer.lower()))
+    )
     if alike or ends:
         _settle_on(piece, 0.0)
         piece.note("zeros", "starts at 0" + (", as all its likes do" if alike else ": the last layer"))

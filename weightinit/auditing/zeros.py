@@ -10,7 +10,8 @@ from scipy.special import pdtrc
 
 from weightinit.auditing.elements import Elements
 from weightinit.auditing.examination import Examination
-from weightinit.auditing.explanations import Explanation, of_any_scale
+from weightinit.auditing.explanations import Explanation
+from weightinit.auditing.tests_of_law import fit
 from weightinit.laws import Law
 
 
@@ -25,15 +26,23 @@ def too_many_zeros(elements: Elements, std: float, alpha: float) -> bool:
 
 
 def sparse_law(exam: Examination, alpha: float) -> Explanation | None:
-    """Return the law of a weight whose units have equally many nonzero elements, at places that differ, all normal."""
-    if not exam.tensor.is_weight or _in_vectors(exam):
+    """Return the law of a weight whose units have equally many nonzero elements, at places that differ, all normal.
+
+    PyTorch's ``sparse_`` sets as many zeros to each input.
+    """
+    places = exam.matrix != 0
+    if not exam.tensor.is_weight or _in_vectors(exam) or bool((places == places[:, :1]).all()):
         return None
-    nonzero = np.count_nonzero(exam.matrix, axis=0)
-    normal = of_any_scale(exam.elements.part(exam.values[exam.values != 0]), alpha)
-    if nonzero.min() < nonzero.max() or normal is None or normal.law.family != "normal" or normal.law.mean:
+    counts = (np.count_nonzero(exam.matrix, axis=axis) for axis in (0, 1))
+    nonzero, units = next(((n, i == 0) for i, n in enumerate(counts) if n.min() == n.max()), (None, True))
+    if nonzero is None:
         return None
-    std = normal.law.std * math.sqrt(nonzero[0] / len(exam.matrix))
-    return Explanation(f"sparse(nonzero={nonzero[0]}, std={normal.law.std:.4g})", Law("sparse", 0.0, std), "")
+    drawn = exam.elements.part(exam.values[exam.values != 0])
+    std = math.hypot(drawn.std, drawn.mean)
+    if not drawn.range[0] < drawn.range[1] or not fit(drawn, Law("normal", 0.0, std)).passes(alpha):
+        return None
+    name = f"sparse(nonzero={nonzero[0]}, std={std:.4g})" if units else f"sparse, {nonzero[0]} nonzero an input"
+    return Explanation(name, Law("sparse", 0.0, std * math.sqrt(nonzero[0] / exam.matrix.shape[0 if units else 1])), "")
 
 
 def zeros_in_words(exam: Examination) -> str:

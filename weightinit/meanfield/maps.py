@@ -132,6 +132,11 @@ def slope_covariance(
     return moment
 
 
+def closed_form(activation: Activation) -> bool:
+    """Return whether the moments of an activation have closed forms, which take arrays at once."""
+    return activation.name in _CLOSED_FORMS
+
+
 def _pair(phi: Activation, which: Literal["product", "slopes"], c: Any, q: Any, q_other: Any) -> Any:
     q_other = q if q_other is None else q_other
     if phi.name not in _CLOSED_FORMS:

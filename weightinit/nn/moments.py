@@ -19,9 +19,8 @@ class Moments:
     """Expected moments of the units that enter or leave a layer, over the draw of the weights.
 
     ``second_moment``: E[x²] of one unit, NaN where no theory applies; ``mean``: E[x]; ``correlation``: E[x x'] / E[x²]
-    for two inputs x, x' of the network, or an array of it for many pairs, NaN where unknown; ``relative_variance``:
-    variance, over networks of this width, of the layer's mean square divided by its expectation squared (0 for data);
-    ``reason``: why theory has no number, where it has none.
+    for two inputs x, x' of the network, or an array of it for many pairs, NaN where unknown; ``reason``: why theory has
+    no number, where it has none.
 
     Where samples or positions differ, ``squares`` and ``means`` hold E[x²] and E[x] of each, (samples, *positions), and
     the numbers above are means over them. ``correlation`` is then an array for the first few samples, (few, few), or
@@ -31,15 +30,12 @@ class Moments:
     second_moment: float
     mean: float = 0.0
     correlation: float | Array = math.nan
-    relative_variance: float = 0.0
     reason: str = ""
     squares: Array | None = field(default=None, repr=False, compare=False)
     means: Array | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def uneven(
-        cls, squares: Array, means: Array | float, covariance: Array, relative_variance: float, power: float = 0.0
-    ) -> Moments:
+    def uneven(cls, squares: Array, means: Array | float, covariance: Array, power: float = 0.0) -> Moments:
         """Return moments that differ between samples or positions.
 
         ``covariance``: E[x x'] of pairs, times 1 / ``power`` if given.
@@ -51,7 +47,7 @@ class Moments:
             with np.errstate(all="ignore"):
                 correlation = covariance * ((power or 1.0) / second_moment)
         full = np.broadcast_to(np.asarray(means, np.float64), squares.shape)
-        return cls(second_moment, float(np.mean(full)), correlation, relative_variance, "", squares, full)
+        return cls(second_moment, float(np.mean(full)), correlation, "", squares, full)
 
     @property
     def q(self) -> float | Array:
@@ -69,21 +65,9 @@ class Moments:
         return math.sqrt(self.second_moment)
 
     @property
-    def scatter(self) -> float:
-        """Standard deviation, over networks, of the logarithm of the rms; to first order half that of the square."""
-        return 0.5 * math.sqrt(self.relative_variance)
-
-    @property
     def covariance(self) -> float | Array:
         """E[x x'] of the pairs that ``correlation`` is about."""
         return self.correlation * self.second_moment
-
-    @property
-    def pair_sizes(self) -> float | Array:
-        """sqrt(E[x²] E[x'²]) of the pairs that ``correlation`` is about."""
-        if self.squares is None:
-            return self.second_moment
-        return outer(np.sqrt(of_few(self.squares, np.asarray(self.correlation))))
 
     @property
     def pair_correlation(self) -> float:
@@ -110,21 +94,19 @@ class Moments:
             means=None if self.means is None else math.sqrt(square) * self.means,
         )
 
-    def plus(self, other: Moments, units: int) -> Moments:
-        """Return the moments of the sum with ``units`` whose weights have mean zero and no share in these ones."""
+    def plus(self, other: Moments) -> Moments:
+        """Return the moments of the sum with units whose weights have mean zero and no share in these ones."""
         total = self.second_moment + other.second_moment
         if self.mean and other.mean:
             return unknown_moments("both parts of a sum have a mean")
         if other.second_moment == 0.0:
             return self
         share = other.second_moment / total
-        spread = other.relative_variance + 2.0 / units
         even = self.squares is None and other.squares is None
         return Moments(
             total,
             self.mean + other.mean,
             _mixture(share, self.correlation, other.correlation),
-            _together(share, self.relative_variance, spread) + 4.0 * share * (1.0 - share) / units,
             "",
             None if even else np.asarray(self.q + other.q),
             None if even else np.asarray(self.m + other.m),
@@ -136,28 +118,36 @@ class Gradient:
     """Expected gradient of the loss at a layer, relative to the gradient at the network's output.
 
     ``second_moment``: E[g²] of one unit over that of one output; ``correlation``: E[g g'] / E[g²] for two inputs of the
-    network, or an array for many pairs, over that at the output; ``relative_variance`` as of ``Moments``. NaN where no
-    theory applies, for ``reason``. ``squares``: E[g²] by sample and position where they differ, and ``correlation`` an
-    array, as of ``Moments``.
+    network, or an array for many pairs, over that at the output. NaN where no theory applies, for ``reason``.
+    ``squares``: E[g²] by sample and position where they differ, and ``correlation`` an array, as of ``Moments``.
+
+    Behind a norm over the batch, samples act on each other. There ``mixed`` is true, and ``correlation`` is E[g g'] /
+    E[g²] itself, for gradients of the outputs that are independent between samples. ``held``: such norms hold their
+    statistics, as in evaluation.
     """
 
     second_moment: float = 1.0
     correlation: float | Array = 1.0
-    relative_variance: float = 0.0
     reason: str = ""
     squares: Array | None = field(default=None, repr=False, compare=False)
+    mixed: bool = False
+    held: bool = False
 
-    @classmethod
-    def uneven(cls, squares: Array, covariance: Array | float, relative_variance: float) -> Gradient:
-        """Return a gradient that differs between samples or positions; ``covariance``: E[g g'] of pairs."""
+    def uneven(self, squares: Array, covariance: Array | float) -> Gradient:
+        """Return this gradient at another place, by sample or position; ``covariance``: E[g g'] of pairs there."""
         second_moment = float(np.mean(squares))
         correlation = covariance / second_moment if second_moment else covariance
-        return cls(second_moment, correlation, relative_variance, "", squares)
+        return replace(self, second_moment=second_moment, correlation=correlation, squares=squares)
 
     @property
     def q(self) -> float | Array:
         """E[g²] of each sample and position, or of all."""
         return self.second_moment if self.squares is None else self.squares
+
+    @property
+    def by_sample(self) -> float | Array:
+        """E[g²] of each sample, over its positions, or of all."""
+        return self.second_moment if self.squares is None else self.squares.reshape(len(self.squares), -1).mean(1)
 
     @property
     def covariance(self) -> float | Array:
@@ -173,17 +163,28 @@ class Gradient:
         """Return the gradient where two parts that are independent on average meet."""
         if reason := self.reason or other.reason:
             return unknown_gradient(reason)
+        if self.mixed != other.mixed:
+            few = max(np.shape(gradient.correlation)[:1] or (0,) for gradient in (self, other))[0]
+            return self.of_independent(few) + other.of_independent(few)
         total = self.second_moment + other.second_moment
         if total == 0.0:
             return self
         share = other.second_moment / total
-        return Gradient(
-            total,
-            _mixture(share, self.correlation, other.correlation),
-            _together(share, self.relative_variance, other.relative_variance),
-            "",
-            None if self.squares is None and other.squares is None else np.asarray(self.q + other.q),
-        )
+        squares = None if self.squares is None and other.squares is None else np.asarray(self.q + other.q)
+        alike = _mixture(share, self.correlation, other.correlation)
+        return replace(self, second_moment=total, correlation=alike, squares=squares)
+
+    def of_independent(self, few: int) -> Gradient:
+        """Return the gradient as a ``mixed`` one, for gradients of the outputs that are independent between samples.
+
+        ``few``: of how many samples the pairs are followed, if it was a plain number.
+        """
+        if self.mixed:
+            return self
+        pairs = np.asarray(self.correlation)
+        own = np.eye(len(pairs) if pairs.ndim else few)
+        alike = pairs * (own[:, None, :, None] if pairs.ndim == 4 else own)
+        return replace(self, correlation=alike, mixed=True)
 
 
 def off_diagonal_mean(pairs: float | Array) -> float:
@@ -221,18 +222,18 @@ def moments_of(x: Array, shape: Shape, *, tokens: bool = False) -> Moments:
         codes = x[:few].reshape(-1)
         same = (codes[:, None] == codes).astype(np.float64)
         pairs = same.reshape(few, x.shape[1], few, x.shape[1])
-        return Moments.uneven(np.ones(x.shape), 0.0, pairs, 0.0)
+        return Moments.uneven(np.ones(x.shape), 0.0, pairs)
     if len(shape) == 1:
         second_moment = float(np.mean(x**2))
         pairs = x @ x.T / (x.shape[1] * second_moment)
         if np.ptp(np.diagonal(pairs)) < EVEN:
             return Moments(second_moment, correlation=pairs)
-        return Moments.uneven(np.mean(x**2, axis=-1), 0.0, pairs, 0.0, second_moment)
+        return Moments.uneven(np.mean(x**2, axis=-1), 0.0, pairs, second_moment)
     positions, channels = math.prod(shape[:-1]), shape[-1]
     few = few_of(len(x), positions)
     rows = x[:few].reshape(-1, channels)
     pairs = (rows @ rows.T / channels).reshape(few, positions, few, positions)
-    return Moments.uneven(np.mean(x**2, axis=-1), 0.0, pairs, 0.0)
+    return Moments.uneven(np.mean(x**2, axis=-1), 0.0, pairs)
 
 
 def spread(moments: Moments, shape: Shape) -> Moments:
@@ -246,7 +247,7 @@ def spread(moments: Moments, shape: Shape) -> Moments:
     c = 0.0 if np.isnan(moments.correlation).any() else float(np.mean(moments.correlation))
     pairs = np.multiply.outer(np.array([[1.0, c], [c, 1.0]]), np.eye(positions)).swapaxes(1, 2)
     squares = np.full((2, *shape[:-1]), moments.second_moment)
-    return Moments.uneven(squares, moments.mean, pairs * moments.second_moment, moments.relative_variance)
+    return Moments.uneven(squares, moments.mean, pairs * moments.second_moment)
 
 
 def few_of(samples: int, positions: int) -> int:
@@ -276,19 +277,14 @@ def times(one: float | Array, other: float | Array) -> Array:
     return np.asarray(one * other)
 
 
-def _together(share: float, one: float, other: float) -> float:
-    """Return the relative variance of a sum of which ``share`` is the other; the smaller variance is common to both."""
-    return (1.0 - share) ** 2 * one + share**2 * other + 2.0 * share * (1.0 - share) * min(one, other)
-
-
 def unknown_moments(reason: str) -> Moments:
     """Return moments that theory does not know, with the reason."""
-    return Moments(math.nan, math.nan, math.nan, math.nan, reason)
+    return Moments(math.nan, math.nan, math.nan, reason)
 
 
 def unknown_gradient(reason: str) -> Gradient:
     """Return a gradient that theory does not know, with the reason."""
-    return Gradient(math.nan, math.nan, math.nan, reason)
+    return Gradient(math.nan, math.nan, reason)
 
 
 @dataclass(frozen=True)

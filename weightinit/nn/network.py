@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -360,24 +361,49 @@ class Network:
         registers = [self.entering_moments(moments)]
         for step in self.steps:
             registers.append(step.expect(registers, laws))
-        gradients: dict[int, Gradient] = {len(self.steps): Gradient()}
+        gradients = self._expect_gradients(Gradient(), registers, laws)
         predictions = []
-        for index in range(len(self.steps), 0, -1):
-            step, gradient = self.steps[index - 1], gradients[index]
-            before, after = registers[step.source], registers[index]
+        for index, step in enumerate(self.steps, start=1):
             slots = [slot for slot in step.layer.slots(step.entering)[:1] if slot.quantity in MEASURED]
             path, quantity = (slots[0].path, slots[0].quantity) if slots else (step.path, "")
-            predictions.append(Prediction(path, quantity, before, after, gradient))
-            for register, part in step.expect_gradients(gradient, registers, laws):
+            predictions.append(Prediction(path, quantity, registers[step.source], registers[index], gradients[index]))
+        return tuple(predictions)
+
+    def _expect_gradients(
+        self, output: Gradient, registers: Sequence[Moments], laws: Mapping[str, Law]
+    ) -> dict[int, Gradient]:
+        """Return the expected gradient at each register but the input's, given that at the output."""
+        gradients = {len(self.steps): output}
+        for index in range(len(self.steps), 1, -1):
+            for register, part in self.steps[index - 1].expect_gradients(gradients[index], registers, laws):
                 gradients[register] = gradients[register] + part if register in gradients else part
-        return tuple(predictions[::-1])
+        return gradients
 
     def expect_jacobian(self, predictions: Sequence[Prediction], laws: Mapping[str, Law]) -> SingularValues:
         """Return the expected singular values of ``jacobian``, NaN where there is no theory.
 
+        Where layers are not dense, only the mean of their squares: the gradient of independent outputs at the input.
         ``predictions``: the result of ``expect`` with the same ``laws``.
         """
         values = SingularValues()
         for step, prediction in zip(self.steps, predictions, strict=True):
             values = step.layer.expect_jacobian(values, prediction.input, laws)
+        if math.isnan(values.mean) and self.jacobian_samples:
+            size = np.mean(np.atleast_1d(self._expect_input(predictions, laws).by_sample)[: self.jacobian_samples])
+            values = replace(values, mean=float(size) * self.inputs / self.outputs)
         return values.among(min(1.0, self.inputs / self.outputs))
+
+    def _expect_input(self, predictions: Sequence[Prediction], laws: Mapping[str, Law]) -> Gradient:
+        """Return the expected gradient at the input; norms over the batch hold their statistics."""
+        registers = [predictions[0].input, *(prediction.moments for prediction in predictions)]
+        gradients = {index: prediction.gradient for index, prediction in enumerate(predictions, start=1)}
+        if any(isinstance(step.layer, BatchNorm) for step in self.steps):
+            gradients = self._expect_gradients(Gradient(held=True), registers, laws)
+        parts = [
+            part
+            for index, step in enumerate(self.steps, start=1)
+            if 0 in (step.source, step.skip)
+            for register, part in step.expect_gradients(gradients[index], registers, laws)
+            if register == 0
+        ]
+        return sum(parts[1:], parts[0])

@@ -21,7 +21,9 @@ from weightinit.schemes.rules import VarianceScaling
 class Admin:
     """Glorot's weights, and skips times omega_i = sqrt(1 + sum over earlier branches of Var[branch]) on the batch.
 
-    The paper trains omega, a number for each unit; here it is a constant of the run. Source: Liu et al. 2020,
+    The 1 is the variance of the stream, which norms hold there; the authors' code measures that of the embedded input
+    in its place, and scales embeddings so that it is 1 too. Branches are measured with the omegas before them in
+    effect. The paper trains omega, a number for each unit; here it is a constant of the run. Source: Liu et al. 2020,
     section 4.3 ("Adaptive model initialization").
     """
 

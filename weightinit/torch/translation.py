@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import torch
 from torch import nn
@@ -13,12 +13,15 @@ from torch.nn.utils import parametrize
 
 from weightinit.arrays import Array
 from weightinit.laws import UNKNOWN
-from weightinit.model import Model, ModelTensor, blocks_of
+from weightinit.model import Buffer, Model, ModelTensor, blocks_of
 from weightinit.torch.modules import uses
 from weightinit.uses import Use, in_parts
 
 AS_ORIGINAL: Final = {"_WeightNorm": "original1", "_SpectralNorm": "original"}
 """Parametrizations of PyTorch's whose named part is the weight as it was drawn; of others the result is read."""
+
+RUNNING: Final[Mapping[str, Literal["mean", "variance"]]] = {"running_mean": "mean", "running_var": "variance"}
+"""Buffers of batch and instance norms."""
 
 SPECIAL: Final = {"weight_v": "weight", "weight_orig": "weight"}
 """Parameters that the older ``weight_norm`` and ``spectral_norm`` made of a weight, and pruning."""
@@ -46,7 +49,22 @@ def translate(model: nn.Module) -> Model:
         tuple(replace(tensor, block=blocks.get(tensor.name)) for tensor in tensors.values()),
         config,
         str(config.get("model_type") or ""),
+        tuple(_buffers(model)),
     )
+
+
+def _buffers(model: nn.Module) -> Iterator[Buffer]:
+    """Buffers of floating-point numbers that have memory; of batch norms, whether a batch was counted."""
+    for path, module in model.named_modules():
+        counted = getattr(module, "num_batches_tracked", None)
+        fresh = isinstance(counted, torch.Tensor) and not counted.is_meta and int(counted) == 0
+        for name, buffer in module.named_buffers(recurse=False):
+            if buffer.is_floating_point() and not buffer.is_meta:
+                yield Buffer(_join(path, name), RUNNING.get(name, ""), fresh, _copied(buffer))
+
+
+def _copied(buffer: torch.Tensor) -> Callable[[], Array]:
+    return lambda: to_numpy(buffer)
 
 
 def _tied(first: ModelTensor, other: ModelTensor) -> ModelTensor:

@@ -103,7 +103,7 @@ def profiles(curves: pd.DataFrame, groups: Sequence[Group], quantity: str) -> li
     for group in groups:
         keys = [key for key in group.keys if key in measured]
         # A layer whose measurement was not a number has no row, but keeps its place.
-        layers = network_order(pairs.loc[pairs["key"].isin(keys), "layer"].astype(str))
+        layers = network_order(pairs.loc[pairs["key"].isin(keys), "layer"].unique())
         if keys and measured[keys].notna().any(axis=None):
             quantiles = over_runs(measured.reindex(index=layers, columns=keys).to_numpy(np.float64))
             others = (

@@ -28,7 +28,7 @@ def initial(curves: pd.DataFrame, quantity: str) -> pd.DataFrame:
     if rows.empty:
         rows = curves[(curves["quantity"] == quantity) & (curves["step"] == 0)]
     rows = rows[rows["layer"] != ""]
-    return _pivot(rows, "layer", "key").reindex(network_order(rows["layer"].astype(str)))
+    return _pivot(rows, "layer", "key").reindex(network_order(rows["layer"].unique()))
 
 
 def by_block(curves: pd.DataFrame) -> pd.DataFrame:
@@ -39,11 +39,11 @@ def by_block(curves: pd.DataFrame) -> pd.DataFrame:
     """
     import pandas as pd
 
-    layers = curves["layer"].astype(str)
-    names = [name for name in layers.unique() if name]
+    names = [name for name in curves["layer"].unique() if name]
     around = {name: block for name in names if (block := block_of(name, names))}
     if not around:
         return curves
+    layers = curves["layer"].astype(str)
     inside = layers.isin(list(around))
     within = curves[inside].assign(layer=layers[inside].map(around), key=curves.loc[inside, "key"].astype(str))
     keys = ["key", "step", "quantity", "layer"]

@@ -31,6 +31,7 @@ from runner.report.figures.tables import by_block
 from runner.report.judgements import sweep_sentence, theory_sentence
 from runner.report.notes import notes
 from runner.report.page import layers, training
+from runner.report.page.blocks import blocks
 from runner.report.page.chart import COLORS, SYMBOLS, Figure, color
 from runner.report.page.jacobian import jacobian
 from runner.report.page.transfer import transfer
@@ -104,6 +105,7 @@ def render(
         Section("rates", "Learning rates", _kept(training.sensitivity(comparison, groups, shown.by)), detail=False),
         Section("learning", "Learning", training.learning(shown_curves, groups)),
         Section("start", "By layer, at initialization", layers.at_start(shown_curves, groups)),
+        Section("blocks", "By block, at initialization", _kept(blocks(shown_curves, groups))),
         Section("jacobian", "From input to output, at initialization", _kept(jacobian(shown_curves, groups))),
         Section("shapes", "Distributions", _kept(layers.shapes(groups, load))),
         Section("layers", "By layer, through training", layers.through_training(shown_curves, groups)),

@@ -20,12 +20,13 @@ TITLES = {"jacobian_mean_s2": "mean of s²", "jacobian_spread": "spread, Var(s²
 
 def jacobian(curves: pd.DataFrame, groups: Sequence[Group]) -> Figure | None:
     """Size and evenness of the squared singular values s² of each group's Jacobian at initialization."""
-    start = curves[(curves["step"] == 0) & (curves["layer"].astype(str) == "")]
+    start = curves[(curves["step"] == 0) & (curves["layer"] == "")]
     panels, story, banded = [], [], False
     for quantity, title in TITLES.items():
-        rows = start.assign(quantity=start["quantity"].astype(str), key=start["key"].astype(str))
-        table = rows.drop_duplicates(["key", "quantity"]).pivot(index="key", columns="quantity", values="value")
         columns = (f"init_{quantity}", f"predicted_{quantity}", f"reference_{quantity}", SCATTER[quantity])
+        rows = start[start["quantity"].isin(columns)]
+        rows = rows.assign(quantity=rows["quantity"].astype(str), key=rows["key"].astype(str))
+        table = rows.drop_duplicates(["key", "quantity"]).pivot(index="key", columns="quantity", values="value")
         bands: list[Trace] = []
         traces: list[Trace] = []
         seen: list[float] = []

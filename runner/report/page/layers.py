@@ -115,7 +115,7 @@ def through_training(curves: pd.DataFrame, groups: Sequence[Group]) -> list[Figu
             points = rows[rows["key"].isin(group.keys)]
             if points["step"].nunique() > 1:
                 table = points.pivot_table(index="layer", columns="step", values="value", aggfunc="mean")
-                table = table.reindex(network_order(points["layer"]))
+                table = table.reindex(network_order(points["layer"].unique()))
                 tables[number] = table.iloc[:, :: -(-table.shape[1] // STEPS)]
         if tables:
             figures.append(_heatmaps(quantity, tables, groups))

@@ -2,10 +2,11 @@
 
 from weightinit.nn.layers.attention import Attention
 from weightinit.nn.layers.base import Layer
-from weightinit.nn.layers.batch import BatchNorm, GroupNorm
+from weightinit.nn.layers.batch import BatchNorm
 from weightinit.nn.layers.convolution import Convolution
 from weightinit.nn.layers.dense import Dense
 from weightinit.nn.layers.gated import Gated
+from weightinit.nn.layers.group import GroupNorm
 from weightinit.nn.layers.noise import NOISE, Dropout
 from weightinit.nn.layers.nonlinearity import Nonlinearity
 from weightinit.nn.layers.norm import LayerNorm

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -191,7 +190,7 @@ class Attention(Layer):
             context[t, :, s] = context[s, :, t].T
         squares = np.diagonal(context.reshape(few * tokens, -1)).reshape(few, tokens)
         assert moments.squares is not None
-        entering = Moments.uneven(extended(squares, moments.squares), 0.0, context, math.nan)
+        entering = Moments.uneven(extended(squares, moments.squares), 0.0, context)
         sigma_w2 = self.units * laws[f"{self.name}/out/weight"].second_moment
         return through_weights(entering, sigma_w2, laws[f"{self.name}/out/bias"] if self.bias else ZERO)
 
@@ -219,7 +218,7 @@ class Attention(Layer):
         squares = np.diagonal(before.reshape(few * tokens, -1)).reshape(few, tokens)
         assert moments.squares is not None
         sizes = np.asarray(gradient.q) if np.ndim(gradient.q) else np.full(len(moments.squares), gradient.q)
-        return Gradient.uneven(extended(squares, sizes), before, gradient.relative_variance)
+        return gradient.uneven(extended(squares, sizes), before)
 
     def _projected(self, part: str, moments: Moments, laws: Mapping[str, Law]) -> Array:
         """Return E[z z'] of pairs after one of the first three weights, of a few samples."""

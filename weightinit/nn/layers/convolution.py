@@ -155,7 +155,7 @@ class Convolution(Layer):
         found = gathered(moments, self.windows, self.channels // self.groups * variance, offsets)
         assert found.squares is not None
         covariance = np.asarray(found.covariance) + bias.second_moment
-        return Moments.uneven(found.squares + bias.second_moment, bias.mean, covariance, math.nan)
+        return Moments.uneven(found.squares + bias.second_moment, bias.mean, covariance)
 
     def expect_gradient(self, gradient: Gradient, moments: Moments, laws: Mapping[str, Law]) -> Gradient:
         """E[g_x[p]²] = filters sum over offsets of Var[w[offset]] E[g_z[p - offset]²]."""

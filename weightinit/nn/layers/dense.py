@@ -157,12 +157,12 @@ def through_weights(moments: Moments, sigma_w2: float, bias: Law) -> Moments:
     share = from_weights / q if q else 0.0
     correlation = share * moments.correlation + (1.0 - share) if q else math.nan
     if moments.squares is None:
-        return Moments(q, bias.mean, correlation, share**2 * moments.relative_variance)
+        return Moments(q, bias.mean, correlation)
     if q == 0.0:
         correlation = np.ones(np.shape(moments.correlation))  # zeros are all alike
     squares = sigma_w2 * moments.squares + bias.second_moment
     means = np.full(squares.shape, bias.mean)
-    return Moments(q, bias.mean, correlation, share**2 * moments.relative_variance, "", squares, means)
+    return Moments(q, bias.mean, correlation, "", squares, means)
 
 
 def silent(weight: Law, *others: Law) -> str:

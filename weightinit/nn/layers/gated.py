@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -99,9 +99,9 @@ class Gated(Layer):
         _, opened, value = self._parts(moments, laws)
         if moments.squares is None:
             q = opened.second_moment * value.second_moment
-            return Moments(q, 0.0, opened.correlation * value.correlation, np.nan)
+            return Moments(q, 0.0, opened.correlation * value.correlation)
         pairs = times(opened.covariance, value.covariance)
-        return Moments.uneven(np.asarray(opened.q * value.q), 0.0, pairs, np.nan)
+        return Moments.uneven(np.asarray(opened.q * value.q), 0.0, pairs)
 
     def expect_gradient(self, gradient: Gradient, moments: Moments, laws: Mapping[str, Law]) -> Gradient:
         """Return the gradient that comes through the gate and through the value."""
@@ -119,7 +119,6 @@ class Gated(Layer):
 def _times(gradient: Gradient, moments: Moments) -> Gradient:
     """Return the gradient times independent values."""
     if moments.squares is None:
-        alike = gradient.correlation * moments.correlation
-        return Gradient(gradient.second_moment * moments.second_moment, alike, gradient.relative_variance)
+        return replace(gradient.scaled(moments.second_moment), correlation=gradient.correlation * moments.correlation)
     squares = np.broadcast_to(np.asarray(gradient.q * moments.q), moments.squares.shape)
-    return Gradient.uneven(squares, times(gradient.covariance, moments.covariance), gradient.relative_variance)
+    return gradient.uneven(squares, times(gradient.covariance, moments.covariance))

@@ -15,8 +15,9 @@ from weightinit.arrays import Array
 from weightinit.gaussian import expectation
 from weightinit.laws import Law
 from weightinit.meanfield import SingularValues, covariance, second_moment, slope_covariance, slope_second_moment
+from weightinit.meanfield.pairs import pair_covariances
 from weightinit.nn.layers.base import UNKNOWN_VALUES, Layer
-from weightinit.nn.moments import Gradient, Moments, of_few, outer, times, unknown_gradient, unknown_moments
+from weightinit.nn.moments import Gradient, Moments, of_few, times, unknown_gradient, unknown_moments
 from weightinit.nn.tape import Params, Shape, Slot, Tape
 
 # Degree of the polynomial that interpolates an expectation over many pairs of inputs (accurate to about 1e-4), and the
@@ -46,12 +47,7 @@ class Nonlinearity(Layer):
         return None if into is None else self.activation.backward(z, a, d_output, out=into)
 
     def expect(self, moments: Moments, laws: Mapping[str, Law]) -> Moments:
-        """E[phi(z)²] for z ~ N(0, q), and its scatter over networks of this width.
-
-        The mean square of ``units`` activations has the relative variance (E[phi⁴] / E[phi²]² - 1) / units. The
-        variance of the layers before adds to that, times the squared slope of log E[phi²] in log q (delta method; exact
-        for ReLU at first order, Hanin & Rolnick 2018). All inputs count as equal, which bounds a batch from above.
-        """
+        """E[phi(z)²] for z ~ N(0, q)."""
         if moments.reason or math.isnan(moments.second_moment):
             return moments
         try:
@@ -67,16 +63,11 @@ class Nonlinearity(Layer):
             value = float(phi(np.zeros(1))[0])
             return Moments(value**2, value, 1.0)
         mean = expectation(phi, q=q, kinks=kinks)
-        fourth = expectation(lambda z: phi(z) ** 4, q=q, kinks=kinks)
-        step = 1e-3
-        near = [second_moment(q * math.exp(sign * step), self.activation) for sign in (1, -1)]
-        slope = math.log(near[0] / near[1]) / (2 * step)
-        spread = (fourth / square**2 - 1.0) / self.units
         correlation = self._product(covariance, square, moments) / square
-        return Moments(square, mean, correlation, slope**2 * moments.relative_variance + spread)
+        return Moments(square, mean, correlation)
 
     def expect_gradient(self, gradient: Gradient, moments: Moments, laws: Mapping[str, Law]) -> Gradient:
-        """E[g_z²] = E[phi'(z)²] E[g_a²]; its scatter grows by (3 E[phi'⁴] / E[phi'²]² - 1) / units."""
+        """E[g_z²] = E[phi'(z)²] E[g_a²]."""
         q = moments.second_moment
         if math.isnan(q) or math.isnan(gradient.second_moment):
             return unknown_gradient(gradient.reason or moments.reason)
@@ -89,16 +80,11 @@ class Nonlinearity(Layer):
 
     def _even_gradient(self, gradient: Gradient, moments: Moments) -> Gradient:
         q = moments.second_moment
-        dphi, kinks = self.activation.dphi, self.activation.kinks
         square = slope_second_moment(q, self.activation)
         if square**2 == 0.0 or q == 0.0:
-            return Gradient(gradient.second_moment * square, gradient.correlation, gradient.relative_variance)
-        fourth = expectation(lambda z: dphi(z) ** 4, q=q, kinks=kinks)
-        return Gradient(
-            gradient.second_moment * square,
-            gradient.correlation * self._product(slope_covariance, square, moments) / square,
-            gradient.relative_variance + (3.0 * fourth / square**2 - 1.0) / self.units,
-        )
+            return gradient.scaled(square)
+        alike = gradient.correlation * self._product(slope_covariance, square, moments) / square
+        return replace(gradient.scaled(square), correlation=alike)
 
     def expect_jacobian(self, values: SingularValues, moments: Moments, laws: Mapping[str, Law]) -> SingularValues:
         q = moments.second_moment
@@ -112,39 +98,28 @@ class Nonlinearity(Layer):
             return UNKNOWN_VALUES
 
     def _uneven(self, moments: Moments) -> Moments:
-        """Return the moments of phi(z) by sample and position.
-
-        Pairs of unequal size are taken at their geometric mean, which is exact for homogeneous activations.
-        """
-        phi, kinks = self.activation.phi, self.activation.kinks
+        """Return the moments of phi(z) by sample and position."""
         assert moments.squares is not None
+        phi, kinks = self.activation.phi, self.activation.kinks
         squares = by_size(lambda q: second_moment(q, self.activation), moments.squares)
         means = by_size(lambda q: expectation(phi, q=q, kinks=kinks), moments.squares)
-        typical = replace(moments, squares=None, means=None, correlation=math.nan)
-        variance = self.expect(typical, {}).relative_variance
-        pairs = self._pairs(covariance, second_moment, moments, squares)
-        return Moments.uneven(squares, means, pairs, variance)
+        return Moments.uneven(squares, means, self._pairs(moments, squares))
 
     def _uneven_gradient(self, gradient: Gradient, moments: Moments) -> Gradient:
         assert moments.squares is not None
         squares = by_size(lambda q: slope_second_moment(q, self.activation), moments.squares)
-        typical = replace(moments, squares=None, means=None, correlation=math.nan)
-        variance = self.expect_gradient(Gradient(1.0, 1.0, gradient.relative_variance), typical, {}).relative_variance
-        pairs = self._pairs(slope_covariance, slope_second_moment, moments, squares)
-        return Gradient.uneven(squares * gradient.q, times(pairs, gradient.covariance), variance)
+        pairs = self._pairs(moments, squares, slopes=True)
+        return gradient.uneven(squares * gradient.q, times(pairs, gradient.covariance))
 
-    def _pairs(self, at: Callable[..., Any], size: Callable[..., Any], moments: Moments, squares: Array) -> Array:
-        """Return E[f(z) f(z')] of pairs of unequal size: ``at`` by ``size`` as a correlation, times the sizes."""
-        sizes = moments.pair_sizes
+    def _pairs(self, moments: Moments, squares: Array, *, slopes: bool = False) -> Array:
+        """Return E[phi(z) phi(z')], or of slopes, of pairs that differ in size; ``squares``: E[phi(z)²]."""
+        covariance = np.asarray(moments.covariance)
+        assert moments.squares is not None
+        q, after = (of_few(x, covariance).ravel() for x in (moments.squares, squares))
+        sizes = np.sqrt(np.multiply.outer(q, q))
         with np.errstate(all="ignore"):
-            correlation = np.where(sizes > 0, np.asarray(moments.covariance) / np.maximum(sizes, 1e-300), 0.0)
-        typical = replace(moments, squares=None, means=None, correlation=correlation)
-        whole = float(size(moments.second_moment, self.activation))
-        if whole == 0.0:
-            return np.zeros(correlation.shape)
-        product = np.asarray(self._product(at, whole, typical)) / whole
-        result: Array = product * outer(np.sqrt(of_few(squares, correlation)))
-        return result
+            correlation = np.where(sizes > 0, covariance.reshape(sizes.shape) / np.maximum(sizes, 1e-300), 0.0)
+        return pair_covariances(correlation, q, self.activation, after, slopes=slopes).reshape(covariance.shape)
 
     def _product(self, at: Callable[..., Any], square: float, moments: Moments) -> float | Array:
         """Return ``at(c, activation, q)`` for the correlations c of pairs of inputs, in the shape of ``correlation``.

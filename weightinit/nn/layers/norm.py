@@ -143,11 +143,10 @@ def normalized_moments(
         sizes = outer(np.sqrt(of_few(np.broadcast_to(inverse, moments.squares.shape), few)))
         products = outer(of_few(np.broadcast_to(mean, moments.squares.shape), few))
     covariance = gain.second_moment * (moments.covariance - products) * sizes + bias.second_moment
-    spread = 0.0  # the mean square of what is normalized is the same in every network
     if moments.squares is None:
         q = float(squares)
-        return Moments(q, bias.mean, covariance / q if q else covariance, spread)
-    return Moments.uneven(np.asarray(squares), bias.mean, np.asarray(covariance), spread)
+        return Moments(q, bias.mean, covariance / q if q else covariance)
+    return Moments.uneven(np.asarray(squares), bias.mean, np.asarray(covariance))
 
 
 def normalized_gradient(
@@ -156,10 +155,9 @@ def normalized_gradient(
     """Return the gradient at ``x``, given that at ``gain (x - mean) / sqrt(variance) + bias``."""
     gain = laws.get(f"{name}/gain", FIXED).second_moment
     inverse = 1.0 / (variance + EPSILON)
-    relative = gradient.relative_variance + moments.relative_variance
     if moments.squares is None:
-        return Gradient(float(gain * inverse) * gradient.second_moment, gradient.correlation, relative)
+        return gradient.scaled(float(gain * inverse))
     few = np.asarray(moments.correlation)
     sizes = outer(np.sqrt(of_few(np.broadcast_to(inverse, moments.squares.shape), few)))
     squares = np.broadcast_to(gain * inverse * gradient.q, moments.squares.shape)
-    return Gradient.uneven(squares, gain * times(sizes, gradient.covariance), relative)
+    return gradient.uneven(squares, gain * times(sizes, gradient.covariance))

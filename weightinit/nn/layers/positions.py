@@ -91,7 +91,7 @@ def gathered(moments: Moments, windows: Windows, factor: float, offsets: Sequenc
         both += double[(slice(None), *at, slice(None), *at)]
     count = math.prod(out)
     covariance = factor * both.reshape(few, count, few, count)
-    return Moments.uneven(factor * squares, 0.0, covariance, moments.relative_variance)
+    return Moments.uneven(factor * squares, 0.0, covariance)
 
 
 def scattered(
@@ -112,7 +112,7 @@ def scattered(
     single, double = _cut(single, windows, positions, (1,)), _cut(double, windows, positions, (1, axes + 2))
     count = math.prod(positions)
     covariance = factor * double.reshape(few, count, few, count)
-    return Gradient.uneven(factor * single, covariance, gradient.relative_variance)
+    return gradient.uneven(factor * single, covariance)
 
 
 def _padded(x: Array, windows: Windows, positions: Shape, starts: Sequence[int]) -> Array:
@@ -147,7 +147,7 @@ def mixed(moments: Moments, matrix: Array, out: Shape) -> Moments:
     means = (moments.means.reshape(len(moments.means), -1) @ matrix.T).reshape(-1, *out)
     if not out:
         mixture = mixture[:, 0, :, 0]
-    return Moments.uneven(extended(few, moments.squares), means, mixture, moments.relative_variance)
+    return Moments.uneven(extended(few, moments.squares), means, mixture)
 
 
 def extended(few: Array, before: Array) -> Array:
@@ -174,7 +174,7 @@ def unmixed(gradient: Gradient, matrix: Array, moments: Moments, entering: Shape
     exact = np.diagonal(mixture.reshape(count, count)).reshape(few, *entering)
     assert moments.squares is not None
     sizes = np.asarray(gradient.q) if np.ndim(gradient.q) else np.full(len(moments.squares), gradient.q)
-    return Gradient.uneven(extended(exact, sizes), mixture, gradient.relative_variance)
+    return gradient.uneven(extended(exact, sizes), mixture)
 
 
 def pairs_of(gradient: Gradient, few: int, positions: int) -> Array:
@@ -195,4 +195,4 @@ def by_position(gradient: Gradient, moments: Moments, positions: Shape) -> Gradi
     samples = len(moments.squares)
     each = np.asarray(gradient.q).reshape(-1, *[1] * len(positions)) if np.ndim(gradient.q) else gradient.q
     squares = np.broadcast_to(each, (samples, *positions)).astype(np.float64)
-    return Gradient.uneven(squares, pairs_of(gradient, few, math.prod(positions)), gradient.relative_variance)
+    return gradient.uneven(squares, pairs_of(gradient, few, math.prod(positions)))

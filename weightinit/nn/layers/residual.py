@@ -99,15 +99,11 @@ class Sum(Layer):
         return scale
 
     def expect_sum(self, branch: Moments, skip: Moments, laws: Mapping[str, Law]) -> Moments:
-        """E[y²] of the sum: those of its parts add up, since the last weights of a branch have mean zero.
-
-        The variance over networks counts the branch as driven by the skip, and its product with the skip as 0 on
-        average with a spread of 1/units.
-        """
+        """E[y²] of the sum: those of its parts add up, since the last weights of a branch have mean zero."""
         if reason := branch.reason or skip.reason:
             return unknown_moments(reason)
         by, kept = self._factors(laws)
-        return skip.scaled(kept).plus(branch.scaled(by), self.units)
+        return skip.scaled(kept).plus(branch.scaled(by))
 
     def expect_parts(self, gradient: Gradient, laws: Mapping[str, Law]) -> tuple[Gradient, Gradient]:
         """Return the gradients of branch and skip."""

@@ -42,7 +42,7 @@ class Flatten(Layer):
         axes = tuple(range(1, moments.squares.ndim))
         pairs = np.asarray(moments.covariance).diagonal(axis1=1, axis2=3).mean(-1)
         means = moments.means.mean(axes)
-        return Moments.uneven(moments.squares.mean(axes), means, pairs, moments.relative_variance)
+        return Moments.uneven(moments.squares.mean(axes), means, pairs)
 
     def expect_gradient(self, gradient: Gradient, moments: Moments, laws: Mapping[str, Law]) -> Gradient:
         if gradient.reason or moments.reason or moments.squares is None or moments.squares.ndim == 1:

@@ -109,7 +109,7 @@ class Positions(Layer):
         assert moments.squares is not None
         added = weight.second_moment * np.eye(self.positions)[None, :, None, :]
         squares = moments.squares + weight.second_moment
-        return Moments.uneven(squares, moments.m, np.asarray(moments.covariance) + added, moments.relative_variance)
+        return Moments.uneven(squares, moments.m, np.asarray(moments.covariance) + added)
 
     def expect_gradient(self, gradient: Gradient, moments: Moments, laws: Mapping[str, Law]) -> Gradient:
         if reason := gradient.reason or moments.reason:
