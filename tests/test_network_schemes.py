@@ -18,7 +18,7 @@ from weightinit.arrays import Array
 from weightinit.fans import Fans
 from weightinit.meanfield import c_map, chi, q_map
 from weightinit.nn import Moments, Network, WeightSpec
-from weightinit.nn.architectures import Form, cnn, layers, mlp, residual_mlp, resnet, transformer
+from weightinit.nn.architectures import Form, autoencoder, cnn, layers, mlp, residual_mlp, resnet, transformer
 from weightinit.nn.moments import moments_of
 from weightinit.nn.weights import Branch
 from weightinit.schemes import (
@@ -52,6 +52,7 @@ def varied(dtype: str = "float32") -> dict[str, Network]:
     """Every architecture, with what schemes ask for."""
     return {
         "mlp": mlp(10, 3, "relu", depth=3, width=8, dtype=dtype),
+        "autoencoder": autoencoder(10, 10, "tanh", depth=2, width=8, code=3, dtype=dtype),
         "residual_mlp": residual_mlp(10, 3, "relu", depth=3, width=8, trained_scale=True, dtype=dtype),
         "residual_mlp, normed": residual_mlp(
             10, 3, "tanh", depth=3, width=8, norm="layer", trained_scale="unit", dtype=dtype
