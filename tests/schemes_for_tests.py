@@ -146,7 +146,7 @@ class KillsAWorker:
         try:
             (folder / "killed").touch(exist_ok=False)
         except FileExistsError:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 300
             while len(list(folder.glob("process-*"))) < self.processes:
                 if time.monotonic() > deadline:
                     raise TimeoutError("too few processes train") from None

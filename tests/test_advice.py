@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import shlex
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,12 @@ from runner.config.catalogue import LIBRARIES, choices
 from runner.config.composition import Composer
 from runner.modes import advise
 from runner.modes.advise import budget
-from runner.modes.advise.duration import Duration, Pace, duration, pace
+from runner.modes.advise.duration import UNITS, Duration, Pace, duration, pace
 from runner.modes.advise.shortlist import DEPTH, FEW, RATE, SEEDS
 from runner.modes.forecast import forecast
 from runner.tracking import read
 from runner.tracking.frames import frames
-from tests.commands import typed
+from tests.commands import started, typed
 from tests.recorded import run
 
 
@@ -135,6 +136,28 @@ def test_a_pace_is_that_of_the_steps(composer: Composer) -> None:
     one, two = duration(trials[:2], found, workers=1), duration(trials, found, workers=1)
     assert one.low < two.low
     assert str(Duration(40.0, 130.0)) == "40 to 130 s"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("data=iris", "architecture.depth=2", "architecture.width=16", "training.steps=60", "scheme=he,xavier"),
+        ("architecture.depth=4", "architecture.width=64", "training.steps=100"),
+        ("data=two_spirals", "architecture.width=32", "activation=tanh", "training.steps=300", "tracking=none"),
+    ],
+)
+def test_the_trial_takes_as_long_as_was_said(tmp_path: Path, words: Sequence[str]) -> None:
+    process = started("mode=advise", f"outputs={tmp_path}", *words)
+    assert process.stderr is not None
+    begun = low = high = 0.0
+    for line in process.stderr:
+        if found := re.search(r"about (\S+) to (\S+) (s|min) on this machine", line):
+            begun, unit = time.monotonic(), UNITS[found[3]]
+            low, high = float(found[1]) * unit, float(found[2]) * unit
+    process.communicate()
+    assert process.returncode == 0
+    assert low < time.monotonic() - begun < high
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +28,7 @@ from runner.execution.pool import PoolLost, Steps
 from runner.records import Outcome
 from runner.training import parcels, versions, worker
 from tests.commands import ROOT, assert_same_records, directories, typed
+from tests.test_reliability import strike
 from tests.test_training import assert_same, mixed, trials
 
 SMALL = (
@@ -146,7 +147,7 @@ class Cluster:
             text=True, start_new_session=True,
         )  # fmt: skip
         self._start("scheduler --port 0")
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not self.file.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
 
@@ -156,7 +157,8 @@ class Cluster:
 
     def end(self) -> None:
         """Kill all."""
-        os.killpg(self._starter.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(self._starter.pid, signal.SIGKILL)
         self._starter.communicate()
 
     def _start(self, words: str) -> None:
@@ -169,11 +171,14 @@ class Cluster:
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
     """A scheduler and two workers."""
     cluster = Cluster(tmp_path)
+    late = threading.Timer(300, cluster.end)  # a command that waits for it then says so, rather than wait for ever
     try:
+        late.start()
         cluster.join()
         cluster.join()
         yield cluster
     finally:
+        late.cancel()
         cluster.end()
 
 
@@ -218,7 +223,7 @@ def test_a_killed_worker_costs_its_stack_a_new_one_gets_work_and_what_a_client_l
         "hydra.launcher.memory=1e-12",
     )
     assert typed(*words, *dask, f"outputs={tmp_path}/cluster") == 1
-    joining.join(60)
+    joining.join(300)
     err = capsys.readouterr().err
     sentence = "runner: results may differ in the last digits, since a worker has other versions: weightinit"
     assert err.count(sentence) == 1
@@ -242,6 +247,33 @@ def test_stacks_train_in_allocations_to_the_same_bits(tmp_path: Path, capsys: py
     assert (tmp_path / "cluster/.submitit").stat().st_mode & 0o77 == 0  # it holds the keys of the connection
     assert typed(*words, f"outputs={tmp_path}/here") == 0
     assert_same_records(directories(tmp_path / "cluster")[0], directories(tmp_path / "here")[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["dask", "submitit"])
+def test_what_a_killed_client_leaves_is_done_by_resume_and_its_workers_go_on_or_end(
+    launcher: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    words = [*SMALL, "seed=range(0,8)", f"outputs={tmp_path}/outputs", f"hydra/launcher=stacked_{launcher}", "-m"]
+    if launcher == "dask":
+        file = request.getfixturevalue("cluster").file
+        words += [f"hydra.launcher.scheduler_file={file}", "hydra.launcher.memory=1e-12"]
+    else:
+        words += ["hydra.launcher.cluster=local", "hydra.launcher.mem_gb=1", "hydra.launcher.memory=1e-8"]
+    process = strike("writing a shard", signal.SIGKILL, *words)
+    process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL
+    if launcher == "submitit":  # its allocation ends, though nobody asks for it
+        (job,) = (path for path in (tmp_path / "outputs/.submitit").iterdir() if path.name.isdigit())
+        deadline = time.monotonic() + 90
+        while not list(job.glob("*_result.pkl")):
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+    assert typed(*words, "resume=true") == 0
+    (directory,) = directories(tmp_path / "outputs")
+    words = [word for word in words if "launcher" not in word and "outputs=" not in word]
+    assert typed(*words, f"outputs={tmp_path}/here") == 0
+    assert_same_records(directory, directories(tmp_path / "here")[0])
 
 
 class Job:

@@ -164,7 +164,9 @@ def sizes(network: Sequence[str], *schemes: str) -> list[list[dict[str, float]]]
     return coordinates(Composer().trials([[*network, *small, *scheme.split()] for scheme in schemes]))
 
 
-@pytest.mark.parametrize("network", [TRANSFORMER, RESNET], ids=["transformer", "resnet"])
+@pytest.mark.parametrize(
+    "network", [TRANSFORMER, pytest.param(RESNET, marks=pytest.mark.slow)], ids=["transformer", "resnet"]
+)
 def test_a_run_shows_the_same_bits_alone_and_in_a_stack(network: Sequence[str]) -> None:
     """Runs whose multipliers and scales differ share a stack; at its base sizes a parametrization is he."""
     schemes = [

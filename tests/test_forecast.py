@@ -74,6 +74,13 @@ def test_batch_norm_explodes_gradients_in_words() -> None:
     assert "norms batch norm" not in words(of("architecture=resnet", "architecture.depth=2"))
 
 
+def test_attention_without_skips_makes_positions_alike_in_words() -> None:
+    tree = ["{patches: 4}", "{dense: 64}", *["attention"] * 6, "global_pooling"]
+    found = of("architecture=layers", f"architecture.tree=[{','.join(tree)}]", "scheme=he")
+    assert "positions become alike: two of one sample correlate at .999" in words(found)
+    assert not any("query" in layer.layer for layer in found.layers)
+
+
 def test_xavier_on_relu_vanishes_by_a_half_at_each_layer() -> None:
     xavier = of("scheme=xavier", "architecture.depth=100")
     assert xavier.stability.label == "vanishes"

@@ -33,7 +33,7 @@ from runner.execution.jobs import Stopped
 from runner.execution.pool import LocalPool
 from runner.execution.resources import installed_memory, resources
 from runner.tracking import files, read
-from runner.training import stacks
+from runner.training import stacks, worker
 from tests.commands import FOR_OPTUNA, ROOT, assert_same_records, directories, mlflow_runs, started, typed
 
 FOR_HYDRA = pytest.mark.filterwarnings("ignore:\nFuture Hydra versions:UserWarning", "ignore:Future Hydra:UserWarning")
@@ -265,6 +265,8 @@ def test_processes_end_with_their_executor() -> None:
         resources(StackedLauncher(executor="concurrent.futures.ProcessPoolExecutor", max_workers=1)) as pool,
     ):
         assert isinstance(pool, LocalPool)
+        assert pool.executor.submit(worker.count, 7).result() is None  # as training does at each step
+        assert pool.steps() == 7
         future = pool.executor.submit(time.sleep, 60)
         while not future.running():
             time.sleep(0.01)

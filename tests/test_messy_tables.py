@@ -17,7 +17,7 @@ import runner.data
 from runner.data.columns import MOST_VALUES, recognise
 from runner.data.encoding import Encoder
 from runner.data.groups import split_groups
-from tests.commands import ROOT, directories, typed
+from tests.commands import ROOT, typed
 from weightinit.arrays import stream
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
@@ -203,38 +203,75 @@ def test_a_date_is_its_parts() -> None:
     assert encoder(frame).tolist() == [[2024, 2, 29, 3, 13], [2023, 12, 31, 6, 0]]
 
 
-def test_a_messy_table_goes_to_a_model_that_takes_it_raw(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    messy().to_csv(tmp_path / "customers.csv", index=False)
-    words = ["data=csv", f"data.path={tmp_path}/customers.csv", "data.target=left", f"outputs={tmp_path}/outputs"]
-    words += ["training.steps=30", "architecture.depth=2", "architecture.width=16", "tracking.figures=false"]
-    assert typed(*words) == 2
-    words += proposed(capsys.readouterr().err)
-    assert typed(*words, "scheme=xavier,he", "tracking.log_model=best", "-m") == 0
-    assert "WARNING" not in capsys.readouterr().err
-    assert len(directories(tmp_path / "outputs")) == 1
-    elsewhere = """
-        import sys, warnings
-        from pathlib import Path
-        import numpy as np, pandas as pd
-        (model,) = Path(sys.argv[1]).glob("mlartifacts/**/MLmodel")
-        sys.path[:0] = [str(model.parent / "code")]
-        assert not any("/wt/" in path for path in sys.path)
-        import mlflow
-        loaded = mlflow.pyfunc.load_model(str(model.parent))
-        import weightinit, runner
-        assert str(model.parent) in weightinit.__file__ and str(model.parent) in runner.__file__
-        raw = pd.read_csv(sys.argv[2]).drop(columns="left")
-        p = loaded.predict(raw)
-        assert p.shape == (len(raw), 2) and np.isfinite(p).all()
-        small = raw.astype({"income, yearly": np.float32})
-        np.testing.assert_allclose(loaded.predict(small), p, atol=1e-3)
-        np.testing.assert_allclose(loaded.predict(raw[::-1]), p[::-1], atol=1e-9)
-        assert "hydra" not in sys.modules
-    """
-    code = "\n".join(line[8:] for line in elsewhere.splitlines())
+SMALL = ("training.steps=30", "architecture.depth=2", "architecture.width=16", "tracking.figures=false")
+# Loads a model by the line of MLflow's note, in a process that has the lab from the model alone.
+ELSEWHERE = """
+import sys
+from pathlib import Path
+import numpy as np, pandas as pd
+import mlflow
+mlflow.set_tracking_uri(f"sqlite:///{sys.argv[1]}/mlflow.db")
+x = pd.read_csv(sys.argv[2]).drop(columns="left")
+p = eval(sys.argv[3])
+import weightinit, runner
+assert all("code" in Path(package.__file__).parts for package in (weightinit, runner))
+(model,) = {Path(found).parent for found in Path(sys.argv[1]).glob("mlartifacts/**/MLmodel")}
+assert p.shape == (len(x), 2) and np.isfinite(p).all()
+loaded = mlflow.pyfunc.load_model(str(model))
+small = x.astype({"income, yearly": np.float32})
+np.testing.assert_allclose(loaded.predict(small), p, atol=1e-3)
+np.testing.assert_allclose(loaded.predict(x[::-1]), p[::-1], atol=1e-9)
+assert "hydra" not in sys.modules
+"""
+
+
+def loads_elsewhere(outputs: Path, table: Path) -> None:
+    """Follow the line that loads a model, in the note of the last sweep, in a process of its own."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{outputs}/mlflow.db")
+    (experiment,) = (one.experiment_id for one in client.search_experiments() if one.name == "weightinit")
+    notes = [run.data.tags["mlflow.note.content"] for run in client.search_runs([experiment])]
+    (line,) = {found[1] for note in notes if (found := re.search(r"Model of .*: `(mlflow\.\S+)`", note))}
     done = subprocess.run(
-        [sys.executable, "-c", code, f"{tmp_path}/outputs", f"{tmp_path}/customers.csv"],
-        cwd=tmp_path, capture_output=True, text=True,
-    )  # fmt: skip
+        [sys.executable, "-c", ELSEWHERE, str(outputs), str(table), line], cwd=outputs, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert ROOT.exists()
+
+
+def test_a_messy_table_goes_to_a_model_by_the_words_of_the_messages(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the refusal to the words that mend it, the score for few of a class, the sweep, and the model."""
+    messy().to_csv(tmp_path / "customers.csv", index=False)
+    outputs = tmp_path / "outputs"
+    words = ["data=csv", f"data.path={tmp_path}/customers.csv", "data.target=left", f"outputs={outputs}", *SMALL]
+    assert typed(*words) == 2
+    words += proposed(capsys.readouterr().err)
+    assert typed(*words) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    (score,) = re.findall(r"classes: .* Pass (report\.score=\w+)", said)
+    (compare,) = re.findall(r"compare: python -m runner (.*?) -m look:", said)
+    line = shlex.split(compare.replace("range(0,5)", "0"))
+    assert typed(*line, score, "tracking.log_model=best", "-m") == 0
+    shown = capsys.readouterr()
+    assert "WARNING" not in shown.err
+    assert shown.out.count("note:     missing cells are imputed in") == 1
+    assert "bal acc" in shown.out
+    loads_elsewhere(outputs, tmp_path / "customers.csv")
+
+
+@pytest.mark.slow
+def test_advice_on_a_messy_table_leads_to_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    messy(3000).to_csv(tmp_path / "customers.csv", index=False)
+    outputs = tmp_path / "outputs"
+    words = ["mode=advise", "data=csv", f"data.path={tmp_path}/customers.csv", "data.target=left", f"outputs={outputs}"]
+    words += SMALL
+    assert typed(*words) == 2
+    assert typed(*words, *proposed(capsys.readouterr().err), "report.score=balanced_accuracy") == 0
+    said = capsys.readouterr()
+    assert re.search(r"60 runs \(4 schemes, 3 learning rates, 5 seeds\): about \S+ to \S+ s", said.err)
+    (command,) = re.findall(r"this lab   python -m runner (.*)", said.out)
+    assert typed(*shlex.split(command), "tracking.log_model=best") == 0
+    loads_elsewhere(outputs, tmp_path / "customers.csv")

@@ -18,7 +18,7 @@ from weightinit.arrays import Array
 from weightinit.fans import Fans
 from weightinit.meanfield import c_map, chi, q_map
 from weightinit.nn import Moments, Network, WeightSpec
-from weightinit.nn.architectures import Form, cnn, layers, mlp, residual_mlp, resnet, transformer
+from weightinit.nn.architectures import Form, autoencoder, cnn, layers, mlp, residual_mlp, resnet, transformer
 from weightinit.nn.moments import moments_of
 from weightinit.nn.weights import Branch
 from weightinit.schemes import (
@@ -52,6 +52,7 @@ def varied(dtype: str = "float32") -> dict[str, Network]:
     """Every architecture, with what schemes ask for."""
     return {
         "mlp": mlp(10, 3, "relu", depth=3, width=8, dtype=dtype),
+        "autoencoder": autoencoder(10, 10, "tanh", depth=2, width=8, code=3, dtype=dtype),
         "residual_mlp": residual_mlp(10, 3, "relu", depth=3, width=8, trained_scale=True, dtype=dtype),
         "residual_mlp, normed": residual_mlp(
             10, 3, "tanh", depth=3, width=8, norm="layer", trained_scale="unit", dtype=dtype
@@ -230,6 +231,17 @@ def alarms(name: str, net: Network, seeds: Sequence[int], factor: float = 1.0) -
 
 
 PLAIN = mlp(16, 4, "relu", depth=3, width=32)
+
+
+def test_random_biases_of_another_scale_are_a_fault_and_no_training() -> None:
+    assert alarms("sklearn", PLAIN, range(8), factor=1.2) == 8
+    initialized = instantiate("sklearn")(PLAIN, [0])
+    learned = {"hidden/1/bias": 2.0, "hidden/2/bias": 0.3, "hidden/3/bias": 4.0}  # to sizes of their own
+    arrays = {name: by_run[0] * np.float32(learned.get(name, 1)) for name, by_run in initialized.params.items()}
+    given = {name: law[0] for name, law in initialized.laws.items()}
+    assert audit(arrays, given, specs=PLAIN.weights).verdict == "trained"
+
+
 CONVOLUTIONAL = cnn(64, 4, "tanh", width=8, pools=0, form=IMAGE)
 AUDITED = (PLAIN, mlp(16, 4, "tanh", depth=3, width=32), CONVOLUTIONAL, RESIDUAL, UNITS, ENDING, PRE, POST, BARE)
 WITHOUT_LAW = ("lsuv", "within_layer", "as_built")  # they depend on data, or on a module
@@ -552,6 +564,10 @@ def test_a_refusal_says_what_is_needed_and_how_to_mend_it() -> None:
     said = "fixup needs residual branches; this network has none. Use architecture=residual_mlp or resnet."
     with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
         instantiate("fixup")(SMALL["mlp"], [0])
+    said = "needs a norm behind each sum of branch and skip; this network has none. Use architecture=transformer"
+    for name in ("deepnorm", "admin"):  # the norms of pre-norm blocks follow sums too, and a skip goes past them
+        with pytest.raises(ValueError, match=said):
+            instantiate(name)(PRE, [0], batch_of(PRE))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -21,6 +21,7 @@ import pytest
 
 from runner.analysis.best_rates import compared
 from runner.report import page
+from runner.report.artifacts import drawn
 from runner.report.judgements import theory_sentence
 from runner.tracking.address import silence
 from runner.tracking.frames import frames
@@ -145,10 +146,19 @@ def test_charts_are_ordered_as_the_ranking_and_repeat_no_colour() -> None:
     tables = frames(made)
     ranked = compared(*tables)[0].groups.sort_values("place")["label"].tolist()
     assert ranked != names
-    scores = charts(rendered(made))["chart-0-0"]
+    page = rendered(made)
+    scores = charts(page)["chart-0-0"]
     assert scores["layout"]["yaxis"]["ticktext"] == ranked
     colors = [trace["marker"]["color"] for trace in scores["traces"] if len(trace["x"]) == 3]
     assert len(set(colors)) == len(colors) == len(names)
+    legend = re.findall(r"</svg>([^<]+)</button>", page)
+    inks = re.findall(r'<path class="ink-(\d+)', page)
+    assert legend == ranked
+    assert len(set(inks)) == len(inks) == len(names)
+    assert all(f".ink-{ink}{{" in page for ink in inks)
+    runs, curves = tables
+    axis = drawn(Path(), runs, curves.iloc[:0], compared(*tables))["accuracy"].axes[0]
+    assert [tick.get_text().partition(" (")[0] for tick in axis.get_yticklabels()] == ranked
 
 
 def test_every_figure_says_how_to_read_it_and_what_it_shows(text: str) -> None:
@@ -332,10 +342,15 @@ def test_charts_are_drawn_as_they_come_into_view_and_nothing_is_complained_of(wi
 
 
 def test_on_a_phone_nothing_stands_out_of_the_page(window: Browser) -> None:
-    device = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    device = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
     window.call("POST", "/goog/cdp/execute", cmd="Emulation.setDeviceMetricsOverride", params=device)
     window.wait("return innerWidth == 390")
     assert window.run("return document.documentElement.scrollWidth") <= 390
+    window.wait("return !document.querySelector('.more').open")
+    assert window.run("return document.documentElement.scrollHeight") <= 5 * 844
+    window.run("document.querySelector('.more summary').click()")
+    window.run("document.querySelector('.more .chart').scrollIntoView()")
+    window.wait("return document.querySelectorAll('.more[open] .main-svg').length > 0")
 
 
 @pytest.mark.slow
@@ -388,3 +403,18 @@ def test_in_the_dark_the_page_and_its_charts_are_dark(window: Browser) -> None:
     assert window.run(f"return getComputedStyle(document.body).backgroundColor.{brightness}") < 150
     tick = "getComputedStyle(document.querySelector('.chart .xtick text')).fill"
     window.wait(f"return {tick}.{brightness} > 500")
+
+
+def test_blocks_have_charts_of_their_stream_where_a_run_has_some() -> None:
+    shares = {"block/1/attention": 0.4, "block/1/mlp": 0.2, "block/2/attention": 0.25, "block/2/mlp": 0.1}
+    rows = [(0, "init_branch_share", layer, value) for layer, value in shares.items()]
+    rows += [(0, "init_attention_entropy", layer, 0.6) for layer in shares if layer.endswith("attention")]
+    text = rendered([with_rows(run("he", seed=seed), rows) for seed in range(2)])
+    share, entropy = (
+        c for c in charts(text).values() if c["layout"].get("xaxis", {}).get("title") == {"text": "block"}
+    )
+    (points,) = share["traces"]
+    assert (points["y"], points["text"]) == (list(shares.values()), list(shares))
+    assert entropy["traces"][0]["y"] == [0.6, 0.6]
+    assert share["layout"]["xaxis"]["ticktext"] == ["1/attention", "1/mlp", "2/attention", "2/mlp"]
+    assert "Residual blocks" not in rendered([run("he")])

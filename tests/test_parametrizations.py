@@ -17,7 +17,7 @@ from weightinit import audit
 from weightinit.arrays import Array
 from weightinit.nn import Moments, Network
 from weightinit.nn.architectures import Form, autoencoder, cnn, mlp, residual_mlp, resnet, transformer
-from weightinit.schemes import CompleteP, DepthMuP, MuP, Rule, Spectral
+from weightinit.schemes import CompleteP, DepthMuP, MuP, Rule, Spectral, suits
 
 IMAGE, TOKENS = Form((8, 8, 1)), Form((6,), vocabulary=10, per_token=True)
 
@@ -73,6 +73,46 @@ def test_at_its_base_sizes_a_parametrization_is_the_standard_one() -> None:
     for outcome, scheme in zip((at_base, *wider), schemes, strict=True):
         (alone,) = trained(*settings, *scheme)
         assert {name: weights(outcome)[name] for name in weights(alone)} == weights(alone)
+
+
+SEQUENCES = ["data=custom", "data._target_=tests.parts_for_tests.echoes", "architecture=transformer"]
+TRAINED = {
+    "mlp": ["architecture=mlp", "architecture.width=24"],
+    "cnn": ["architecture=cnn", "architecture.width=8", "architecture.norm=batch"],
+    "residual_mlp": ["architecture=residual_mlp", "architecture.width=24", "architecture.norm=layer"],
+    "trained factors": ["architecture=residual_mlp", "architecture.width=24", "architecture.trained_scale=unit"],
+    "resnet": ["architecture=resnet", "architecture.width=8"],
+    "transformer": ["architecture=transformer", "architecture.width=16", "architecture.heads=2"],
+    "post-norm transformer": [
+        *SEQUENCES,
+        "architecture.width=16",
+        "architecture.heads=2",
+        "architecture.placement=post",
+    ],
+    "tied transformer": [*SEQUENCES, "architecture.width=16", "architecture.heads=2", "architecture.tied=true"],
+    "autoencoder": ["architecture=autoencoder", "architecture.width=24", "data=linear_teacher"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["momentum", "adamw"])
+@pytest.mark.parametrize("of", TRAINED)
+def test_runs_train_to_the_same_bits_alone_and_in_a_stack(of: str, optimizer: str) -> None:
+    """Beside he, each parametrization that fits, at two base widths and seeds, with rates, epsilons and decays of
+    its own."""
+    settings = [*TRAINED[of], "architecture.depth=2", f"optimizer={optimizer}", "optimizer.weight_decay=0.1"]
+    if of == "autoencoder":
+        settings = [text for text in settings if not text.startswith("architecture.depth")]
+    (network,) = {trial.network for trial in Composer().trials([settings])}
+    fitting = [name for name, scheme in SCHEMES.items() if suits(scheme, network)]
+    runs = [["scheme=he", "seed=1"]]
+    runs += [[f"scheme={name}", f"scheme.base_width={base}", f"seed={base}"] for name in fitting for base in (4, 12)]
+    assert len(fitting) == {"mlp": 2, "cnn": 2, "tied transformer": 3, "autoencoder": 1}.get(of, 4)
+    for outcome, run in zip(trained(*settings, each=runs), runs, strict=True):
+        (alone,) = trained(*settings, *run)
+        expected = weights(alone)  # in a stack constants at their defaults stand beside them
+        assert {name: weights(outcome)[name] for name in expected} == expected, run
+        assert sum(name.endswith("/weight") for name in expected) >= 3
 
 
 def rates(optimizer: type[SGD] | type[Adam], scheme: Rule, network: Network) -> dict[str, dict[str, float]]:

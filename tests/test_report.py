@@ -85,6 +85,23 @@ def test_a_run_is_told():
     ]
 
 
+def test_a_sweep_tells_each_note_once_and_of_which_runs_it_is():
+    shared, own = "cells are imputed in 'age' (3)", "LSUV stopped early"
+    recorded = [
+        run(name, seed=s, notes=[shared, own] if name == "lsuv" else [shared])
+        for name in ("he", "lsuv")
+        for s in (0, 1)
+    ]
+    text = text_of(recorded)
+    assert text.count(shared) == 1
+    assert re.search(rf"^note:     {re.escape(shared)}$", text, re.MULTILINE)
+    assert f"{own} (2 of 4 runs: lsuv" in text
+    many = text_of([run("he", seed=s, notes=[f"note {n}" for n in range(8)]) for s in (0, 1)])
+    assert "note 4" in many
+    assert "note 5" not in many
+    assert "3 more notes are in the column notes of runs.parquet" in many
+
+
 def test_a_run_that_diverged_or_failed_says_so():
     text = run_text(*run("normal", fate="diverged", step=12, factor=32.0, expected=32.0))
     assert "diverged at step 12" in text

@@ -218,6 +218,36 @@ class Losing:
     def stop(self) -> None: ...
 
 
+class Growing(Losing):
+    """A pool that two workers join, and then four more while the first stacks train."""
+
+    workers = 0
+
+    @property
+    def room(self) -> int:  # type: ignore[override]
+        return self.workers
+
+    def steps(self) -> int:
+        self.workers = {0: 2, 2: 6}.get(self.workers, 6)
+        return 0
+
+
+def test_nothing_begins_before_workers_come_and_where_more_come_the_rest_is_planned_for_them(
+    stacks: Callable[[Train], list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, planned = stacks(lambda runs, progress: outcomes(runs)), list[tuple[int, int]]()
+
+    def plan(left: Sequence[Any], *, workers: int, memory: float) -> list[list[int]]:
+        planned.append((len(left), workers))
+        return [[index] for index in range(len(left))]
+
+    monkeypatch.setattr(sweep.stacks, "plan", plan)
+    monkeypatch.setattr(sweep, "REFRESH", 0.01)
+    found = sweep.execute(runs, Kept(), pool=Growing())
+    assert [outcome.key for outcome in found] == [run.key for run in runs]
+    assert planned == [(10, 2), (8, 6)]
+
+
 def test_a_stack_that_is_lost_trains_run_by_run_so_that_one_is_lost_alone(stacks: Callable[[Train], list[Any]]) -> None:
     found = sweep.execute(stacks(lambda runs, progress: outcomes(runs)), Kept(), pool=Losing())
     assert [outcome.key for outcome in found if outcome.fate == "failed"] == ["3"]

@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from scipy import stats
 
 from weightinit.arrays import Array
+from weightinit.tables import Tabled
 
 Kind = Literal["input", "hidden", "stream", "query", "logits", "output"]
 Along = Literal["width", "depth"]
@@ -49,7 +50,7 @@ class Exponent(NamedTuple):
 
 
 @dataclass(frozen=True)
-class CoordinateCheck:
+class CoordinateCheck(Tabled):
     """Result of a coordinate check.
 
     ``exponents``: by layer, in forward order, one for each step from 0; ``verdicts``: by layer; ``verdict``: of all,
@@ -67,13 +68,30 @@ class CoordinateCheck:
         """Whether what a learning rate does is the same at every size."""
         return self.verdict == "transfers"
 
+    def _rows(self) -> list[dict[str, Any]]:
+        return [
+            {"layer": layer, "step": step, **each._asdict()}
+            for layer, found in self.exponents.items()
+            for step, each in enumerate(found)
+        ]
+
+    def _shown(self) -> tuple[list[tuple[str, ...]], list[str]]:
+        steps = max(map(len, self.exponents.values()))
+        table = [("layer", "at the start", *(f"change by step {step}" for step in range(1, steps)), "verdict")]
+        table += [(layer, *map(_power, found), self.verdicts[layer]) for layer, found in self.exponents.items()]
+        return table, [f"{self.verdict} (powers of the {self.along})", *self.causes]
+
     def __str__(self) -> str:
         width = max(map(len, self.exponents))
         lines = [f"{'layer':{width}}  powers of the {self.along}, at the start and of the changes by step"]
         for layer, found in self.exponents.items():
-            powers = " ".join("    –" if math.isnan(each.mean) else f"{each.mean:+5.2f}" for each in found)
+            powers = " ".join(map(_power, found))
             lines.append(f"{layer:{width}}  {powers}  {self.verdicts[layer]}")
         return "\n".join([*lines, f"{self.verdict}", *(f"cause: {cause}" for cause in self.causes)])
+
+
+def _power(exponent: Exponent) -> str:
+    return "    –" if math.isnan(exponent.mean) else f"{exponent.mean:+5.2f}"
 
 
 def coordinate_check(

@@ -112,8 +112,9 @@ class Forecast:
 
     @property
     def alike(self) -> float:
-        """Correlation of two positions of a sample behind the last of the layers; NaN without positions."""
-        return self.layers[-1].moments.position_correlation if self.layers else math.nan
+        """Correlation of two positions of a sample behind the last of the layers that have some; else NaN."""
+        known = [layer.moments.position_correlation for layer in self.layers]
+        return next((alike for alike in reversed(known) if not math.isnan(alike)), math.nan)
 
 
 def forecast(network: Network, scheme: Scheme, inputs: Moments, names: Mapping[str, str], *, seed: int = 0) -> Forecast:

@@ -15,6 +15,7 @@ from scipy import stats
 
 from weightinit.arrays import Array
 from weightinit.model import INDEX, Model
+from weightinit.tables import Tabled
 
 Kind: TypeAlias = Literal[
     "missing", "shape", "dtype", "drawn", "fixed", "value", "zeros", "mean", "std", "law", "tails", "spectrum", "units",
@@ -38,7 +39,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class SameLaw:
+class SameLaw(Tabled):
     """Comparison of two ways of building a model over ``seeds`` seeds, of ``tensors`` tensors.
 
     ``level``: the chance that equal laws raise any difference. ``notes``: what is worth knowing and no difference.
@@ -65,6 +66,18 @@ class SameLaw:
             )
         count = len({name for difference in self.differences for name in difference.tensors})
         return f"Not the same laws: {count} of {self.tensors} tensors differ, over {self.seeds} seeds."
+
+    def _rows(self) -> list[dict[str, Any]]:
+        return [
+            {"tensor": name, "kind": each.kind, "sentence": each.sentence}
+            for each in self.differences
+            for name in each.tensors
+        ]
+
+    def _shown(self) -> tuple[list[tuple[str, ...]], list[str]]:
+        table: list[tuple[str, ...]] = [("kind", "tensors", "difference")]
+        table += [(each.kind, ", ".join(each.tensors), each.sentence) for each in self.differences]
+        return table, [self.sentence, *self.notes]
 
     def __str__(self) -> str:
         lines = [fill(each.sentence, WIDTH, subsequent_indent="  ") for each in self.differences]

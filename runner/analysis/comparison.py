@@ -69,6 +69,12 @@ class Comparison:
         return int(self.pairs[TESTS].notna().to_numpy().sum())
 
     @property
+    def ranked_runs(self) -> pd.DataFrame:
+        """The runs that did not fail, in the order of their groups' places."""
+        runs = self.runs[self.runs["fate"] != "failed"]
+        return runs.loc[runs["group"].map(self.groups["place"]).sort_values(kind="stable").index]
+
+    @property
     def untrained(self) -> bool:
         """Whether no run was to take a step, so that scores say nothing."""
         return bool((self.groups["budget"] == 0).all())
@@ -196,7 +202,18 @@ def _columns(runs: pd.DataFrame) -> tuple[list[str], list[str]]:
     before = names[: names.index("fate")]
     known = {name.partition(".")[0] for name in before}
     described = before + [name for name in names[len(before) :] if name.partition(".")[0] in known]
-    results = {"key", "name", "network", "fate", "diverged_at_step", "start_time", "end_time", "error", *LABELS}
+    results = {
+        "key",
+        "name",
+        "network",
+        "fate",
+        "diverged_at_step",
+        "start_time",
+        "end_time",
+        "notes",
+        "error",
+        *LABELS,
+    }
     summary = [name for name in names if name not in results and name not in described]
     return [name for name in described if name not in results], summary
 

@@ -116,7 +116,7 @@ def _plain(value: object) -> str:
 def _summaries(runs: pd.DataFrame, places: dict[int, int]) -> pd.DataFrame:
     """Return fate and summary of each run as rows of curves; texts do not count."""
     names = [str(name) for name in runs]
-    results = [name for name in names[names.index("fate") :] if name not in (*_OF_THE_OCCASION, "error")]
+    results = [name for name in names[names.index("fate") :] if name not in (*_OF_THE_OCCASION, "notes", "error")]
     table = runs.loc[list(places), results].assign(trial=list(places.values()))
     table["fate"] = table["fate"].map({"finished": 0.0, "diverged": 1.0, "failed": 2.0})
     numeric = [name for name in results if pd.api.types.is_numeric_dtype(table[name])]

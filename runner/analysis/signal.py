@@ -35,10 +35,10 @@ def initial_state(curves: pd.DataFrame) -> pd.DataFrame:
     }
     rows = curves[curves["quantity"].isin(list(names.values())) & ~curves["layer"].isin(["", "output"])]
     rows = rows.astype({"key": str, "quantity": str, "layer": str}).drop_duplicates(["key", "quantity", "layer"])
-    layers = rows.loc[rows["quantity"] == names["rms"], ["key", "layer"]]
-    for name, quantity in names.items():
-        found = rows.loc[rows["quantity"] == quantity, ["key", "layer", "value"]].rename(columns={"value": name})
-        layers = layers.merge(found, on=["key", "layer"], how="left")
+    order = rows.loc[rows["quantity"] == names["rms"], ["key", "layer"]]
+    values = rows.set_index(["key", "layer", "quantity"])["value"].unstack("quantity")
+    layers = values.reindex(index=pd.MultiIndex.from_frame(order), columns=list(names.values()))
+    layers = layers.set_axis(list(names), axis=1).reset_index()
     layers = _of_trunk(layers)
     first = layers.drop_duplicates("key").set_index("key")
     last = layers.drop_duplicates("key", keep="last").set_index("key")

@@ -72,6 +72,7 @@ class Composer:
         """Return the runs that ``overrides`` ask for, in Hydra's order; raises ValueError where nothing composes."""
         overrides = [self.secrets.hide(text) for text in overrides]
         load = self.loader.load_configuration
+        _check_mixture(overrides)
         if not multirun:
             config = self._compose(load, overrides, RunMode.MULTIRUN, validate_sweep_overrides=False)
             multirun = config.hydra.mode == RunMode.MULTIRUN
@@ -174,6 +175,19 @@ def _check_folder(config_dir: str, folder: Path) -> None:
             raise ValueError(
                 f"--config-dir: {path} has the name of the lab's own {name}, which is read first. Give it another name."
             )
+
+
+def _check_mixture(overrides: Sequence[str]) -> None:
+    """Raise ValueError for a module of one's own beside other architectures, whose keys are others."""
+    chosen = next((text for text in reversed(overrides) if text.startswith("architecture=")), "")
+    names = [name.strip() for name in chosen.partition("=")[2].split(",")]
+    if len(names) > 1 and "torch" in names:
+        others = ",".join(name for name in names if name != "torch")
+        raise ValueError(
+            f"architecture=torch must be alone in its sweep, for architecture.module is no key of {others}; got "
+            f"{chosen}. Pass architecture=torch in one command and architecture={others} in another, and set them side "
+            "by side with mode=compare."
+        )
 
 
 def own(overrides: Sequence[str]) -> tuple[str, ...]:

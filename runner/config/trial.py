@@ -22,7 +22,7 @@ from runner.config.secrets import Secrets
 from runner.data import Dataset
 from runner.data.dataset import Task
 from runner.optimizers import Optimizer
-from runner.torch.network import ModuleNetwork
+from runner.torch.network import require_of_the_lab
 from weightinit.nn import LOSSES, Loss, Network
 from weightinit.schemes import Scheme
 
@@ -99,10 +99,11 @@ def build(
         parts["architecture"], parts["activation"], dataset.inputs, dataset.outputs, dataset.form, training["dtype"]
     )
     scheme, network = factories.make_scheme(parts["scheme"], network)
-    if isinstance(network, ModuleNetwork) and config["tracking"]["log_model"] != "none":
-        raise ValueError(
-            "tracking.log_model logs the lab's own networks; got architecture=torch. Pass tracking.log_model=none, and "
-            "training.save=final to keep the weights of a module of your own in files."
+    if config["tracking"]["log_model"] != "none":
+        require_of_the_lab(
+            network,
+            "tracking.log_model logs",
+            "Pass tracking.log_model=none, and training.save=final to keep the weights of a module in files.",
         )
     return Trial(
         config=config,
@@ -178,11 +179,15 @@ def called(trial: Trial, group: str) -> str:
 
 
 def names(config: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str, str]:
-    """Return the name of the choice in each group, for people: a custom one by its target's."""
-    return {
+    """Return the name of the choice in each group, for people: a custom one by its target's.
+
+    The activation of a module of one's own is ``own``.
+    """
+    named = {
         group: str(config[group]["_target_"]).rpartition(".")[2] if choice == CUSTOM else choice
         for group, choice in choices.items()
     }
+    return named | ({"activation": "own"} if choices.get("architecture") == "torch" else {})
 
 
 def plain_config(config: DictConfig) -> dict[str, Any]:

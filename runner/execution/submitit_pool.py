@@ -83,7 +83,7 @@ class SubmititPool(DaskPool):
         ended = [job for job in self._jobs if job.done()]
         self._jobs = [job for job in self._jobs if job not in ended]
         for job in ended:
-            if not any(name.startswith(f"{job.job_id}/") for name in self.names):
+            if not self._came(job):
                 raise PoolLost(f"an allocation ended before it could train; see {job.paths.stderr}")
         lacking = min(self._most, math.ceil(waiting / self._each)) - len(self._jobs)
         if lacking > 0:
@@ -95,12 +95,18 @@ class SubmititPool(DaskPool):
             self._jobs += new
 
     def end(self) -> None:
-        """Wait a little for the allocations to end, then cancel those that don't."""
+        """Cancel the allocations that have not begun, and those that don't end by themselves in a little time."""
         deadline = time.monotonic() + END
-        while (left := [job for job in self._jobs if not job.done()]) and time.monotonic() < deadline:
+        left = [job for job in self._jobs if self._came(job)]
+        while (left := [job for job in left if not job.done()]) and time.monotonic() < deadline:
             time.sleep(0.1)
-        for job in left:
-            job.cancel(check=False)
+        for job in self._jobs:
+            if job in left or not self._came(job):
+                job.cancel(check=False)
+
+    def _came(self, job: Any) -> bool:
+        """Whether a worker of the allocation has joined the scheduler."""
+        return any(name.startswith(f"{job.job_id}/") for name in self.names)
 
 
 def executor(settings: Any) -> submitit.AutoExecutor:

@@ -143,7 +143,8 @@ def _review(asked: Request, sweeps: Sequence[recorded.Recorded], tracking: Track
 
     page.write(directory / PAGE, compared, tuned, curves, [sweep.state for sweep in sweeps], arrays, found)
     if asked.pictures:
-        figures.save(artifacts.drawn(directory, runs, curves, (compared, tuned)), directory / "figures", asked.pictures)
+        drawn = artifacts.drawn(directory, runs, curves, (compared, tuned), found)
+        figures.save(drawn, directory / "figures", asked.pictures)
     if asked.format == "text":
         color = sys.stdout.isatty()
         print(terminal.sweep_text(compared, tuned=tuned, search=found, directory=relative(directory), color=color))

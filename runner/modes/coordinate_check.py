@@ -11,7 +11,7 @@ from runner.config.schema import Config
 from runner.config.schema import CoordinateCheck as Keys
 from runner.config.trial import Trial, build
 from runner.report import coordinates as report
-from runner.torch.network import ModuleNetwork
+from runner.torch.network import require_of_the_lab
 from runner.training.coordinates import coordinates, kinds
 from runner.training.stacks import plan
 from weightinit.coordinate_check import Along, Measured, coordinate_check
@@ -26,10 +26,11 @@ def check(composer: Composer, command: Command) -> tuple[str, bool]:
     command sweeps neither, where it has too few sizes or seeds, and where a scheme can't initialize its network.
     """
     trials = [_trial(values, choices) for values, choices in composer.configurations(command.runs)]
-    if any(isinstance(trial.network, ModuleNetwork) for trial in trials):
-        raise ValueError(
-            "mode=coordinate_check measures the lab's own networks; got architecture=torch. In Python, "
-            "weightinit.torch.coordinate_check(make_model, widths=[64, 128, 256]) checks a module of your own."
+    for trial in trials:
+        require_of_the_lab(
+            trial.network,
+            "mode=coordinate_check measures",
+            "In Python, weightinit.torch.coordinate_check(make_model, widths=[64, 128]) checks a module of your own.",
         )
     groups = list(_groups(trials))
     if not groups:

@@ -10,7 +10,7 @@ from runner.config.composition import Command, Composer
 from runner.config.factories import Part
 from runner.data.known import Facts, facts
 from runner.report import forecast as report
-from runner.torch.network import ModuleNetwork
+from runner.torch.network import require_of_the_lab
 from weightinit import forecasting
 from weightinit.forecasting import Forecast
 from weightinit.nn import Moments
@@ -28,11 +28,11 @@ def forecast(config: Mapping[str, Any], choices: Mapping[str, str]) -> Forecast:
     sizes = {"inputs": data.inputs, "outputs": data.outputs, "form": data.form}
     architecture, activation = (Part.of(group, config[group]) for group in ("architecture", "activation"))
     network = factories.make_network(architecture, activation, dtype=dtype, **sizes)
-    if isinstance(network, ModuleNetwork):
-        raise ValueError(
-            "mode=forecast follows the lab's own networks; got architecture=torch. In Python, "
-            "weightinit.torch.forecast(model, x) says what theory knows of a module of your own."
-        )
+    require_of_the_lab(
+        network,
+        "mode=forecast follows",
+        "In Python, weightinit.torch.forecast(model, x) says what theory knows of a module of your own.",
+    )
     scheme, network = factories.make_scheme(Part.of("scheme", config["scheme"]), network)
     return forecasting.forecast(network, scheme, inputs, choices, seed=config["seed"])
 

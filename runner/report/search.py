@@ -6,21 +6,41 @@ import shlex
 import textwrap
 from typing import Any
 
+from runner.analysis.importance import importances
 from runner.analysis.search import Search
 from runner.config.secrets import without_password
 from runner.report.sentences import METRICS, score
 from runner.scores import deciding
-from runner.text import setting, short
+from runner.text import Column, number, setting, short, table
 
 WIDTH = 100
+IMPORTANCE = (
+    "Share of the variance of the runs' ranks that is lost where each run is predicted from the others without it. A "
+    "key whose interval does not lie above 0 may not matter."
+)
 
 
 def search_lines(search: Search) -> list[str]:
-    """Return the best run in words and its command, as lines of the terminal."""
+    """Return the best run in words, its command, and what was important, as lines of the terminal."""
     if search.best is None:
         return [best_words(search)]
     said = textwrap.wrap(f"best:     {best_words(search)}", WIDTH, subsequent_indent=" " * 10)
-    return [*said, f"again:    {best_command(search)}"]
+    said.append(f"again:    {best_command(search)}")
+    if columns := importance_columns(search):
+        said += ["", *table(columns), *textwrap.wrap(IMPORTANCE, WIDTH)]
+    return said
+
+
+def importance_columns(search: Search) -> list[Column]:
+    """Return the importance of what was searched for, with its intervals; no columns where the runs are too few."""
+    found = importances(search)
+    if not found:
+        return []
+    shares = [f"{number(one.share, 2)} [{number(one.low, 2)}, {number(one.high, 2)}]" for one in found]
+    return [
+        Column("importance", [short(one.key.lstrip("+")) for one in found], left=True),
+        Column("share [95%]", [text.replace("-", "−") for text in shares]),
+    ]
 
 
 def best_words(search: Search) -> str:

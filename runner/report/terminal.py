@@ -24,6 +24,7 @@ from runner.report.audits import audit_sentence
 from runner.report.best_rates import tuned_lines
 from runner.report.experiment import Experiment
 from runner.report.judgements import layer_name, run_words, sweep_sentence, theory_words
+from runner.report.notes import notes
 from runner.report.search import search_lines
 from runner.report.sentences import (
     HEADERS,
@@ -75,7 +76,7 @@ def run_text(
         lines.append("all units of a layer are equal and stay equal: equal weights get equal gradients")
     lines += [*audit_lines(runs), *majority_lines(runs)]
     for note in outcome.notes:
-        lines += textwrap.wrap(f"note:     {note}", WIDTH, subsequent_indent=" " * 10)
+        lines += note_lines(note)
     lines += [compare_line(trial), *look_lines(directory, viewer)]
     return "\n".join(lines)
 
@@ -170,14 +171,15 @@ def sweep_text(
     blocks.append(_sweep_table(comparison, shown, marks, experiment, color))
     if len(groups) > SHOWN:
         blocks[-1].append(f"... and {len(groups) - SHOWN} more groups, in runs.parquet")
-    notes = [f"{note.mark} {note.text}" for note in marked]
+    below = [f"{note.mark} {note.text}" for note in marked]
     if {*shown["signal"], *shown["predicted_signal"]} - {"stable", "unknown"}:
-        notes.append("theory, signal: the activations' mean square (rms²) from layer to layer, at initialization")
-    blocks[-1] += [line for note in notes for line in textwrap.wrap(note, WIDTH, subsequent_indent="  ")]
+        below.append("theory, signal: the activations' mean square (rms²) from layer to layer, at initialization")
+    blocks[-1] += [line for text in below for line in textwrap.wrap(text, WIDTH, subsequent_indent="  ")]
     blocks += [
         _found_lines(comparison, tuned, search),
         transfer_lines(transfers(comparison)),
         judged_lines(comparison.runs),
+        [line for note in notes(comparison.runs) for line in note_lines(note)],
         audit_lines(comparison.runs),
         majority_lines(comparison.runs),
         _failures(comparison.runs, color),
@@ -322,6 +324,11 @@ def majority_lines(runs: pd.DataFrame) -> list[str]:
         "Pass report.score=balanced_accuracy (or macro_f1, auc) to compare by a score that sees the others."
     )
     return textwrap.wrap(f"classes:  {sentence}", WIDTH, subsequent_indent=" " * 10)
+
+
+def note_lines(note: str) -> list[str]:
+    """Return a note as lines of the terminal."""
+    return textwrap.wrap(f"note:     {note}", WIDTH, subsequent_indent=" " * 10)
 
 
 def audit_lines(runs: pd.DataFrame) -> list[str]:

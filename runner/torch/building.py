@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from weightinit.nn.architectures import Form
+from weightinit.torch.errors import first_line
 from weightinit.torch.samples import main_output
 
 Input = Literal["auto", "flat", "image", "tokens"]
@@ -161,8 +162,3 @@ def entering(asked: str, form: Form) -> Literal["flat", "image", "tokens"]:
             "file of your own data.image_shape=[28,28]."
         )
     return "tokens" if tokens else "image" if asked == "image" else "flat"
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, or its type where it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

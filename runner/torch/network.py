@@ -170,3 +170,9 @@ def _device(asked: str) -> str:
             f"({str(error).partition(chr(10))[0]}). Pass architecture.device=auto."
         ) from error
     return asked
+
+
+def require_of_the_lab(network: Network, asked: str, remedy: str) -> None:
+    """Raise ValueError for a module of one's own where ``asked`` (``mode=forecast follows``) can't take one."""
+    if isinstance(network, ModuleNetwork):
+        raise ValueError(f"{asked} the lab's own networks; got architecture=torch. {remedy}")

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 from torch.func import functional_call, vmap
 
-from runner.torch.building import Recipe, first_line
+from runner.torch.building import Recipe
+from weightinit.torch.errors import first_line
 from weightinit.torch.samples import main_output
 from weightinit.torch.translation import translate
 

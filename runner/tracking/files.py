@@ -7,6 +7,7 @@ both merged tables where one of them is.
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -131,7 +132,7 @@ def keys(directory: Path) -> set[str]:
 
 
 def outcomes(directory: Path) -> dict[str, Outcome]:
-    """Return the outcomes recorded in ``directory`` by key, without arrays and notes."""
+    """Return the outcomes recorded in ``directory`` by key, without arrays."""
     found = _load(directory)
     if (runs := found.runs) is None:
         return {}
@@ -152,6 +153,7 @@ def outcomes(directory: Path) -> dict[str, Outcome]:
             end_time=run["end_time"],
             diverged_at_step=None if _missing(run["diverged_at_step"]) else int(run["diverged_at_step"]),
             error=run["error"],
+            notes=tuple(json.loads(run.get("notes") or "[]")),
             labels={name: run[name] for name in LABELS if run.get(name) is not None},
         )
     return result

@@ -22,14 +22,14 @@ def frames(recorded: Iterable[tuple[Trial, Outcome]]) -> tuple[pd.DataFrame, pd.
     """Return the tables of runs (a row per run) and curves (a row per point).
 
     Columns of runs: key, name, the choice in each group, network, the flattened config; then, from ``fate`` on, what
-    happened, labels of the initial state (``LABELS``) and the summary. Lists are JSON text; a column of mixed
+    happened, labels of the initial state (``LABELS``), notes and the summary. Lists are JSON text; a column of mixed
     types is text. Columns of curves: key, step, quantity, layer, value.
     """
     recorded = list(recorded)
     described = [describe(trial) for trial, _ in recorded]
     happened = [_happened(outcome) for _, outcome in recorded]
     columns = list(dict.fromkeys(["key", "name", *(name for row in described for name in row)]))
-    results = ["fate", "diverged_at_step", "start_time", "end_time", *LABELS, "error"]
+    results = ["fate", "diverged_at_step", "start_time", "end_time", *LABELS, "notes", "error"]
     results = list(dict.fromkeys([*results, *(name for row in happened for name in row)]))
     runs = pd.concat([pd.DataFrame(described, columns=columns), pd.DataFrame(happened, columns=results)], axis=1)
     for name in columns:
@@ -64,6 +64,7 @@ def _happened(outcome: Outcome) -> dict[str, Any]:
     step = math.nan if outcome.diverged_at_step is None else float(outcome.diverged_at_step)
     times = {"start_time": outcome.start_time, "end_time": outcome.end_time}
     happened = {"fate": outcome.fate, "diverged_at_step": step, **times, "error": outcome.error}
+    happened["notes"] = json.dumps(outcome.notes) if outcome.notes else None
     return happened | {name: outcome.labels.get(name) for name in LABELS} | dict(outcome.summary)
 
 

@@ -143,7 +143,7 @@ class Recorder:
             self.finish(status="KILLED" if stopped else "FAILED" if kind is not None else None)
 
     def recall(self, trial: Trial) -> Outcome | None:
-        """Return the recorded outcome of a trial, without arrays and notes, and queue it where MLflow lacks it.
+        """Return the recorded outcome of a trial, without arrays, and queue it where MLflow lacks it.
 
         None for a failed run, and for a run whose model is wanted but whose weights were not kept.
         """

@@ -29,17 +29,22 @@ def create(file: Path, artifacts: str) -> None:
     """
     if file.exists() and file.stat().st_size:
         return
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_name(f"{file.name}.new")
     for suffix in ("", "-journal", "-wal", "-shm"):
         new.with_name(f"{new.name}{suffix}").unlink(missing_ok=True)  # left by a killed process
-    with _unsafe():
-        SqlAlchemyStore(f"sqlite:///{new}", artifacts).engine.dispose()  # type: ignore[no-untyped-call]
+    make_tables(new, artifacts)
     with new.open("rb+") as made:
         os.fsync(made.fileno())
     new.replace(file)
+
+
+def make_tables(file: Path, artifacts: str) -> None:
+    """Make MLflow's tables in a new file, which a killed process leaves partial."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    with _unsafe():
+        SqlAlchemyStore(f"sqlite:///{file}", artifacts).engine.dispose()  # type: ignore[no-untyped-call]
 
 
 @contextmanager

@@ -218,3 +218,16 @@ def test_errors_are_one_sentence() -> None:
         jax.jit(lambda key: wj.initialize({"kernel": jnp.zeros((2, 2))}, "he", key)[0])(KEY)
     with pytest.raises(ValueError, match="shape must have at least 2 axes"):
         wj.initializer("he")(KEY, (3,))
+
+
+def test_running_variances_of_zero_are_found_in_flax() -> None:
+    class Normed(nn.Module):
+        @nn.compact
+        def __call__(self, x: jax.Array) -> jax.Array:
+            return nn.BatchNorm(use_running_average=True)(nn.Dense(16)(x))
+
+    variables = Normed().init(jax.random.key(0), jnp.ones((2, 8)))
+    assert wj.audit(variables).ok
+    off = {**variables, "batch_stats": jax.tree.map(jnp.zeros_like, variables["batch_stats"])}
+    (fault,) = wj.audit(off).faults
+    assert (fault.kind, fault.tensors) == ("zeros", ("BatchNorm_0/var",))

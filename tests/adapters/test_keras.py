@@ -167,3 +167,12 @@ def test_errors_are_one_sentence() -> None:
         wk.audit(layers.Dense(3))
     with pytest.raises(TypeError, match="a model or a layer of Keras; got list"):
         wk.audit([])
+
+
+def test_running_variances_of_zero_are_found() -> None:
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(16), keras.layers.BatchNormalization(name="norm")])
+    assert wk.audit(model).ok
+    model.get_layer("norm").moving_variance.assign(np.zeros(16))
+    (fault,) = wk.audit(model).faults
+    assert fault.kind == "zeros"
+    assert fault.tensors[0].endswith("norm/moving_variance")

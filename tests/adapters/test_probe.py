@@ -306,3 +306,42 @@ def test_a_step_that_is_too_large_is_told():
 def test_what_a_probe_does_not_take_is_refused_in_a_sentence(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+class ActorCritic(nn.Module):
+    """Two parts side by side, whose last layers start at other sizes (Andrychowicz et al. 2021)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.actor, self.critic = self._part(6, 0.01), self._part(1, 1.0)
+
+    @staticmethod
+    def _part(outputs: int, gain: float) -> nn.Sequential:
+        part = nn.Sequential(nn.Linear(16, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, outputs))
+        for layer, own in zip(part[::2], (2**0.5, 2**0.5, gain), strict=True):
+            nn.init.orthogonal_(layer.weight, own)
+            nn.init.zeros_(layer.bias)
+        return part
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.actor(x), self.critic(x)
+
+
+def test_parts_side_by_side_are_chains_of_their_own() -> None:
+    torch.manual_seed(0)
+    report = wt.probe(
+        ActorCritic(), torch.randn(64, 16), lambda o: o[0].log_softmax(-1)[:, 0].mean() + o[1].square().mean()
+    )
+    assert report.ok, report.findings
+    assert [chain.name for chain in report.chains] == ["layers to actor.4", "layers to critic.4"]
+    assert report.chains[0].places == ("actor.0", "actor.2")
+
+
+def test_a_prior_in_the_outputs_bias_is_no_lost_signal() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 5))
+    nn.init.normal_(model[4].weight, std=0.01)
+    nn.init.constant_(model[4].bias, -4.6)
+    assert wt.probe(model, torch.randn(64, 16)).ok
+    nn.init.constant_(model[0].bias, 100.0)
+    assert "input" in [finding.kind for finding in wt.probe(model, torch.randn(64, 16)).findings]

@@ -222,6 +222,7 @@ def test_a_sweep_learns_and_records_as_others_do(tmp_path, monkeypatch):
     assert not lost
     assert list(curves.columns) == list(lab_curves.columns)
     assert (runs["audit"] == "follows").all()
+    assert (runs["activation"] == "own").all()
     ratios = runs.groupby("scheme")["init_activation_ratio"].mean()
     assert ratios["xavier"] < 0.8 < ratios["he"]
     again, _ = runner.run([*given, "resume=true"])
@@ -305,6 +306,17 @@ def test_modes_that_know_the_labs_own_networks_alone_refuse(mode):
     command = composer.command([*QUICK, f"{HERE}:Net", f"mode={name}", "seed=0,1"], multirun=True)
     with pytest.raises(ValueError, match="the lab's own networks; got architecture=torch"):
         mode(composer, command)
+
+
+def test_a_module_beside_other_architectures_is_refused_before_any_work():
+    with pytest.raises(ValueError, match=r"must be alone in its sweep.*and architecture=mlp in another"):
+        Composer().command(["architecture=mlp,torch", f"{HERE}:Net"], multirun=True)
+
+
+def test_without_pytorch_its_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ValueError, match=r"architecture=torch needs PyTorch, .* pip install 'weightinit\[torch\]'\.$"):
+        trials(f"{HERE}:Net", "+architecture.options.width=13")  # of which no network is kept
 
 
 def test_the_key_follows_the_modules_source(tmp_path, monkeypatch):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from html import escape
 from textwrap import fill
 from typing import Any, Final, Literal, TypeAlias
 
 from weightinit.auditing.report import WIDTH, TensorReport, as_plain
+from weightinit.tables import Tabled
 
 Weight: TypeAlias = Literal["fault", "note"]
 ModelVerdict: TypeAlias = Literal["follows", "differs", "trained", "unjudged"]
@@ -66,7 +66,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class ModelReport:
+class ModelReport(Tabled):
     """Verdict on the parameters of a model.
 
     ``verdict``: ``follows`` if no tensor has a fault, ``differs`` if one has, ``trained`` if the weights look trained,
@@ -107,13 +107,8 @@ class ModelReport:
         plain: dict[str, Any] = as_plain(asdict(self))
         return plain | {"ok": self.ok}
 
-    def to_frame(self) -> Any:
-        """Return a pandas DataFrame with one row a tensor. Raises ImportError where pandas is not installed."""
-        try:
-            import pandas as pd
-        except ImportError:
-            raise ImportError("to_frame needs pandas, which is not installed: pip install pandas.") from None
-        rows = [
+    def _rows(self) -> list[dict[str, Any]]:
+        return [
             {
                 "tensor": tensor.name,
                 "group": group.pattern,
@@ -131,7 +126,6 @@ class ModelReport:
             for group in self.groups
             for tensor in group.tensors
         ]
-        return pd.DataFrame(rows)
 
     def __str__(self) -> str:
         rows = [HEADS, *(group.cells() for group in self.groups)]
@@ -159,18 +153,9 @@ class ModelReport:
             found.append(f"- **{finding.verdict}** `{name}`: {said}")
         return "\n".join([f"**{self.model}**: {self.sentence}", "", *found, *([""] if found else []), *table])
 
-    def _repr_html_(self) -> str:
-        """The report as a notebook shows it."""
-        head = "".join(f"<th style='text-align:left'>{escape(cell)}</th>" for cell in HEADS)
-        body = "".join(
-            "<tr>" + "".join(f"<td style='text-align:left'>{escape(cell)}</td>" for cell in group.cells()) + "</tr>"
-            for group in self.groups
-        )
-        found = "".join(f"<li><b>{finding.verdict}</b>: {escape(finding.sentence)}</li>" for finding in self.findings)
-        return (
-            f"<p><b>{escape(self.model)}</b>: {escape(self.sentence)}</p>"
-            f"<ul>{found}</ul><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        )
+    def _shown(self) -> tuple[list[tuple[str, ...]], list[str]]:
+        found = [f"{finding.verdict}: {finding.sentence}" for finding in self.findings]
+        return [HEADS, *(group.cells() for group in self.groups)], [f"{self.model}: {self.sentence}", *found]
 
 
 def number(value: float) -> str:

@@ -152,6 +152,9 @@ def _overall(tensors: list[TensorReport], exams: list[Examination], level: float
     if not _one_scale(scaled, limit):
         moved += scaled
     left = [t for t in others if any(finding.kind in ("scale", "trained") for finding in t.findings)]
+    drawn = [t for t in left if t.law is not None and t.law.std > 0]
+    if _one_scale(drawn, limit):  # another law of biases that were drawn
+        left = [t for t in left if t.law is None or t.law.std == 0]
     failed = [t for t in tensors if t.findings]
     refused = (moved and 2 * len(moved) >= len(weights)) or (len(left) > 1 and 2 * len(left) > len(others))
     verdict: Verdict = "trained" if refused else "differs" if failed else "follows" if known else "unjudged"

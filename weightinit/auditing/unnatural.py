@@ -31,18 +31,30 @@ def made_unnatural(exam: Examination) -> str:
     """Return in words what was done to drawn weights; empty if they show nothing of that."""
     if exam.values.ndim < 2 or not exam.elements.std > 0 or exam.elements.size < LONG:
         return ""
-    tests: tuple[Callable[[Examination], Iterator[str]], ...] = (_clamped, _sorted, _one_tap, _low_rank, _in_part)
+    tests: tuple[Callable[[Examination], Iterator[str]], ...] = (
+        _clamped,
+        _of_one_sign,
+        _sorted,
+        _one_tap,
+        _low_rank,
+        _in_part,
+    )
     return next((said for test in tests for said in test(exam)), "")
 
 
 def _clamped(exam: Examination) -> Iterator[str]:
-    if exam.elements.grid_bits is not None:
-        return
+    inside = np.unique(exam.values, return_counts=True)[1][1:-1]
     ends = {end: int(np.count_nonzero(exam.values == end)) for end in exam.elements.range}
-    if sum(ends.values()) > PILED * exam.elements.size and exam.elements.size >= 2 * LONG:
+    often = max(PILED * exam.elements.size, 4 * int(inside.max(initial=0)))  # numbers of few bits come often
+    if sum(ends.values()) > often and exam.elements.size >= 2 * LONG:
         at = " or ".join(number(end) for end, count in ends.items() if count > 1)
         share = sum(ends.values()) / exam.elements.size
         yield f"{share:.0%} of its values are {at}: clamped, where a law is cut by drawing again"
+
+
+def _of_one_sign(exam: Examination) -> Iterator[str]:
+    if exam.elements.range[0] >= 0 or exam.elements.range[1] <= 0:
+        yield "all its values are of one sign: an absolute value or a square was taken"
 
 
 def _sorted(exam: Examination) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from textwrap import fill
@@ -10,6 +11,7 @@ from typing import Any
 from weightinit.auditing.named_laws import notation
 from weightinit.laws import Law
 from weightinit.model import INDEX
+from weightinit.tables import Tabled
 
 WIDTH = 100
 
@@ -25,7 +27,7 @@ class Initialization:
 
 
 @dataclass(frozen=True)
-class InitializationReport:
+class InitializationReport(Tabled):
     """What an initialization did: ``tensors`` in order, ``hits`` of each rule, ``notes`` to know, and the ``seed``.
 
     ``kept``: names of tensors that no rule reached; they hold what they held before. ``rates``: of a parametrization,
@@ -74,22 +76,48 @@ class InitializationReport:
         """All of it as plain values for JSON."""
         return asdict(self) | {"kept": list(self.kept)}
 
-    def __str__(self) -> str:
+    def _rows(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "tensor": tensor.name,
+                "shape": "x".join(map(str, tensor.shape)),
+                "law": _law(tensor.law),
+                "mean": tensor.law.mean if tensor.law else math.nan,
+                "std": tensor.law.std if tensor.law else math.nan,
+                "rule": tensor.rule,
+            }
+            for tensor in self.tensors
+        ]
+
+    def _shown(self) -> tuple[list[tuple[str, ...]], list[str]]:
+        reached = len(self.tensors) - len(self.kept)
+        hits = (f"{count} tensors by {rule}" for rule, count in self.hits)
+        left = [f"left as they were: {_some(self.kept)}"] if self.kept else []
+        return self._table(), [f"{reached} of {len(self.tensors)} tensors were drawn", *hits, *left, *self.notes]
+
+    def _table(self) -> list[tuple[str, ...]]:
         groups: dict[tuple[str, tuple[int, ...], str, Law | None], list[str]] = {}
         for tensor in self.tensors:
             key = (INDEX.sub("*", tensor.name), tensor.shape, tensor.rule, tensor.law)
             groups.setdefault(key, []).append(tensor.name)
-        table = [("tensor", "shape", "law", "by")]
+        table: list[tuple[str, ...]] = [("tensor", "shape", "law", "by")]
         for (pattern, shape, rule, law), names in groups.items():
             name = f"{pattern} ({len(names)})" if len(names) > 1 else names[0]
-            words = "as it was" if law is None else notation(law) if law.known else "by its data"
-            table.append((name, "x".join(map(str, shape)), words, rule or "-"))
+            table.append((name, "x".join(map(str, shape)), _law(law), rule or "-"))
+        return table
+
+    def __str__(self) -> str:
+        table = self._table()
         widths = [max(len(row[column]) for row in table) for column in range(3)] + [0]
         lines = ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)) for row in table]
         lines += ["", *(f"{count:4} tensors by {rule}" for rule, count in self.hits)]
         if self.kept:
             lines.append(fill(f"{len(self.kept):4} tensors by no rule, left as they were: {_some(self.kept)}", WIDTH))
         return "\n".join([*lines, *(fill(note, WIDTH) for note in self.notes)])
+
+
+def _law(law: Law | None) -> str:
+    return "as it was" if law is None else notation(law) if law.known else "by its data"
 
 
 def _some(names: Sequence[str]) -> str:

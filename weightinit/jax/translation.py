@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final, Literal
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +12,11 @@ import numpy as np
 
 from weightinit.arrays import Array
 from weightinit.jax.modules import uses
-from weightinit.model import Model, ModelTensor, blocks_of
+from weightinit.model import Buffer, Model, ModelTensor, blocks_of
 from weightinit.uses import Use, in_parts
+
+RUNNING: Final[Mapping[str, Literal["mean", "variance"]]] = {"mean": "mean", "var": "variance"}
+"""Names of running statistics."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,20 @@ def translate(tree: Any) -> Model:
             tensors[memory] = _tensor(leaf, known[leaf.layer][leaf.own])
     blocks = blocks_of([tensor.name for tensor in tensors.values()])
     name = "pytree" if isinstance(tree, Mapping | list | tuple) else type(tree).__name__
-    return Model(name, tuple(replace(each, block=blocks.get(each.name)) for each in tensors.values()))
+    tensors_in_blocks = tuple(replace(each, block=blocks.get(each.name)) for each in tensors.values())
+    return Model(name, tensors_in_blocks, buffers=tuple(_buffers(tree)))
+
+
+def _buffers(tree: Any) -> Iterator[Buffer]:
+    """Running statistics of Flax' batch norms: the collection ``batch_stats`` of linen, ``BatchStat`` of NNX."""
+    for path, value in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        names, owner = [_text(key) for key in path], tree
+        for key in path[:-1]:
+            owner = _within(owner, key)
+        of_nnx = _is_a(owner, "BatchStat")
+        if (of_nnx or names[0] == "batch_stats") and isinstance(value, jax.Array | np.ndarray):
+            names = names[:-1] if of_nnx else names[1:]
+            yield Buffer("/".join(names), RUNNING.get(names[-1], ""), False, _reader(value))
 
 
 def leaves(tree: Any) -> list[Leaf]:

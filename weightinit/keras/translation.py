@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final, Literal
 
 import keras
 import numpy as np
 
 from weightinit.arrays import Array
 from weightinit.keras.layers import uses
-from weightinit.model import Model, ModelTensor, blocks_of
+from weightinit.model import Buffer, Model, ModelTensor, blocks_of
+
+RUNNING: Final[Mapping[str, Literal["mean", "variance"]]] = {"moving_mean": "mean", "moving_variance": "variance"}
+"""Weights of batch norms that follow the batches."""
 
 
 def translate(model: Any) -> Model:
-    """Return the record of a model or layer; it changes nothing. Running means of a norm are no parameters of it.
+    """Return the record of a model or layer; it changes nothing. Running statistics are its buffers.
 
     Raises TypeError for what is no layer of Keras, ValueError for one without weights, as before it is built.
     """
@@ -46,7 +49,16 @@ def translate(model: Any) -> Model:
     order = [tensors[id(variable)] for variable in model.weights if id(variable) in tensors]
     order += [tensor for tensor in tensors.values() if tensor not in order]  # of layers that hold theirs otherwise
     blocks = blocks_of([tensor.name for tensor in order])
-    return Model(type(model).__name__, tuple(replace(each, block=blocks.get(each.name)) for each in order))
+    tensors_in_blocks = tuple(replace(each, block=blocks.get(each.name)) for each in order)
+    return Model(type(model).__name__, tensors_in_blocks, buffers=tuple(_buffers(model)))
+
+
+def _buffers(model: Any) -> Iterator[Buffer]:
+    """Running statistics of batch norms, and other weights that are never trained."""
+    for layer in model._flatten_layers():
+        for variable in layer._non_trainable_variables:
+            if keras.backend.is_float_dtype(variable.dtype):
+                yield Buffer(variable.path, RUNNING.get(variable.name, ""), False, _reader(variable))
 
 
 def _reader(variable: Any) -> Callable[[], Array]:

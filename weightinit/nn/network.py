@@ -153,7 +153,9 @@ class Network:
     @cached_property
     def trunk(self) -> tuple[Site, ...]:
         """Sites by which the signal is followed through the network; see ``weightinit.nn.trunk``."""
-        names = trunk([site.name for site in self.sites])
+        # What a layer measures beside its output, such as the queries of attention, lies beside the way of the signal.
+        outputs = {slots[0].path for step in self.steps if (slots := step.layer.slots(step.entering))}
+        names = trunk([site.name for site in self.sites if site.name in outputs])
         return tuple(site for site in self.sites if site.name in names)
 
     @cached_property

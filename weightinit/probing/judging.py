@@ -71,16 +71,16 @@ class Chain:
 def chains(places: Sequence[Place], draws: Sequence[Draw]) -> tuple[Chain, ...]:
     """Return the chains of a model, ``places`` in the order of their execution.
 
-    Lists of blocks below one module (``layer1``, ``layer2``) are one chain. Without blocks the chain is that of the
-    layers with weights, but for the last one, the output.
+    Lists of blocks below one module (``layer1``, ``layer2``) are one chain. Without blocks a chain has the layers
+    with weights that lead to an output, but for this one; several outputs (of an actor and a critic) have one each.
     """
     lists: dict[str, list[str]] = {}
     for place in places:
         if place.chain:
             lists.setdefault(place.chain.rpartition(".")[0], []).append(place.name)
     if not lists:
-        layers = [place.name for place in places if place.weighted][:-1]
-        lists = {"layers": layers} if len(layers) > 1 else {}
+        ways = _ways([place for place in places if place.weighted])
+        lists = {f"layers to {way[-1]}" if len(ways) > 1 else "layers": way[:-1] for way in ways}
     found = []
     for path, names in lists.items():
         if len(names) < 2:
@@ -88,6 +88,20 @@ def chains(places: Sequence[Place], draws: Sequence[Draw]) -> tuple[Chain, ...]:
         label = next((place.chain for place in places if place.name == names[0]), "") or path
         found.append(_chain(label, names, draws))
     return tuple(found)
+
+
+def _ways(layers: Sequence[Place]) -> list[list[str]]:
+    """The layers on the way to each output; in the order of their execution where no way is known."""
+    after = {place.name: place.after for place in layers}
+    if not any(after.values()):
+        return [list(after)]
+    ways = []
+    for end in after.keys() - {name for names in after.values() for name in names}:
+        way = [end]
+        while before := [name for name in after if name in after[way[-1]]]:
+            way.append(before[-1])
+        ways.append(way[::-1])
+    return sorted(ways, key=lambda way: list(after).index(way[-1]))
 
 
 def _chain(label: str, names: Sequence[str], draws: Sequence[Draw]) -> Chain:
@@ -238,6 +252,10 @@ def _differences(places: Sequence[Place], draws: Sequence[Draw], found: Sequence
             )
     (last,) = places[-1:]
     correlation = _mean(draws, last.name, "correlation")
+    head = next((place for place in reversed(places) if place.weighted), last)
+    told_apart = any(1 - _mean(draws, name, "correlation") > 10 * DIFFERENCE for name in head.after)
+    if told_apart and _typical(draws, head.name, "rms") == _typical(draws, last.name, "rms"):
+        return  # a prior in the output's own bias, beside which its weights start small
     if 1 - correlation < DIFFERENCE and _typical(draws, last.name, "rms") > 0:
         difference = math.sqrt(max(1 - correlation, 0.0))
         yield ProbeFinding(

@@ -20,6 +20,7 @@ class Place:
     """A module that is measured: its path, its class, and whether it holds weights of two axes or more.
 
     ``chain``: the list of blocks that it is one of, empty for other modules. ``norm``: whether it normalizes.
+    ``after``: the modules with weights that its signal passed last before it, as far as is known.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Place:
     weighted: bool
     chain: str = ""
     norm: bool = False
+    after: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import numpy as np
 from weightinit.model import INDEX
 from weightinit.probing.judging import Chain, ProbeFinding, chains, findings
 from weightinit.probing.readings import Draw, FirstStep, Place
+from weightinit.tables import Tabled
 
 WIDTH = 100
 ROWS = 40
@@ -40,7 +41,7 @@ class PlaceReport:
 
 
 @dataclass(frozen=True)
-class ProbeReport:
+class ProbeReport(Tabled):
     """Verdict on a model at initialization.
 
     ``places``: modules in the order of their execution; ``chains``: growth along blocks or layers; ``loss`` and
@@ -96,21 +97,31 @@ class ProbeReport:
         plain: dict[str, Any] = _plain({**asdict(self), "ok": self.ok, "sentence": self.sentence})
         return plain
 
-    def __str__(self) -> str:
+    def _rows(self) -> list[dict[str, Any]]:
+        return [asdict(place) for place in self.places]
+
+    def _shown(self) -> tuple[list[tuple[str, ...]], list[str]]:
+        return self._table(), [self.sentence, *(finding.sentence for finding in self.findings)]
+
+    def _table(self) -> list[tuple[str, ...]]:
         table: list[tuple[str, ...]] = [("module", "kind", "rms", "gradient", "dead", "saturated", "rank", "alike")]
-        groups = self._groups()
-        for name, group in groups[:ROWS]:
+        for name, group in self._groups():
             ranges = (_range([getattr(place, field) for place in group]) for field in ("rms", "backward"))
             fields = ("dead", "saturated", "rank", "alike")
             shares = (_share([getattr(place, field) for place in group]) for field in fields)
             table.append((name, group[0].kind, *ranges, *shares))
+        return table
+
+    def __str__(self) -> str:
+        whole = self._table()
+        table = whole[: ROWS + 1]
         widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
         lines = [
             " ".join(f"{cell:{'<' if column < 2 else '>'}{widths[column]}}" for column, cell in enumerate(row)).rstrip()
             for row in table
         ]
-        if len(groups) > ROWS:
-            lines.append(f"... and {len(groups) - ROWS} more rows in `places`")
+        if len(whole) > len(table):
+            lines.append(f"... and {len(whole) - len(table)} more rows in `places`")
         lines.append("")
         for chain in self.chains:
             lines.append(

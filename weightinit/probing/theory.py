@@ -9,6 +9,7 @@ from textwrap import fill
 from typing import Any, Final
 
 from weightinit.meanfield import Stability, signal_stability
+from weightinit.tables import Tabled
 
 WIDTH: Final = 100
 CLOSE: Final = math.log(1.25)
@@ -40,7 +41,7 @@ class TheoryRow:
 
 
 @dataclass(frozen=True)
-class ModelForecast:
+class ModelForecast(Tabled):
     """Theory of a model at initialization beside its measurement.
 
     ``rows``: layers in the order of their execution. ``unknown``: what the lab has no layer for; theory ends before it.
@@ -94,11 +95,21 @@ class ModelForecast:
         ]
         return {"rows": rows, "unknown": self.unknown, "label": self.stability.label, "sentence": self.sentence}
 
-    def __str__(self) -> str:
+    def _rows(self) -> list[dict[str, Any]]:
+        return [asdict(row) for row in self.rows]
+
+    def _shown(self) -> tuple[list[tuple[str, ...]], list[str]]:
+        return self._table(), [self.sentence]
+
+    def _table(self) -> list[tuple[str, ...]]:
         table: list[tuple[str, ...]] = [("layer", "kind", "rms: theory", "measured", "gradient: theory", "measured")]
         for row in self.rows:
             numbers = (row.theory, row.measured, row.theory_gradient, row.gradient)
             table.append((row.name, row.kind, *("-" if math.isnan(n) else f"{n:.3g}" for n in numbers)))
+        return table
+
+    def __str__(self) -> str:
+        table = self._table()
         widths = [max(len(row[column]) for row in table) for column in range(6)]
         lines = [
             "  ".join(f"{cell:{'<' if c < 2 else '>'}{widths[c]}}" for c, cell in enumerate(row)).rstrip()

@@ -85,8 +85,12 @@ def _norms_end_branches(network: Network) -> bool:
 
 
 def _norms_behind_sums(network: Network) -> bool:
+    """Whether a norm follows each sum, and nothing goes past the norm: that of a pre-norm block has a skip past it."""
     behind = [step.layer for before, step in pairwise(network.steps) if before.skip is not None]
-    return bool(_sums(network)) and all(isinstance(layer, LayerNorm | BatchNorm | GroupNorm) for layer in behind)
+    sums = {register for register, step in enumerate(network.steps, start=1) if step.skip is not None}
+    passed = sums & {step.skip for step in network.steps}
+    normed = all(isinstance(layer, LayerNorm | BatchNorm | GroupNorm) for layer in behind)
+    return bool(_sums(network)) and normed and not passed
 
 
 def _widens(spec: WeightSpec) -> bool:

@@ -85,7 +85,6 @@ class Parametrization(Rule):
     def rule_for(self, network: Network, second_moment: float = 1.0) -> Rule:
         """Return the rule that draws this network's weights, with its multipliers and scales."""
         require(self, network)
-        require(self, network)
         activation = next(iter(network.activations), None)
         base = self.scale if self.scale is not None else _squared_gain(activation)
         sizes = {spec.name: self.sizes(spec, network, base) for spec in network.weights}

@@ -169,6 +169,7 @@ class Identity(_Basic):
 
     gain: float = 1.0
 
+    name: ClassVar[str] = "identity"
     needs: ClassVar[tuple[str, ...]] = ("no_convolutions",)
 
     def draw(self, spec: WeightSpec, rng: np.random.Generator) -> Array:

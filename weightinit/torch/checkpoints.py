@@ -10,6 +10,7 @@ from typing import Any, Final
 import torch
 
 from weightinit.arrays import Array
+from weightinit.torch.errors import first_line
 from weightinit.torch.translation import to_numpy
 
 INSIDE: Final = ("state_dict", "model_state_dict", "model", "module")
@@ -27,8 +28,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Array]:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, AttributeError) as error:
         raise ValueError(
-            f"{path} can't be read with weights_only, which runs no code of the file: {_first_line(error)} Save the "
-            "state alone: torch.save(model.state_dict(), ...)."
+            f"{path} can't be read with weights_only, which runs no code of the file: {first_line(error)[:200]}. Save "
+            "the state alone: torch.save(model.state_dict(), ...)."
         ) from None
     while isinstance(loaded, Mapping) and (key := next((k for k in INSIDE if isinstance(loaded.get(k), Mapping)), "")):
         loaded = loaded[key]
@@ -42,7 +43,3 @@ def _tensors(state: Any) -> dict[str, Array]:
     if not isinstance(state, Mapping):
         return {}
     return {str(name): to_numpy(value) for name, value in state.items() if isinstance(value, torch.Tensor)}
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".")[:200] + "." if str(error).strip() else "it is broken."

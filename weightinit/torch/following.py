@@ -19,6 +19,7 @@ from weightinit.nn.tree import Node, steps
 from weightinit.nn.weights import Position
 from weightinit.torch import lab_layers
 from weightinit.torch.activations import ACTIVATIONS, Calls, activation_named, activations_of
+from weightinit.torch.errors import first_line
 from weightinit.torch.lab_layers import Tensor, Translated, Untold
 
 _NOTHING = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d)
@@ -67,10 +68,9 @@ def follow(model: nn.Module, sample: torch.Tensor) -> Followed:
     try:
         graph = fx.GraphModule(model, fx.Tracer().trace(model))
     except Exception as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(
-            f"the way of the data through {type(model).__name__} can't be followed ({first}). The forecast takes "
-            "models whose forward is the same for all inputs; of others, probe measures what it would forecast."
+            f"the way of the data through {type(model).__name__} can't be followed ({first_line(error)}). The forecast "
+            "takes models whose forward is the same for all inputs; of others, probe measures what it would forecast."
         ) from error
     nodes = list(graph.graph.nodes)
     entering = [node for node in nodes if node.op == "placeholder"]

@@ -89,6 +89,7 @@ class _Pass(TorchFunctionMode):
         self.readings: dict[str, Reading] = {}
         self._under_way: list[str] = []
         self._entering: dict[str, float] = {}
+        self._functions: dict[Any, str] = {}
         self._channels_first = False
         self._slopes: dict[str, tuple[torch.Tensor, bool, bool]] = {}
         hooks = list(self._hooks())
@@ -104,6 +105,7 @@ class _Pass(TorchFunctionMode):
         finally:
             for hook in hooks:
                 hook.remove()
+            self._functions.clear()
         trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.unused = tuple(name for name, p in trained.items() if p.grad is None)
         self.gradients = {name: _rms(p.grad) for name, p in trained.items() if p.grad is not None}
@@ -185,7 +187,8 @@ class _Pass(TorchFunctionMode):
         kind = type(module).__name__
         weighted = any(p.dim() > 1 for p in own) and not isinstance(module, nn.Embedding | nn.EmbeddingBag)
         norm = bool(_NORM.search(kind)) and (module.training or not isinstance(module, nn.modules.batchnorm._NormBase))
-        self.places[name] = Place(name, kind, weighted, "(blocks)" if chain == "" else chain or "", norm)
+        after = self._after(name, y) if weighted else ()
+        self.places[name] = Place(name, kind, weighted, "(blocks)" if chain == "" else chain or "", norm, after)
         reading = read(to_numpy(y), channels_first=self._channels_first, positions=chain is not None)
         reading.entering = self._entering.get(name, np.nan)
         if name in self._slopes:
@@ -194,6 +197,20 @@ class _Pass(TorchFunctionMode):
         self.readings[name] = reading
         if y.requires_grad:
             y.register_hook(partial(self._back, name))
+
+    def _after(self, name: str, y: torch.Tensor) -> tuple[str, ...]:
+        """Return the layers that a layer's signal passed last before it, and take its output for the next ones."""
+        found, seen, ahead = [], set(), [y.grad_fn]
+        while ahead:
+            function = ahead.pop()
+            if function in self._functions:
+                found.append(self._functions[function])
+            elif function is not None and function not in seen:
+                seen.add(function)
+                ahead += [each for each, _ in function.next_functions]
+        if y.grad_fn is not None:
+            self._functions[y.grad_fn] = name
+        return tuple(found)
 
     def _back(self, name: str, gradient: torch.Tensor) -> None:
         self.readings[name].backward = backward_norm(to_numpy(gradient))

@@ -12,6 +12,8 @@ from torch import nn
 from torch.nn import functional
 from torch.utils._pytree import tree_map
 
+from weightinit.torch.errors import first_line
+
 LossLike: TypeAlias = Callable[..., torch.Tensor]
 
 
@@ -34,7 +36,7 @@ class Sample:
             )
             raise ValueError(
                 f"the model must take the sample; {type(model).__name__} got {shapes} and raised "
-                f"{type(error).__name__}: {_first_line(error)}. Pass sample as a tensor, a tuple of arguments, or a "
+                f"{type(error).__name__}: {first_line(error)}. Pass sample as a tensor, a tuple of arguments, or a "
                 "dict of keyword arguments."
             ) from error
 
@@ -127,7 +129,7 @@ def objective(output: Any, sample: Sample, loss: LossLike | None, seed: int) -> 
                 value = loss(output, *arguments)
             except (TypeError, RuntimeError, ValueError, AttributeError, IndexError) as error:
                 call = "loss(output, targets)" if arguments else "loss(output)"
-                raise ValueError(f"{call} raised {type(error).__name__}: {_first_line(error)}.") from error
+                raise ValueError(f"{call} raised {type(error).__name__}: {first_line(error)}.") from error
             if not isinstance(value, torch.Tensor) or value.numel() != 1:
                 raise ValueError(f"loss must return a scalar tensor; got {_shape(value)}. Take its mean.")
             return value.reshape(())
@@ -209,7 +211,3 @@ def _rows(output: Any) -> torch.Tensor:
 
 def _shape(value: Any) -> str:
     return str(tuple(value.shape)) if isinstance(value, torch.Tensor) else type(value).__name__
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0].rstrip(".")

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 from weightinit.auditing.named_laws import notation
 from weightinit.laws import Law
 from weightinit.model import INDEX
+from weightinit.tables import Tabled
 from weightinit.torch.call_sites import Line, Unused
 from weightinit.torch.operators import Effect
 
@@ -87,7 +88,7 @@ class TraceFinding:
 
 
 @dataclass(frozen=True)
-class TraceReport:
+class TraceReport(Tabled):
     """Writes to each tensor of a model in order, and ``unused``: lines that initialize and wrote nothing.
 
     Of the unused lines those are findings whose condition holds a text, such as part of a parameter's name or an
@@ -157,8 +158,24 @@ class TraceReport:
         )
         return plain
 
-    def __str__(self) -> str:
-        table = [("tensor", "shape", "set", "law left", "by the last write")]
+    def _rows(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "tensor": tensor.name,
+                "shape": "x".join(map(str, tensor.shape)),
+                "set": tensor.times,
+                "law": notation(tensor.law) if tensor.law is not None and tensor.law.known else "",
+                "call": tensor.writes[-1].call if tensor.writes else "",
+                "line": str(tensor.writes[-1].line) if tensor.writes else "",
+            }
+            for tensor in self.tensors
+        ]
+
+    def _shown(self) -> tuple[list[tuple[str, ...]], list[str]]:
+        return self._table(), [self.sentence, *(finding.sentence for finding in self.findings)]
+
+    def _table(self) -> list[tuple[str, ...]]:
+        table: list[tuple[str, ...]] = [("tensor", "shape", "set", "law left", "by the last write")]
         for pattern, group in _alike(self.tensors):
             name, first = f"{pattern} ({len(group)})" if len(group) > 1 else group[0].name, group[0]
             law = notation(first.law) if first.law is not None and first.law.known else "-"
@@ -167,6 +184,10 @@ class TraceReport:
                 last = first.writes[-1]
                 said = f"{last.call} at {last.line}" + ("" if last.whole else f", on {last.share:.3g} of it")
             table.append((name, "x".join(map(str, first.shape)), str(first.times), law, said))
+        return table
+
+    def __str__(self) -> str:
+        table = self._table()
         widths = [max(len(row[column]) for row in table) for column in range(4)] + [0]
         lines = ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)) for row in table]
         for finding in self.findings:

@@ -18,15 +18,15 @@ START: Final = 3.0
 """Seconds until worker processes have started and imported what they need."""
 
 RUN: Final = 0.03
-PAGE: Final = 2.0
-"""Seconds that recording takes: a run, and tables, figures and page."""
+PAGE: Final = 5.0
+"""Seconds of one free core that recording takes: a run; and store, tables, figures and page."""
 
 THREADS: Final = 1.5
 """Speed of two threads over that of one."""
 
 UNITS: Final = {"s": 1, "min": 60, "h": 3600}
 
-SPREAD: Final = (0.5, 2.0)
+SPREAD: Final = (0.4, 2.5)
 """A range's ends as factors of the estimate: runs may diverge early, and a machine has other things to do."""
 
 
@@ -46,11 +46,15 @@ class _Enough(BaseException):
 
 
 class Pace(NamedTuple):
-    """Seconds of a stack of ``runs``: ``start`` before its first step and after its last, ``step`` for each."""
+    """Seconds of a stack of ``runs``: ``start`` before its first step and after its last, ``step`` for each.
+
+    ``busy``: seconds that pass for one of computing, above 1 where the machine has other things to do.
+    """
 
     runs: int
     start: float
     step: float
+    busy: float = 1.0
 
 
 def pace(trials: Sequence[Trial], workers: int | None = None) -> Pace:
@@ -59,7 +63,7 @@ def pace(trials: Sequence[Trial], workers: int | None = None) -> Pace:
     What it computes for all runs alike, such as references, is kept for the sweep.
     """
     first = [trials[index] for index in stacks.plan(trials, workers=workers or cores())[0]]
-    begun, marks = time.perf_counter(), list[tuple[float, int]]()
+    begun, computed, marks = time.perf_counter(), time.process_time(), list[tuple[float, int]]()
 
     def look(steps: int) -> None:
         marks.append((time.perf_counter(), steps))
@@ -68,10 +72,12 @@ def pace(trials: Sequence[Trial], workers: int | None = None) -> Pace:
 
     with suppress(_Enough):
         loop.train(first, progress=look)
+    whole = time.perf_counter() - begun
+    busy = max(1.0, whole / max(time.process_time() - computed, 1e-3))
     if len(marks) < 2:
-        return Pace(len(first), time.perf_counter() - begun, 0.0)
+        return Pace(len(first), whole, 0.0, busy)
     passed = sum(steps for _, steps in marks[1:]) / len(first)
-    return Pace(len(first), marks[0][0] - begun, (marks[-1][0] - marks[0][0]) / max(passed, 1))
+    return Pace(len(first), marks[0][0] - begun, (marks[-1][0] - marks[0][0]) / max(passed, 1), busy)
 
 
 def duration(trials: Sequence[Trial], found: Pace, workers: int | None = None) -> Duration:
@@ -82,7 +88,7 @@ def duration(trials: Sequence[Trial], found: Pace, workers: int | None = None) -
     long = is_long(trials)
     together = min(len(stack), workers)
     faster = float(together) if long else 1 + (THREADS - 1) * min(together - 1, 1)
-    estimate = alone / faster + START * long + RUN * len(trials) + PAGE
+    estimate = alone / faster + found.busy * (START * long + RUN * len(trials) + PAGE)
     return Duration(SPREAD[0] * estimate, SPREAD[1] * estimate)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from runner.config import catalogue
 from runner.config.composition import Command, Composer, own
 from runner.modes.forecast import forecast
-from runner.torch.network import ModuleNetwork
+from runner.torch.network import require_of_the_lab
 from weightinit import gain
 from weightinit.forecasting import Forecast
 
@@ -119,11 +119,11 @@ def plan(composer: Composer, command: Command) -> tuple[Command, Shortlist]:
     kept = tuple(text for text in own(command.runs[0]) if _key(text) not in _CHOSEN)
     # Raises what is wrong with the data, the network, and the values that are taken as they are.
     base, *_ = composer.trials([kept, *((*kept, f"{RATE}={rate}") for rate in given.get(RATE, ()))])
-    if isinstance(base.network, ModuleNetwork):
-        raise ValueError(
-            "mode=advise picks schemes by theory of the lab's own networks; got architecture=torch. Compare schemes on "
-            "a module of your own with scheme=as_built,he,xavier seed='range(0,5)' -m."
-        )
+    require_of_the_lab(
+        base.network,
+        "mode=advise picks schemes by theory of",
+        "Compare schemes on a module of your own with scheme=as_built,he,xavier seed='range(0,5)' -m.",
+    )
     if not base.network.activations:
         raise ValueError(
             "mode=advise advises on hidden layers; this network has none. Pass architecture.depth=6 or another depth."

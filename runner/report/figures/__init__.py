@@ -52,7 +52,7 @@ def sweep_figures(runs: pd.DataFrame, curves: pd.DataFrame, *, group: Sequence[s
 
     ``runs`` (one row a run), ``curves`` (columns key, step, quantity, layer, value): the tables of a comparison;
     ``group``: the columns of ``runs`` that define the groups: the swept ones, without the seed. Of more
-    than 12 groups 12 are drawn, evenly spread in the order of the sweep. A run recorded twice counts once. A figure
+    than 12 groups 12 are drawn, evenly spread in the order of the runs. A run recorded twice counts once. A figure
     without any data is absent.
 
     Raises ValueError if ``runs`` lacks a column of ``group``.

@@ -29,12 +29,14 @@ from runner.report.figures.canvas import Group
 from runner.report.figures.sweep import groups as drawn_groups
 from runner.report.figures.tables import by_block
 from runner.report.judgements import sweep_sentence, theory_sentence
+from runner.report.notes import notes
 from runner.report.page import layers, training
+from runner.report.page.blocks import blocks
 from runner.report.page.chart import COLORS, SYMBOLS, Figure, color
 from runner.report.page.jacobian import jacobian
 from runner.report.page.transfer import transfer
 from runner.report.ranking import ranking
-from runner.report.search import best_command, best_words
+from runner.report.search import IMPORTANCE, best_command, best_words, importance_columns
 from runner.report.sentences import answer, evidence
 from runner.report.transfer import drift_sentence, transfer_columns
 from runner.text import Column, setting
@@ -49,11 +51,12 @@ DRIFTS = 4  # of best learning rates, among the answers
 
 @dataclass(frozen=True)
 class Section:
-    """Part of the page: figures under a title."""
+    """Part of the page: figures under a title; ``detail``: folded on a phone."""
 
     id: str
     title: str
     figures: Sequence[Figure]
+    detail: bool = True
 
 
 def write(
@@ -91,18 +94,18 @@ def render(
         comparison, at_best = search.comparison, None
     runs = comparison.runs
     shown = comparison if at_best is None else at_best.best
-    whole = shown.runs[shown.runs["fate"] != "failed"]
-    whole = whole.loc[whole["group"].map(shown.groups["place"]).sort_values(kind="stable").index]  # as the ranking
+    whole = shown.ranked_runs
     by = list(shown.by) or ["scheme"]
     groups, left_out = drawn_groups(whole, by) if len(whole) else ([], "")
     shown_curves = by_block(curves[curves["key"].isin([key for group in groups for key in group.keys])])
     transferred = transfers(comparison) if search is None else []
     sections = [
-        Section("transfer", "Transfer", _kept(transfer(transferred))),
-        Section("scores", "Scores", _kept(*_scores(shown, groups))),
-        Section("rates", "Learning rates", _kept(training.sensitivity(comparison, groups, shown.by))),
+        Section("transfer", "Transfer", _kept(transfer(transferred)), detail=False),
+        Section("scores", "Scores", _kept(*_scores(shown, groups)), detail=False),
+        Section("rates", "Learning rates", _kept(training.sensitivity(comparison, groups, shown.by)), detail=False),
         Section("learning", "Learning", training.learning(shown_curves, groups)),
         Section("start", "By layer, at initialization", layers.at_start(shown_curves, groups)),
+        Section("blocks", "By block, at initialization", _kept(blocks(shown_curves, groups))),
         Section("jacobian", "From input to output, at initialization", _kept(jacobian(shown_curves, groups))),
         Section("shapes", "Distributions", _kept(layers.shapes(groups, load))),
         Section("layers", "By layer, through training", layers.through_training(shown_curves, groups)),
@@ -132,6 +135,7 @@ def render(
         again="" if search is None else best_command(search),
         evidence=evidence(shown) if (shown.groups["verdict"] != "").any() else [],
         counted=_counted(runs),
+        notes=notes(runs),
         initially=[said for said in (sweep_sentence(runs), theory_sentence(runs)) if said],
         tables=[*_transfer_tables(transferred), *_tables(comparison, at_best, experiment, search)],
         groups=[_switch(group) for group in groups],
@@ -143,7 +147,7 @@ def render(
         data=json.dumps({"charts": charts, "colors": COLORS}, separators=(",", ":"), allow_nan=False).replace(
             "<", r"\u003c"
         ),
-        style=_asset("report.css"),
+        style=_asset("report.css") + _inks(),
         script=_asset("report.js"),
         plotly=_plotly(),
     )
@@ -185,6 +189,8 @@ def _tables(
             f"In the order of the {search.metric.replace('_', ' ')}, which was searched for. The sweeper chose each "
             "row's values after it had seen others, so nothing is tested."
         )
+        if columns := importance_columns(search):
+            found.append(_table("Importance", IMPORTANCE, columns))
     extra = experiment.extra(comparison.groups.sort_values("place").to_dict("records"))
     found.append(_table("Ranking", how, [*ranking(comparison), *extra]))
     return found
@@ -275,6 +281,13 @@ def _session(session: Mapping[str, Any]) -> dict[str, Any]:
 
 def _asset(name: str) -> str:
     return files("runner.report.page").joinpath(name).read_text(encoding="utf-8")
+
+
+def _inks() -> str:
+    """Return the groups' colours as CSS, by light and by dark."""
+    roots = {kind: "".join(f"--c{n}:{color};" for n, color in enumerate(colors)) for kind, colors in COLORS.items()}
+    inks = "".join(f".ink-{n}{{stroke:var(--c{n});fill:var(--c{n})}}" for n in range(len(COLORS["light"])))
+    return f":root{{{roots['light']}}}@media(prefers-color-scheme:dark){{:root{{{roots['dark']}}}}}{inks}"
 
 
 @lru_cache(maxsize=1)

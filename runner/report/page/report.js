@@ -48,6 +48,12 @@
     return Plotly.react(element, painted(traces), painted(layout), { displayModeBar: false, responsive: true });
   }
 
+  // On a phone the answer, its tables and scores come first; all else is folded.
+  const narrow = matchMedia("(max-width: 40rem)");
+  const fold = () => document.querySelectorAll(".more").forEach((details) => { details.open = !narrow.matches; });
+  fold();
+  narrow.addEventListener("change", fold);
+
   const seen = new IntersectionObserver((entries) => {
     for (const { isIntersecting, target } of entries) {
       if (isIntersecting) { seen.unobserve(target); draw(target); }
