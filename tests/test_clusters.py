@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -157,7 +157,8 @@ class Cluster:
 
     def end(self) -> None:
         """Kill all."""
-        os.killpg(self._starter.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(self._starter.pid, signal.SIGKILL)
         self._starter.communicate()
 
     def _start(self, words: str) -> None:
@@ -170,11 +171,14 @@ class Cluster:
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
     """A scheduler and two workers."""
     cluster = Cluster(tmp_path)
+    late = threading.Timer(300, cluster.end)  # a command that waits for it then says so, rather than wait for ever
     try:
+        late.start()
         cluster.join()
         cluster.join()
         yield cluster
     finally:
+        late.cancel()
         cluster.end()
 
 

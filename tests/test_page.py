@@ -214,6 +214,11 @@ def test_the_jacobian_stands_beside_its_theory_and_correct_networks() -> None:
         assert (point["y"], theory["y"]) == ([2.0], [1.0, 1.0])
 
 
+def test_the_page_says_that_not_every_run_of_a_large_group_has_a_mark() -> None:
+    assert "the first 60 runs have marks" in rendered(seeds(61, "he", 0.9))
+    assert "runs have marks" not in rendered(seeds(60, "he", 0.9))
+
+
 def test_the_page_says_why_theory_has_no_number() -> None:
     recorded = [run("lsuv", seed=seed, labels={"no_theory": "the law is unknown"}) for seed in range(3)]
     said = "At initialization, theory lacks numbers for 3 of 5 runs: the law is unknown."

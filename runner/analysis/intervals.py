@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from weightinit.arrays import Array
 
@@ -81,6 +81,8 @@ def p_more_often(events: int, among: int, other_events: int, other_among: int) -
     """
     if min(among, other_among) < FEWEST or events + other_events == 0:
         return math.nan
+    from scipy import stats  # takes half a second, which few commands need
+
     table = [[events, other_events], [among - events, other_among - other_events]]
     return float(stats.boschloo_exact(table).pvalue)
 

@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from scipy import stats
-
 from runner.records import Outcome
 from runner.text import number
 
@@ -63,6 +61,15 @@ def theory_words(outcome: Outcome) -> str:
     return f"at this width {layer_name(layer)} usually has {number(ratios[layer], 2)} times the rms of theory"
 
 
+def _unlikely(alarms: int, runs: int, share: float) -> bool:
+    """Return whether chance does not explain so many alarms, where each run has this ``share`` of one."""
+    if not alarms:
+        return False
+    from scipy import stats  # takes half a second, which few commands need
+
+    return bool(stats.binom.sf(alarms - 1, runs, share) <= UNLIKELY * (1 + 1e-9))
+
+
 def sweep_sentence(runs: pd.DataFrame) -> str:
     """Return which of a comparison's runs alarm, where chance does not explain their number, and which were not judged.
 
@@ -74,10 +81,7 @@ def sweep_sentence(runs: pd.DataFrame) -> str:
     judged = runs[runs["not_judged"].isna() & (runs["fate"] != "failed")]
     alarms = judged[judged["alarm_fault"].notna()]
     deviation = alarms.reindex(columns=["init_activation_deviation", "init_gradient_deviation"]).max(axis=1)
-    if any(
-        stats.binom.sf((deviation > line).sum() - 1, len(judged), share) <= UNLIKELY * (1 + 1e-9)
-        for line, share in CHANCE.items()
-    ):
+    if any(_unlikely(int((deviation > line).sum()), len(judged), share) for line, share in CHANCE.items()):
         alarms = alarms.loc[deviation.sort_values(ascending=False, kind="stable").index]
         (first,) = alarms.head(1).to_dict("records")
         where = f"in {len(alarms)} of {len(judged)} runs, first in {first['name']}, " if len(judged) > 1 else ""

@@ -14,6 +14,7 @@ SUITES: dict[str, Callable[[], Iterable[Row]]] = {
     "64-32-32-10": partial(training.rows, training.SMALL),
     "64-10x100-10": partial(training.rows, training.DEEP),
     "784-256-256-10": partial(training.rows, training.WIDE),
+    "jax": training.jax_rows,
     "cnn": partial(networks.rows, "cnn"),
     "resnet": partial(networks.rows, "resnet"),
     "transformer": partial(networks.rows, "transformer"),
@@ -21,13 +22,17 @@ SUITES: dict[str, Callable[[], Iterable[Row]]] = {
     "recording": recording.rows,
     "sweep": sweeps.sweep_rows,
     "thousand": sweeps.thousand_rows,
+    "single": sweeps.single_rows,
+    "large": sweeps.large_rows,
 }
+LONG = "large"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"among {', '.join(SUITES)}; all without one")
-    chosen = parser.parse_args().suites or list(SUITES)
+    what = f"among {', '.join(SUITES)}; without one all but {LONG}, which takes many minutes"
+    parser.add_argument("suites", nargs="*", metavar="SUITE", help=what)
+    chosen = parser.parse_args().suites or [name for name in SUITES if name != LONG]
     if unknown := [name for name in chosen if name not in SUITES]:
         parser.error(f"SUITE must be among {', '.join(SUITES)}; got {', '.join(unknown)}")
     print(machine(), end="\n\n", flush=True)

@@ -119,7 +119,7 @@ def torch_network(name: str, batch: int, steps: int) -> Callable[[], float] | No
 
 
 def jax_stack(sizes: list[int], batch: int, runs: int, steps: int) -> Callable[[], float] | None:
-    """Seconds per step per run of JAX, compiled and mapped over all runs (``jit(vmap(step))``); None without JAX."""
+    """Seconds per step per run of JAX, all steps and runs in one program (``jit(vmap(scan))``); None without JAX."""
     if find_spec("jax") is None:
         return None
     import jax
@@ -140,23 +140,24 @@ def jax_stack(sizes: list[int], batch: int, runs: int, steps: int) -> Callable[[
             a = jax.nn.relu(a @ v + c)
         return -(y[chosen] * jax.nn.log_softmax(a @ w + b)).sum(1).mean()
 
-    def step(weights, velocity, chosen):
+    def step(state, chosen):
+        weights, velocity = state
         gradient = jax.grad(loss)(weights, chosen)
         velocity = jax.tree.map(lambda v, g: MOMENTUM * v + g, velocity, gradient)
-        return jax.tree.map(lambda w, v: w - RATE * v, weights, velocity), velocity
+        return (jax.tree.map(lambda w, v: w - RATE * v, weights, velocity), velocity), None
 
-    advance = jax.jit(jax.vmap(step), donate_argnums=(0, 1))
+    advance = jax.jit(jax.vmap(lambda state, chosen: jax.lax.scan(step, state, chosen)[0]), donate_argnums=0)
     weights = jax.vmap(initial)(keys)
-    state = [weights, jax.tree.map(jnp.zeros_like, weights)]
+    held = [(weights, jax.tree.map(jnp.zeros_like, weights))]
     rng = np.random.default_rng(0)
 
     def measure() -> float:
-        chosen = rng.integers(0, SAMPLES, (runs, batch))
-        jax.block_until_ready(state)
+        chosen = rng.integers(0, SAMPLES, (runs, steps, batch))
+        jax.block_until_ready(held)
         start = time.perf_counter()
-        for _ in range(steps):
-            state[:] = advance(*state, chosen)
-        jax.block_until_ready(state)
+        held[0] = advance(held[0], chosen)
+        jax.block_until_ready(held)
         return (time.perf_counter() - start) / steps / runs
 
+    measure()  # compiles
     return measure

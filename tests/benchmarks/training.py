@@ -61,12 +61,33 @@ class Setting:
 SMALL = Setting("digits", (32, 32), 32, 128, microseconds=15, torch=15)
 DEEP = Setting("digits", (100,) * 10, 64, 32, peak=0.55)
 WIDE = Setting("mnist_5k", (256, 256), 128, 32, peak=0.65, torch=2)
+# From the smallest network to the largest, beside JAX.
+BESIDE_JAX = (
+    Setting("digits", (32, 32), 64, 64),
+    Setting("digits", (128, 128, 128), 64, 32),
+    Setting("digits", (512, 512, 512), 64, 8),
+    Setting("digits", (1024, 1024, 1024), 64, 4),
+)
+
+
+def jax_rows() -> Iterator[Row]:
+    """Training steps without statistics beside JAX's program of all steps and runs, at each size."""
+    for setting in BESIDE_JAX:
+        *widths, _ = setting.sizes[1:]
+        what = f"{len(widths)}x{widths[0]}, {setting.runs} runs: of JAX's time, jit(vmap(scan)), it takes"
+        rival = jax_stack(setting.sizes, setting.batch, setting.runs, 20)
+        if rival is None:
+            yield Row(what, MISSING, "at most 1.1")
+            continue
+        ours = steps_of_stacks(setting, "training.measure_every=1000000")
+        times = turns({"ours": ours, "jax": rival}, TURNS)
+        yield Row(what, f"{ratio(times['ours'], times['jax']):.2f} times", "at most 1.1")
 
 
 def rows(setting: Setting) -> Iterator[Row]:
     """The rows of one network."""
     runs = setting.runs
-    torch_steps, jax_steps = max(5, 100 // len(setting.sizes)), 2
+    torch_steps, jax_steps = max(5, 100 // len(setting.sizes)), 20
     found = {
         "peak": sgemm_peak,
         "ours": steps_of_stacks(setting),
@@ -92,7 +113,7 @@ def rows(setting: Setting) -> Iterator[Row]:
     for name, what in (
         ("torch", f"faster than PyTorch, eager, run by run, {WORKERS} threads"),
         ("torch, one thread", "faster than PyTorch, eager, run by run, one thread"),
-        ("jax", "faster than JAX, jit and vmap, all runs at once"),
+        ("jax", "faster than JAX, jit(vmap(scan)), all runs at once"),
     ):
         aim = f"at least {setting.torch:g}" if setting.torch and name != "jax" else ""
         yield Row(what, f"{ratio(times[name], ours):.1f} times" if name in times else MISSING, aim)

@@ -199,6 +199,8 @@ def scores(comparison: Comparison, groups: Sequence[Group]) -> Figure | None:
     how = "A mark is a run. One run per group does not show chance."
     if any(len(group.keys) > 1 for group in groups):
         how = "Mark: a run; upright: the mean of its group; bar: its 95% interval. Diverged runs have no score."
+    if any(len(group.keys) > MARKS for group in groups):
+        how += f" Of a group the first {MARKS} runs have marks; its mean and interval are of all."
     return Figure(
         f"Test {METRICS[metric]}", how, f"Test {METRICS[metric]}: {', '.join(story)}.", (Panel(traces, layout),)
     )
