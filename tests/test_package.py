@@ -327,7 +327,7 @@ def test_hydra_finds_the_plugins(name: str, request: pytest.FixtureRequest) -> N
         kind for kind in Plugins.instance().discover(Plugin) if kind.__module__.startswith("hydra_plugins.weightinit")
     ]
     assert registered == {f"{kind.__module__}:{kind.__name__}" for kind in mine}
-    assert len(registered) == 2
+    assert len(registered) == 4
 
 
 # Tab completion
