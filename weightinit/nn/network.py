@@ -154,8 +154,9 @@ class Network:
     def trunk(self) -> tuple[Site, ...]:
         """Sites by which the signal is followed through the network; see ``weightinit.nn.trunk``."""
         # What a layer measures beside its output, such as the queries of attention, lies beside the way of the signal.
-        outputs = {slots[0].path for step in self.steps if (slots := step.layer.slots(step.entering))}
-        names = trunk([site.name for site in self.sites if site.name in outputs])
+        slots = [[slot.path for slot in step.layer.slots(step.entering)] for step in self.steps]
+        beside = {path for paths in slots for path in paths[1:]} - {path for paths in slots for path in paths[:1]}
+        names = trunk([site.name for site in self.sites if site.name not in beside])
         return tuple(site for site in self.sites if site.name in names)
 
     @cached_property
