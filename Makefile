@@ -18,7 +18,7 @@ test: $(INSTALLED)  ## lint, types, import contract, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n 3 --dist worksteal
+	$(BIN)/pytest -n 2 --dist worksteal
 
 test-adapters: $(ADAPTERS_INSTALLED)  ## tests that need PyTorch, Keras or JAX, in an environment of their own
 	KERAS_BACKEND=jax $(ADAPTERS)/python -m pytest tests/adapters
