@@ -1,4 +1,4 @@
-"""What all tests share: one thread of BLAS, as in training, references, and MLflow's empty tables."""
+"""Fixtures of all tests: one thread of BLAS, as in training, references, and MLflow's empty tables."""
 
 from __future__ import annotations
 

@@ -210,7 +210,7 @@ class _Merged(NamedTuple):
 
 
 class _Kept(NamedTuple):
-    """What files of one state have given: each file and each merge, as pickles, and the target of each choice."""
+    """Files of one state as they were read: each file and each merge, as pickles, and the target of each choice."""
 
     files: dict[str, bytes]
     merges: dict[tuple[str | None, tuple[str, ...], bool], _Merged]

@@ -1,4 +1,4 @@
-"""What an allocation does: its processes are workers of a Dask scheduler. Imports little, so that it starts fast."""
+"""Work of an allocation: its processes are workers of a Dask scheduler. Imports little, so that it starts fast."""
 
 from __future__ import annotations
 

@@ -206,12 +206,7 @@ def dask_pool(settings: Any, cores: int, processes: bool, say: Callable[[str], o
                 f"Start one with `dask scheduler`, and workers with `dask worker`."
             ) from error
         with client:
-            pool = DaskPool(client, settings.max_workers, settings.memory, say)
-            try:
-                yield pool
-            except BaseException:
-                pool.stop()
-                raise
+            yield DaskPool(client, settings.max_workers, settings.memory, say)
     finally:
         if cluster is not None:
             cluster.close()

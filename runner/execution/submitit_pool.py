@@ -161,11 +161,7 @@ def submitit_pool(settings: Any, trials: Sequence[Trial], say: Callable[[str], o
                 pool.keep(1)
             except PoolLost as error:
                 raise ValueError(f"hydra/launcher=stacked_submitit: {error}") from error
-            try:
-                yield pool
-            except BaseException:
-                pool.stop()
-                raise
+            yield pool
     finally:
         cluster.close()
         if pool is not None:

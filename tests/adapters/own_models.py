@@ -166,18 +166,22 @@ class Sines(nn.Module):
 
 
 class ActorCritic(nn.Module):
+    """Two parts side by side, whose last layers start at other sizes (Andrychowicz et al. 2021)."""
+
     def __init__(self) -> None:
         super().__init__()
         self.actor, self.critic = self._part(6, 0.01), self._part(1, 1.0)
 
     @staticmethod
     def _part(outputs: int, gain: float) -> nn.Sequential:
-        part = nn.Sequential(nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, outputs))
-        nn.init.orthogonal_(part[0].weight, math.sqrt(2))
-        nn.init.orthogonal_(part[2].weight, gain)
-        nn.init.zeros_(part[0].bias)
-        nn.init.zeros_(part[2].bias)
+        part = nn.Sequential(nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, outputs))
+        for layer, own in zip(part[::2], (2**0.5, 2**0.5, gain), strict=True):
+            nn.init.orthogonal_(layer.weight, own)
+            nn.init.zeros_(layer.bias)
         return part
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.actor(x), self.critic(x)
 
 
 class Upwards(nn.Module):

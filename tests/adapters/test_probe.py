@@ -9,6 +9,7 @@ from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 import weightinit.torch as wt  # noqa: E402
+from tests.adapters.own_models import ActorCritic  # noqa: E402
 from weightinit.torch.redraw import redraw_  # noqa: E402
 
 HE = math.sqrt(2)
@@ -308,29 +309,10 @@ def test_what_a_probe_does_not_take_is_refused_in_a_sentence(call, error, words)
         call()
 
 
-class ActorCritic(nn.Module):
-    """Two parts side by side, whose last layers start at other sizes (Andrychowicz et al. 2021)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.actor, self.critic = self._part(6, 0.01), self._part(1, 1.0)
-
-    @staticmethod
-    def _part(outputs: int, gain: float) -> nn.Sequential:
-        part = nn.Sequential(nn.Linear(16, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, outputs))
-        for layer, own in zip(part[::2], (2**0.5, 2**0.5, gain), strict=True):
-            nn.init.orthogonal_(layer.weight, own)
-            nn.init.zeros_(layer.bias)
-        return part
-
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.actor(x), self.critic(x)
-
-
 def test_parts_side_by_side_are_chains_of_their_own() -> None:
     torch.manual_seed(0)
     report = wt.probe(
-        ActorCritic(), torch.randn(64, 16), lambda o: o[0].log_softmax(-1)[:, 0].mean() + o[1].square().mean()
+        ActorCritic(), torch.randn(64, 64), lambda o: o[0].log_softmax(-1)[:, 0].mean() + o[1].square().mean()
     )
     assert report.ok, report.findings
     assert [chain.name for chain in report.chains] == ["layers to actor.4", "layers to critic.4"]

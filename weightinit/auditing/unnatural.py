@@ -1,4 +1,4 @@
-"""What was done to weights that no law explains: clamped, sorted, of low rank, in part at another scale."""
+"""Signs of what was done to weights that no law explains: clamped, sorted, of low rank, in part at another scale."""
 
 from __future__ import annotations
 

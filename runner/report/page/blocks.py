@@ -24,7 +24,7 @@ PANELS = {
 
 
 def blocks(curves: pd.DataFrame, groups: Sequence[Group]) -> Figure | None:
-    """What the blocks of each group do to the stream and its tokens, where runs have blocks; None elsewhere."""
+    """Charts of what blocks do to the stream and its tokens, by group, where runs have blocks; None elsewhere."""
     start = curves[curves["step"] == 0]
     start = start.assign(**{name: start[name].astype(str) for name in ("quantity", "layer", "key")})
     panels, how, story = [], [], []
