@@ -754,7 +754,7 @@ def test_tables_hold_what_the_client_would_put_there(
         settings = tracking(tmp_path / way, uri=database(way))
         store = Store(session(tmp_path), settings)
         store.open("same")
-        assert store.batch == (1 if way == "client" else 32)
+        assert store.batch == (1 if way == "client" else 64)
         for part in (runs[:1], runs[1:]):
             store.send(part)
         store.close("FINISHED", {}, {})
