@@ -10,6 +10,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+from runner.kernel import in_shell
 from runner.tracking.mlflow_import import import_mlflow
 
 # Settings of MLflow's without a word on the origin.
@@ -36,7 +37,8 @@ def _only_program() -> bool:
     named = {name for name in os.environ if name.startswith(("MLFLOW_", "DATABRICKS_", "GIT_DIR", "GIT_WORK_TREE"))}
     return (
         named <= _SILENT
-        and {"IPython", "pyspark"}.isdisjoint(sys.modules)
+        and not in_shell()
+        and "pyspark" not in sys.modules
         and not (Path.home() / ".mlflow" / "credentials").exists()
         and not entry_points(group="mlflow.run_context_provider")
     )

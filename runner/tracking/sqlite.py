@@ -6,17 +6,18 @@ import os
 import posixpath
 import shutil
 import sqlite3
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from runner.tracking import mlflow_tables
+from runner.tracking.files import locked
 from runner.tracking.mlflow_import import import_mlflow
 
 MAGIC = b"SQLite format 3\0"
@@ -30,20 +31,11 @@ PAGES = 10_000  # of 4 kilobytes in the write-ahead log before they move to the 
 
 
 def create(file: Path, artifacts: str) -> None:
-    """Make a database with MLflow's tables, unless there is one.
-
-    It appears whole or not at all: where MLflow makes them, this takes a second, in which a process may be killed, and
-    MLflow can't open a partial database. ``artifacts``: URI of the directory for artifacts.
-    """
+    """Make a database with MLflow's tables, unless there is one. ``artifacts``: URI of the directory for artifacts."""
     if file.exists() and file.stat().st_size:
         return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    new = file.with_name(f"{file.name}.new")
-    for suffix in ("", "-journal", "-wal", "-shm"):
-        new.with_name(f"{new.name}{suffix}").unlink(missing_ok=True)  # left by a killed process
-    if (empty := template()) is None:
-        make_tables(new, artifacts)
-    else:
+
+    def copy(empty: Path, new: Path) -> None:
         shutil.copyfile(empty, new)
         now = round(time.time() * 1000)
         with closing(sqlite3.connect(new)) as database, database:
@@ -51,9 +43,9 @@ def create(file: Path, artifacts: str) -> None:
                 "UPDATE experiments SET artifact_location = ?, creation_time = ?, last_update_time = ?",
                 (posixpath.join(artifacts, "0"), now, now),
             )
-    with new.open("rb+") as made:
-        os.fsync(made.fileno())
-    new.replace(file)
+
+    empty = template()
+    _whole(file, partial(make_tables, artifacts=artifacts) if empty is None else partial(copy, empty))
 
 
 def template() -> Path | None:
@@ -64,13 +56,24 @@ def template() -> Path | None:
     try:
         file = _cache() / f"mlflow-{version('mlflow')}.db"
         if not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=file.parent) as scratch:
-                make_tables(Path(scratch) / file.name, "")
-                (Path(scratch) / file.name).replace(file)
+            with locked(file.with_name(f"{file.name}.lock")):
+                if not file.exists():
+                    _whole(file, partial(make_tables, artifacts=""))
     except (OSError, PackageNotFoundError):
         return None
     return file
+
+
+def _whole(file: Path, make: Callable[[Path], object]) -> None:
+    """Make a database that appears whole or not at all, since MLflow can't open what a killed process has left."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    new = file.with_name(f"{file.name}.new")
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        new.with_name(f"{new.name}{suffix}").unlink(missing_ok=True)
+    make(new)
+    with new.open("rb+") as made:
+        os.fsync(made.fileno())
+    new.replace(file)
 
 
 def _cache() -> Path:
