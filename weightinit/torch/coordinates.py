@@ -69,8 +69,8 @@ def coordinate_check(
                     narrow, wide = translate(make_model(ordered[0])), translate(model)
                     _check_growth(narrow, wide, ordered)
                     kinds = _kinds(narrow, wide, run.layers)
-    names = [{row.layer for row in measured if row.size == width} for width in ordered]
-    if odd := set.union(*names) - set.intersection(*names):
+    names: list[set[str]] = [{row.layer for row in measured if row.size == width} for width in ordered]
+    if odd := set[str].union(*names) - set[str].intersection(*names):
         raise ValueError(f"models of all widths must have the same layers; {min(odd)} is not in all of them.")
     return check([row for row in measured if row.layer in kinds], kinds)
 
