@@ -210,7 +210,7 @@ def test_faults_are_found() -> None:
 def test_errors_are_one_sentence() -> None:
     with pytest.raises(ValueError, match=r"name must be one of .* got 'hee'. Pass name='he'"):
         wj.initializer("hee")
-    with pytest.raises(TypeError, match="he takes distribution, .*; got gian"):
+    with pytest.raises(TypeError, match=r"he takes distribution, .*; got gian"):
         wj.initializer("he", gian=2)
     with pytest.raises(ValueError, match="tree must hold arrays"):
         wj.audit({"a": 1})

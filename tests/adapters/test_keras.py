@@ -162,7 +162,7 @@ def test_every_type_is_drawn_in_double_and_rounded_last(dtype: str) -> None:
 def test_errors_are_one_sentence() -> None:
     with pytest.raises(ValueError, match=r"name must be one of .* got 'hee'. Pass name='he'"):
         wk.Initializer("hee")
-    with pytest.raises(TypeError, match="he takes distribution, .*; got gian"):
+    with pytest.raises(TypeError, match=r"he takes distribution, .*; got gian"):
         wk.Initializer("he", gian=2)
     with pytest.raises(TypeError, match="seed must be a whole number from 0 or None; got True"):
         wk.Initializer("he", seed=True)
