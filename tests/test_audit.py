@@ -999,7 +999,7 @@ def test_npz_without_pickles(tmp_path):
     np.savez(path)
     with pytest.raises(ValueError, match="no arrays"):
         read_arrays(path)
-    with pytest.raises(ValueError, match=r"safetensors\.torch\.save_file"):
+    with pytest.raises(ValueError, match=r"safetensors\.torch\.save_model"):
         read_arrays(tmp_path / "model.pt")
 
 

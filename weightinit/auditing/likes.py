@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
 from weightinit.arrays import Array
-from weightinit.auditing.expectations import OF_SINES
 from weightinit.auditing.explanations import KNOWN, Explanation
 from weightinit.auditing.families import Expectation
 from weightinit.auditing.model_report import number
 from weightinit.auditing.named_laws import rule
-from weightinit.auditing.pieces import Piece
+from weightinit.auditing.pieces import LARGEST, Piece
 from weightinit.auditing.tests_of_law import largest_z
+from weightinit.auditing.usual_laws import OF_SINES
 from weightinit.fans import Fans
 from weightinit.laws import Law
 
@@ -42,8 +43,16 @@ def accept(piece: Piece, explanation: Explanation) -> None:
 
 
 def error_of(piece: Piece) -> float:
-    """Return the relative standard error of a piece's std."""
-    return math.sqrt(0.5 / math.prod(piece.shape))
+    """Return the relative standard error of a piece's std, measured on at most ``LARGEST`` elements."""
+    return math.sqrt(0.5 / max(min(math.prod(piece.shape), LARGEST), 1))
+
+
+def alike(pieces: Iterable[Piece]) -> list[list[Piece]]:
+    """Return pieces in groups of one use and shape: those that differ in the number of a block."""
+    groups: dict[tuple[str, tuple[int, ...]], list[Piece]] = {}
+    for piece in pieces:
+        groups.setdefault((piece.pattern, piece.shape), []).append(piece)
+    return list(groups.values())
 
 
 def of_depth(pieces: list[Piece]) -> Array:
@@ -138,15 +147,12 @@ def _small(bias: Piece, std: float) -> bool:
 
 def likes(weights: list[Piece], alpha: float) -> None:
     """The few of a group of tensors alike whose std is not that of the others."""
-    groups: dict[tuple[object, ...], list[Piece]] = {}
-    for piece in weights:
-        if piece.exam is not None and piece.exam.std > 0 and not kinds(piece) and not _is_first_of_sines(piece):
-            groups.setdefault((piece.pattern, piece.shape), []).append(piece)
-    for group in groups.values():
+    settled = (p for p in weights if p.exam and p.exam.std > 0 and not kinds(p) and not _is_first_of_sines(p))
+    for group in alike(settled):
         if len(group) < 3:
             continue
         stds = np.array([piece.exam.std if piece.exam else math.nan for piece in group])
-        logs, error = np.log(stds), math.sqrt(0.5 / math.prod(group[0].shape))
+        logs, error = np.log(stds), error_of(group[0])
         allowed = largest_z(alpha) * error * math.sqrt(1 + 1 / len(group))
         off, deeper = abs(logs - np.median(logs)) > allowed, logs + of_depth(group)
         if (abs(deeper - np.median(deeper)) <= 2 * allowed).all():

@@ -24,6 +24,7 @@ from weightinit.auditing.never_meant import look_at_heads, look_at_never_meant, 
 from weightinit.auditing.pieces import LARGEST, Piece, Values, not_finite, pieces_of, thinned, whole
 from weightinit.auditing.relations import look_at_relations
 from weightinit.auditing.tests_of_law import fit
+from weightinit.auditing.tokens import look_at_tokens
 from weightinit.auditing.unnatural import made_unnatural
 from weightinit.auditing.usual import settle
 from weightinit.laws import UNKNOWN, Law
@@ -63,6 +64,7 @@ def audit_model(model: Model, expected: ModelLaws = None, *, level: float = 1e-3
     settle(pieces, alpha)
     look_at_heads(model, pieces, chosen.family)
     look_at_relations(pieces, alpha)
+    look_at_tokens(model, pieces)
     return report_on(model, pieces, chosen, level, alpha, look_at_buffers(model))
 
 

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
-from itertools import groupby
 from typing import Final
 
 import numpy as np
 
-from weightinit.auditing.expectations import PACKED
 from weightinit.auditing.explanations import KNOWN, Explanation, slip
 from weightinit.auditing.families import Expectation
-from weightinit.auditing.likes import accept, error_of, kinds, of_depth
+from weightinit.auditing.likes import accept, alike, error_of, kinds, of_depth
 from weightinit.auditing.model_report import number
 from weightinit.auditing.named_laws import rule
 from weightinit.auditing.pieces import Piece
 from weightinit.auditing.tests_of_law import largest_z
+from weightinit.auditing.usual_laws import PACKED
 from weightinit.laws import Law
 
 SCALED: Final = ("const", "xavier", "xavier(mode='fan_out')", "glorot_normal")
@@ -82,7 +81,7 @@ def _sparse(weights: list[Piece]) -> None:
 
 def _no_slips(weights: list[Piece], alpha: float) -> None:
     """Slips in a law that fit each of several small likes, but not all of them together."""
-    for group in _uses(piece for piece in weights if "law" in kinds(piece)):
+    for group in _in_blocks(piece for piece in weights if "law" in kinds(piece)):
         exams = [piece.exam for piece in group if piece.exam and piece.exam.explained]
         if len(exams) < len(group) or any(each.name in KNOWN for exam in exams for each in exam.explained):
             continue
@@ -139,7 +138,7 @@ def _of_its_own(piece: Piece, words: str) -> None:
 
 def _of_use(weights: list[Piece], alpha: float) -> None:
     """One std for a layer in all blocks, or one that falls with the root of the block's number."""
-    for group in _uses(piece for piece in weights if piece.exam and piece.exam.std and kinds(piece) <= {"scale"}):
+    for group in _in_blocks(piece for piece in weights if piece.exam and piece.exam.std and kinds(piece) <= {"scale"}):
         within = 2 * largest_z(alpha) * error_of(group[0])
         logs = np.log([piece.exam.std if piece.exam else math.nan for piece in group])
         for stds, words in ((logs, "like its likes"), (logs + of_depth(group), "falling with the depth")):
@@ -159,12 +158,9 @@ def _of_use(weights: list[Piece], alpha: float) -> None:
             break
 
 
-def _uses(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
+def _in_blocks(pieces: Iterable[Piece]) -> list[list[Piece]]:
     """Layers of one use and shape in ``LEAST`` blocks or more."""
-    key: Callable[[Piece], tuple[str, tuple[int, ...]]] = lambda piece: (piece.pattern, piece.shape)  # noqa: E731
-    for _, group in groupby(sorted((p for p in pieces if p.tensor.block), key=key), key):
-        if len(members := list(group)) >= LEAST:
-            yield members
+    return [group for group in alike(piece for piece in pieces if piece.tensor.block) if len(group) >= LEAST]
 
 
 def _of_none(weights: list[Piece], slips: set[int]) -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
+from weightinit.auditing.likes import alike, error_of
 from weightinit.auditing.model_report import number
 from weightinit.auditing.own_rules import BY_NUMBER
 from weightinit.auditing.pieces import Piece
@@ -96,7 +97,7 @@ def _factors(pieces: list[Piece]) -> None:
     for piece in alone:
         if _is_zero(piece) and (piece.tensor.parametrized == "_WeightNorm" or piece.tensor.name.endswith("weight_g")):
             piece.fault("zeros", "is 0 everywhere: the length of its units, so that nothing passes the layer")
-    for group in _alike(piece for piece in alone if math.prod(piece.shape) > 1):
+    for group in alike(piece for piece in alone if math.prod(piece.shape) > 1):
         values = Counter(piece.exam.mean for piece in group if piece.exam and not piece.exam.std)
         value, count = next(iter(values.most_common(1)), (0.0, 0))
         off = [piece for piece in group if piece.exam and (piece.exam.std or piece.exam.mean != value)]
@@ -108,14 +109,6 @@ def _factors(pieces: list[Piece]) -> None:
             kind = "zeros" if _is_zero(piece) else "scale" if piece.exam.std else "constant"
             likes = next(other.name for other in group if other is not piece)
             piece.fault(kind, f"{said}, expected {number(value)} as {likes} has")
-
-
-def _alike(pieces: Iterable[Piece]) -> list[list[Piece]]:
-    """Groups of tensors whose names differ in numbers of layers alone."""
-    groups: dict[tuple[str, tuple[int, ...]], list[Piece]] = {}
-    for piece in pieces:
-        groups.setdefault((piece.pattern, piece.shape), []).append(piece)
-    return list(groups.values())
 
 
 def _zero_but_one(pieces: list[Piece]) -> None:
@@ -248,8 +241,7 @@ def _residual_scaling(pieces: list[Piece], alpha: float) -> None:
 
 
 def _has(piece: Piece, std: float, alpha: float) -> bool:
-    error = math.sqrt(0.5 / math.prod(piece.shape))
-    return abs(math.log(_rms(piece) / std)) <= 2 * largest_z(alpha) * error
+    return abs(math.log(_rms(piece) / std)) <= 2 * largest_z(alpha) * error_of(piece)
 
 
 def _patterns(pieces: Iterable[Piece]) -> str:

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import Final
 
-from weightinit.auditing.expectations import BY_FANS, PACKED
+from weightinit.auditing.expected import Mistake
 from weightinit.auditing.explanations import KNOWN
 from weightinit.auditing.families import constant
 from weightinit.auditing.likes import accept, kinds, likes, quiet, swapped, transposed
@@ -16,6 +16,7 @@ from weightinit.auditing.model_report import number
 from weightinit.auditing.named_laws import rule
 from weightinit.auditing.own_rules import own_rules
 from weightinit.auditing.pieces import Piece
+from weightinit.auditing.usual_laws import BY_FANS, PACKED
 
 NEGLIGIBLE: Final = 1e-5
 """Std up to which biases may be drawn without a word: of no effect beside weights."""
@@ -31,6 +32,9 @@ ABOUT_ONE: Final = 0.1
 
 PASSES: Final = 0.5
 """Factor from which on a norm counts as one that passes its signal on."""
+
+MOST: Final = 3
+"""Layers of a part from which on most of them are more than a few that have a law of their own."""
 
 TIMES: Final = 2.0
 """Mean of a bias in its stds from which on it was drawn so on purpose: numbers drawn by mistake lie about 0."""
@@ -62,6 +66,7 @@ def settle(pieces: list[Piece], alpha: float) -> None:
     for piece in tables:
         if kinds(piece) == {"scale"}:  # of embeddings any scale is usual
             accept(piece, piece.exam.explained[0])  # type: ignore[union-attr]
+    _own_defaults(layers)
     transposed(layers)
     swapped(layers)
     quiet(layers, [piece for piece in unsaid if piece.spec.role == "bias"])
@@ -95,12 +100,39 @@ def _known_laws(piece: Piece, votes: Counter[str]) -> None:
             accept(piece, packed)
             if piece.part and piece.part.name == "q":
                 _note_packed(piece)
-        elif likely and (best := max(likely, key=lambda each: votes[_base(each.name)])).name not in mistakes:
-            accept(piece, best)
         elif likely:
-            exam.explained = (best, *(each for each in exam.explained if each is not best))
+            best = max(likely, key=lambda each: votes[_base(each.name)])
+            best = next((each for each in likely if each.name in mistakes and each.law == best.law), best)
+            if best.name not in mistakes:
+                accept(piece, best)
+            else:
+                exam.explained = (best, *(each for each in exam.explained if each is not best))
     elif "dependent" in found and exam.explained:
         accept(piece, exam.explained[0])
+
+
+def _own_defaults(layers: list[Piece]) -> None:
+    """Layers at their modules' own default where a configuration names a scale: a fault where most of a part's are."""
+    parts: dict[str, list[tuple[Piece, Mistake | None]]] = {}
+    for piece in layers:
+        named, law = next(iter(piece.candidates), None), piece.expectation.law if piece.expectation else None
+        if named is None or not named.mistakes or kinds(piece):
+            continue
+        ignored = next((each for each in named.mistakes if each.law == law == piece.tensor.default), None)
+        if piece.expectation is named:
+            parts.setdefault(named.label, []).append((piece, None))
+        elif ignored is not None:
+            parts.setdefault(named.label, []).append((piece, ignored))
+    for label, part in parts.items():
+        defaults = [(piece, ignored) for piece, ignored in part if ignored is not None]
+        most = len(defaults) >= MOST and 2 * len(defaults) > len(part)
+        for piece, ignored in defaults:
+            law = piece.candidates[0].law
+            said = f"std {number(piece.exam.std if piece.exam else 0.0)}, expected {number(law.std)} = {label}"
+            if most:
+                piece.fault("law", f"{said}: {ignored.remark}")
+            else:
+                piece.note("law", f"{said}: {ignored.remark}, or meant so")
 
 
 def _bias(piece: Piece) -> None:
