@@ -39,7 +39,7 @@ class Family:
 
         ``unresolved``: the same with its interpolations.
         """
-        places = {("seed",)}
+        places: set[Place] = {("seed",)}
         others = dict(_interpolations(unresolved))
         while new := [place for place, text in others.items() if _followed(text) in places]:
             places.update(new)

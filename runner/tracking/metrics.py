@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
@@ -115,12 +114,11 @@ def _plan(
     budget: int,
 ) -> _Plan:
     """Return the choice for rows of these columns; masks of those finite, and of predictions that are positive."""
-    series: defaultdict[tuple[str, str], Series] = defaultdict(list)
+    series: dict[tuple[str, str], Series] = {}
     columns = np.frombuffer(steps, np.int64).tolist(), quantities, of_layers, np.frombuffer(finite, bool).tolist()
     for row, (step, quantity, layer, counts) in enumerate(zip(*columns, strict=True)):
         if counts:
-            series[quantity, layer].append((step, row))
-    series = dict(series)
+            series.setdefault((quantity, layer), []).append((step, row))
     last = max((points[-1][0] for points in series.values()), default=0)
     room = budget - len(summary)
 
@@ -245,7 +243,8 @@ def _initial(series: Mapping[tuple[str, str], Series], positive: Set[int]) -> di
         ("gradient_ratio", "gradient_std", "predicted_gradient"),
     ):
         theory = {index: row for index, row, _ in found.get(expected, ()) if row in positive}
-        if both := [(index, row, theory[index]) for index, row, _ in found.get(measured, ()) if index in theory]:
+        both: Initial = [(index, row, theory[index]) for index, row, _ in found.get(measured, ()) if index in theory]
+        if both:
             found[ratio] = both
     return found
 

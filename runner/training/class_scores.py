@@ -56,7 +56,7 @@ def _ranks(values: Array) -> Array:
     sorted_values = np.take_along_axis(values, order, axis=-1)
     place, most = np.arange(values.shape[-1]), values.shape[-1] - 1
     differ = sorted_values[..., 1:] != sorted_values[..., :-1]
-    middle = np.broadcast_to(place, values.shape)
+    middle: Array = np.broadcast_to(place, values.shape)
     if not differ.all():
         edge = np.ones((*values.shape[:-1], 1), bool)
         first = np.maximum.accumulate(np.where(np.concatenate([edge, differ], axis=-1), place, 0), axis=-1)
