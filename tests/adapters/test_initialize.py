@@ -311,11 +311,23 @@ def test_critical_takes_the_point_of_the_activation_that_the_model_calls():
         (Perceptron(), "critical", "got none. Pass sample="),
         (nn.Sequential(nn.Linear(4, 4), nn.Hardswish()), "critical", "calls hardswish, which the lab has no theory"),
         (Perceptron(), "lsuv", "got no sample"),
+        (nn.ModuleDict({"rnn": nn.LSTM(4, 4), "out": nn.Linear(4, 4)}), "gpt2", "needs attention"),
+        (Perceptron(), "zero_gamma", "needs branch norms; no norm ends a branch"),
+        (Perceptron(), "spectral", "isn't offered for a model of one's own"),
+        (Perceptron(), "mup", r"Pass mup\(base=\.\.\.\)"),
+        (Perceptron(), "rezero", r"rule\('\*\.alpha', 'zeros'\)"),
     ],
 )
 def test_schemes_that_look_at_the_model_say_what_they_lack(model, rules, words):
     with pytest.raises(ValueError, match=words):
         wt.initialize_(model, rules)
+
+
+def test_laws_by_patterns_are_rules_in_their_order():
+    model = Perceptron()
+    report = wt.initialize_(model, {"layers.1.*": "zeros", "*": "he"}, seed=0)
+    assert [rule for rule, _ in report.hits] == ["rule('layers.1.*', zeros)", "rule('*', he)"]
+    assert report["layers.1.weight"].law.std == 0 < report["layers.0.weight"].law.std
 
 
 def test_mup_follows_the_growth_from_the_base():

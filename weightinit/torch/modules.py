@@ -18,7 +18,7 @@ from weightinit.schemes.rules import Normal, PyTorchLinear, VarianceScaling
 from weightinit.uses import Use, law_by_fans, parts
 
 TOKENS: Final = re.compile(
-    r"pos(ition(al)?)?_?(emb|enc|bias)|_tokens?$|^tokens?$|quer(y|ies)|latents|class_embed|prompt"
+    r"pos(ition(al)?)?_?(emb|enc|bias)|(^|_)pos(itions?)?$|_tokens?$|^tokens?$|quer(y|ies)|latents|class_embed|prompt"
 )
 """Names of learned positions and tokens that stand alone in a module."""
 
