@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from scipy.special import bdtrc
+from scipy import special
 
 from runner.records import Outcome
 from runner.text import number
@@ -67,8 +67,7 @@ def _unlikely(alarms: int, runs: int, share: float) -> bool:
     """Return whether chance does not explain so many alarms, where each run has this ``share`` of one."""
     if not alarms:
         return False
-    # As scipy.stats.binom.sf has it, which takes half a second to import.
-    return bool(bdtrc(alarms - 1, runs, share) <= UNLIKELY * (1 + 1e-9))
+    return bool(special.bdtrc(alarms - 1, runs, share) <= UNLIKELY * (1 + 1e-9))
 
 
 def sweep_sentence(runs: pd.DataFrame) -> str:

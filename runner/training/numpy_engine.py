@@ -69,8 +69,8 @@ class NumpyEngine:
     def gradients(self, step: int, chosen: Array) -> Array:
         x, y = self.batch
         # mode="clip" saves a copy: with "raise", NumPy buffers the output.
-        np.take(self.x, chosen, axis=0, out=x, mode="clip")
-        np.take(self.y, chosen, axis=0, out=y, mode="clip")
+        self.x.take(chosen, axis=0, out=x, mode="clip")
+        self.y.take(chosen, axis=0, out=y, mode="clip")
         self.tape.step = step
         output = self.network.forward(self.params, self.state, x, self.tape)
         losses = self.loss(output, y, self.tape.d_output)

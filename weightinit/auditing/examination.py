@@ -21,6 +21,9 @@ TESTS: Final = 9
 are equal, units that repeat, inputs that repeat."""
 
 
+_NONE: Final = np.empty(0)
+
+
 @dataclass
 class Examination:
     """One array under examination: what is known of it so far.
@@ -56,7 +59,7 @@ class Examination:
 
     def let_go(self) -> None:
         """Drop the elements, which nothing asks for any more: a large model's take twice its memory."""
-        self.values, self.elements = np.empty(0), elements_of(np.empty(0))
+        self.values, self.elements = _NONE, elements_of(_NONE)
 
     def find(self, kind: Kind, measured: str, advice: str) -> None:
         """Note a finding."""
