@@ -122,3 +122,9 @@ def repeats(vectors: Array) -> Repeats:
             equal, negated = (equal + 1, negated) if sign in signs else (equal, negated + 1)
         signs.add(sign)
     return Repeats(first, equal, negated, nonzero)
+
+
+def in_order(values: Array) -> bool:
+    """Return whether values rise or fall throughout: a formula's, not drawn ones."""
+    steps = np.diff(values.ravel())
+    return bool((steps >= 0).all() or (steps <= 0).all())
