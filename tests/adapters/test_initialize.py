@@ -323,6 +323,15 @@ def test_schemes_that_look_at_the_model_say_what_they_lack(model, rules, words):
         wt.initialize_(model, rules)
 
 
+@pytest.mark.parametrize("scheme", ["he", "orthogonal", "sparse", "lsuv"])
+def test_a_law_of_fans_or_shapes_leaves_embeddings_and_positions(scheme):
+    model = nn.ModuleDict({"tokens": nn.Embedding(7, 4), "head": nn.Linear(4, 4)})
+    model.pos = nn.Parameter(torch.zeros(1, 5, 4))
+    model.forward = lambda tokens: model["head"](model["tokens"](tokens) + model.pos)
+    report = wt.initialize_(model, scheme, sample=torch.arange(5)[None], seed=0)
+    assert sorted(report.kept) == ["pos", "tokens.weight"]
+
+
 def test_laws_by_patterns_are_rules_in_their_order():
     model = Perceptron()
     report = wt.initialize_(model, {"layers.1.*": "zeros", "*": "he"}, seed=0)

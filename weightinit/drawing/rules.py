@@ -100,7 +100,8 @@ class TensorRule:
     @property
     def _follows_fans(self) -> bool:
         assert isinstance(self.source, Rule)
-        specs = [WeightSpec("w", (4, 4), fans, "weight", "hidden") for fans in (Fans(4, 4), Fans(16, 8), Fans(8, 16))]
+        sizes = (Fans(4, 4), Fans(16, 8), Fans(8, 16))
+        specs = [WeightSpec("w", tuple(fans), fans, "weight", "hidden") for fans in sizes]
         return len({self.source.law(spec) for spec in specs}) > 1
 
 
