@@ -238,6 +238,16 @@ def test_the_audit_passes_what_was_drawn(scheme):
     assert report.ok, str(report)
 
 
+def test_pytorch_is_the_default_of_each_module():
+    layers = {"attention": nn.MultiheadAttention(32, 4), "rnn": nn.LSTM(32, 48), "tokens": nn.Embedding(90, 32)}
+    model = nn.ModuleDict({**layers, "bilinear": nn.Bilinear(12, 16, 20), "norm": nn.LayerNorm(32)})
+    assert wt.initialize_(model, "pytorch", seed=0).kept == ()
+    report = wt.audit(model, "pytorch")
+    assert report.ok, str(report)
+    std_is(model["tokens"].weight, 1.0)
+    std_is(model["rnn"].weight_ih_l0, 1 / math.sqrt(3 * 48))
+
+
 def test_rules_draw_what_the_audit_expects_of_them():
     model = Model()
     wt.initialize_(model, RULES, seed=0)

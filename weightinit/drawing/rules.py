@@ -106,6 +106,20 @@ class TensorRule:
 
 
 @dataclass(frozen=True)
+class DefaultRule(TensorRule):
+    """Each tensor by the law that its own module draws it from; by ``source`` where that isn't known."""
+
+    def law_for(self, tensor: ModelTensor, spec: WeightSpec) -> Law:
+        return tensor.default if tensor.default.known else super().law_for(tensor, spec)
+
+    def draw(self, tensor: ModelTensor, spec: WeightSpec, rng: np.random.Generator) -> Array:
+        return draw_law(tensor.default, spec, rng) if tensor.default.known else super().draw(tensor, spec, rng)
+
+    def reaches(self, tensor: ModelTensor, explicit: bool) -> bool:
+        return tensor.default.known or super().reaches(tensor, explicit)
+
+
+@dataclass(frozen=True)
 class SequentialRule(TensorRule):
     """Weights that an adapter scales to data layer by layer, once they are drawn: their law is unknown."""
 
