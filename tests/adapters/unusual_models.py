@@ -263,6 +263,8 @@ RIGHT: Mapping[str, Callable[[], nn.Module]] = {
     "dense, critical": lambda: dense(critical),
     "dense, a drawn prior": lambda: changed(
         dense(lambda m: init.zeros_(m.bias)), lambda m: m[4].bias.copy_(torch.rand(10).log())),
+    "dense, one unit": lambda: changed(
+        nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 3)), lambda m: m[0].weight.fill_(-2)),
     "dense, tiny": lambda: nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)),
 }  # fmt: skip
 """Models without a fault, by name."""

@@ -82,6 +82,8 @@ def _judge(piece: Piece, copy: tuple[str, bool] | None, alpha: float) -> None:
         copy = None
     elif not bad:
         look_at_slices(piece, everything)
+    if everything.size < 2 and piece.spec.role == "weight":  # one number tells no law
+        piece.candidates = ()
     expectation = piece.expectation = _best(values, piece.candidates, alpha)
     through = expectation.through if expectation else None
     if through is not None and not bad:
