@@ -26,7 +26,7 @@ import yaml
 
 from runner.config.secrets import without_password
 from runner.records import Outcome, Rows, Session, Tracking
-from runner.tracking import Recorder, files, metric_name, mlflow_tables, origin, read
+from runner.tracking import Recorder, archives, files, metric_name, mlflow_tables, origin, read
 from runner.tracking.address import locate, silence, viewer
 from runner.tracking.entries import entry_of
 from runner.tracking.facts import _source
@@ -757,7 +757,7 @@ def test_tables_hold_what_the_client_would_put_there(
         settings = tracking(tmp_path / way, uri=uri)
         store = Store(session(tmp_path), settings)
         store.open("same")
-        assert store.batch == (1 if way == "client" else 32)
+        assert store.batch == (1 if way == "client" else 64)
         for part in (runs[:1], runs[1:]):
             store.send(part)
         (table := tmp_path / "runs.parquet").write_text("table")
@@ -971,3 +971,23 @@ def test_a_server_takes_a_sweep_and_its_death_stops_nothing(
     assert "Work goes on" in first
     assert "lacks 2 of 3 runs and the sweep's summary" in last
     assert str(tmp_path / "lost") in last
+
+
+def test_archives_are_to_the_byte_as_numpy_writes_them(tmp_path: Path) -> None:
+    values = np.arange(12.0).reshape(3, 4)
+    arrays = {
+        "histogram/weight/hidden/1": values,
+        "größe": values.astype(np.float16),
+        "turned": values.T,
+        "strided": values[:, ::2],
+        "one": np.array(3),
+        "none": np.empty((0, 2), bool),
+        "text": np.array(["a", "bc"]),
+    }
+    for kept in (arrays, {}):
+        with (tmp_path / "ours.npz").open("wb") as file:
+            archives.save(file, kept)
+        np.savez(tmp_path / "numpys.npz", **kept)
+        assert (tmp_path / "ours.npz").read_bytes() == (tmp_path / "numpys.npz").read_bytes()
+    with pytest.raises(ValueError, match="Object arrays"), (tmp_path / "ours.npz").open("wb") as file:
+        archives.save(file, {"object": np.array([None])})

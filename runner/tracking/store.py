@@ -37,7 +37,7 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 MODEL = "model"
 _log = logging.getLogger(__name__)
 # Runs per transaction: one page of an index takes rows of many runs. A transaction lasts about a fifth of a second.
-BATCH = 32
+BATCH = 64
 # Seconds of attempts while another process holds the database.
 SECONDS_LOCKED = 15.0
 

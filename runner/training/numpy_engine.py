@@ -106,7 +106,7 @@ class NumpyEngine:
         reasons = predict(log, self.network, self.initialized, samples, d_output)
         judged = judging.judge_stack(self.trials, self.network, self.flat, self.initialized, samples, self.loss)
         judging.record(log, judged)
-        audits = [initial_state.audited(self.network, self.initialized, run) for run in range(self.runs)]
+        audits = initial_state.audited(self.network, self.initialized)
         return arrays, initial_state.initial(log, self.network, judged, reasons, audits)
 
     def final(self, log: Log, step: int, alive: Array) -> list[dict[str, Array]]:

@@ -175,6 +175,7 @@ class Branching(nn.Module):
         (lambda: wt.forecast(mlp(), [1]), "one tensor, a batch of inputs; got list"),
         (lambda: wt.forecast([], FLAT), "must be a torch.nn.Module"),
         (lambda: wt.forecast(mlp(), x(4, 3)), "must take the sample"),
+        (lambda: wt.to_lab(mlp(), FLAT).state_dict({"0/weight": 1}), r"must hold 0/weight .* got nothing"),
         (lambda: wt.to_lab(mlp(), FLAT).state_dict({}), r"must hold 0/weight of shape \(runs, \*\(20, 64\)\)"),
     ],
 )

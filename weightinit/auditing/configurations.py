@@ -103,7 +103,8 @@ def _with_names(laws: Family, part: Configuration, every: tuple[Configuration, .
     if len({*scales.values()}) < 2 and len({each.family for each in every}) < 2:
         return laws
     own = scales.pop(part.name)
-    others = {name: scale for name, scale in scales.items() if own and scale and scale[1] not in (0, own[1])}
+    stds = {name: scale for name, scale in scales.items() if scale and scale[0] != FACTOR}
+    others = {name: scale for name, scale in stds.items() if own and own[0] != FACTOR and scale[1] not in (0, own[1])}
 
     def named(tensor: ModelTensor, found: Expectation) -> Expectation:
         if not found.law.std or found.law == tensor.default:

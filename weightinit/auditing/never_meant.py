@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Final
 
 import numpy as np
 
 from weightinit.arrays import Array
 from weightinit.auditing.likes import error_of
+from weightinit.auditing.matrices import in_order
 from weightinit.auditing.model_report import number
 from weightinit.auditing.pieces import Piece, thinned
 from weightinit.auditing.tokens import are_tokens
@@ -21,6 +23,9 @@ ABSURD: Final = 1e12
 TINY: Final = 1e-12
 """Share of the largest element that random numbers of 24 bits never fall below, but for exact zeros."""
 
+LEAST: Final = 16
+"""Elements at the start of two slices that tell whether they may be equal."""
+
 DEAD: Final = 1e-4
 """Share of its input's size that a layer of drawn weights passes on, below which it is dead."""
 
@@ -30,6 +35,9 @@ UNREADABLE: Final = ("unwritten", "not_finite")
 FAR_TOO_LOUD: Final = 5.0
 """Factor on its input's size from which on a layer without a law of its own is too loud."""
 
+TOO_LOUD_EACH_STEP: Final = 2.5
+"""The same of a recurrence, which applies it at each step."""
+
 FEW_INPUTS: Final = 16
 """Fan-in below which large weights are usual: random frequencies of coordinates."""
 
@@ -38,6 +46,9 @@ UNSCALED: Final = ((1.0, "normal_'s own law, N(0, 1),"), (0.88, "trunc_normal_'s
 
 TIES: Final = ("tie_word_embeddings", "scale_decoder_outputs")
 """Keys of a configuration that deny where False that head and embedding are one."""
+
+FOLLOWER: Final = re.compile(r"(^|[._])(target|teacher|ema|momentum|shadow|encoder_k|key_encoder)([._]|$)")
+"""Paths of parts that start as a copy and follow it: targets, teachers, averages."""
 
 LOUD: Final = 2.0
 """Nats that the first loss lies above that of equal chances, from which on a head is too loud."""
@@ -79,13 +90,60 @@ def look_at_slices(piece: Piece, everything: Array) -> None:
         slices = everything.reshape(-1, math.prod(everything.shape[-2:]))
         if slices[0].any() and _all_equal(slices):
             piece.fault("units", f"its {len(slices)} slices are equal: training can't part them; draw each for itself")
+        elif repeated := _repeated_slices(slices):
+            piece.fault(
+                "units", f"{repeated} of its {len(slices)} slices equal an earlier one: training can't part them"
+            )
     elif are_tokens(tensor):
         tokens = everything.reshape(-1, tensor.shape[-1])
         piece.equal_tokens = len(tokens) if _all_equal(tokens) else 0
+    elif everything.ndim == 2 and min(everything.shape) > 2 and tensor.trained and everything.any():
+        if tensor.role == "parameter":
+            for kind, vectors in (("inputs", everything), ("units", everything.T)):
+                if _all_equal(vectors) and not in_order(vectors[0]):
+                    piece.fault("units", f"its {len(vectors)} {kind} are equal: training can't part them")
+        elif tensor.role == "dense" and _symmetric(everything):
+            piece.fault("law", "is symmetric: half of its elements repeat the other half")
+
+
+def _symmetric(x: Array) -> bool:
+    """Whether a matrix equals its transpose, and is more than a diagonal."""
+    corner = x[:LEAST, :LEAST]
+    square = x.shape[0] == x.shape[1] and bool((corner == corner.T).all()) and bool(np.triu(corner, 1).any())
+    return square and bool((x == x.T).all())
+
+
+def _repeated_slices(slices: Array) -> int:
+    """How many slices equal an earlier one, of drawn ones that are large enough to tell; not zeros."""
+    if slices.shape[-1] < LEAST or len(slices) > 1 << 12:
+        return 0
+    seen: dict[bytes, list[int]] = {}
+    repeated = 0
+    for place, values in enumerate(slices):
+        if values.min() == values.max() or in_order(values):
+            continue
+        earlier = seen.setdefault(values[:LEAST].tobytes(), [])
+        repeated += any(np.array_equal(slices[other], values) for other in earlier)
+        earlier.append(place)
+    return repeated
 
 
 def _all_equal(slices: Array) -> bool:
     return 1 < len(slices) <= 1 << 12 and bool((slices == slices[0]).all())
+
+
+def look_at_copies(pieces: list[Piece]) -> None:
+    """Take back what was found of copies that are meant: one is frozen, or follows the other by its name."""
+    by_name = {piece.name: piece for piece in pieces}
+    for piece in pieces:
+        original = by_name.get((piece.exam and piece.exam.same_as) or "")
+        if piece.exam is None or original is None:
+            continue
+        followers = [each for each in (piece, original) if FOLLOWER.search(each.tensor.layer.lower())]
+        if len(followers) == 1 or piece.tensor.trained != original.tensor.trained:
+            piece.exam.findings = [each for each in piece.exam.findings if each.kind != "copy"]
+            piece.exam.same_as = None
+            piece.note("copy", f"is a copy of {original.name}, which one of the two follows without training")
 
 
 def look_at_heads(model: Model, pieces: list[Piece], family: str) -> None:
@@ -102,21 +160,30 @@ def look_at_heads(model: Model, pieces: list[Piece], family: str) -> None:
                 piece.fault(
                     "dead", f"std {number(exam.std)}{by}: passes {passed:.1e} of its input's size on, a dead layer"
                 )
-            elif passed > FAR_TOO_LOUD and piece.spec.fans.fan_in >= FEW_INPUTS and _of_no_fans(piece):
+            elif passed > _too_loud(piece) and piece.spec.fans.fan_in >= FEW_INPUTS and _of_no_fans(piece):
                 error = 5 * error_of(piece)
                 own = next(
                     (f": {law} not scaled by anything" for std, law in UNSCALED if abs(exam.std / std - 1) < error), ""
                 )
                 piece.found = [each for each in piece.found if each[0] != "scale"]
-                piece.fault(
-                    "loud",
+                said = (
                     f"std {number(exam.std)} over {piece.spec.fans.fan_in} inputs makes outputs {passed:.2g} times as "
-                    f"large as its input{own}",
                 )
+                said += f"large as its input{own}"
+                if tensor.default.known:
+                    piece.fault("loud", said)
+                else:
+                    piece.note(
+                        "loud", f"{said}, unless {tensor.kind} scales it where it uses it: probe(model, sample) tells"
+                    )
         if tensor.role == "embedding" and exam.std > 0 and "dense" not in tensor.used_as:
             rms = math.hypot(exam.std, exam.mean)
             if rms < DEAD / 10:
                 piece.fault("dead", f"std {number(exam.std)}: the embedding is dead")
+        if tensor.role in ("embedding", "position") and not piece.given and not piece.found:
+            rms = math.hypot(exam.std, exam.mean)
+            if rms > FAR_TOO_LOUD:
+                piece.fault("loud", f"of rms {number(rms)}: tokens and positions start at 1 at most")
         config = model.configurations(tensor.name, *tensor.also)[0]
         key = next((key for key in TIES if config.values.get(key) is False), None)
         is_tied = tensor.role == "embedding" and "dense" in tensor.used_as
@@ -126,6 +193,10 @@ def look_at_heads(model: Model, pieces: list[Piece], family: str) -> None:
         last = tensor.role == "dense" and places[tensor.layer] == "output" and tensor.shape[0] == vocabulary
         if is_tied or last:
             _loudness(piece, divided=key is None and (family or config.family) in ("t5", "mt5"))
+
+
+def _too_loud(piece: Piece) -> float:
+    return TOO_LOUD_EACH_STEP if "weight_hh" in piece.tensor.name else FAR_TOO_LOUD
 
 
 def _of_no_fans(piece: Piece) -> bool:

@@ -32,6 +32,9 @@ AS_LIKES: Final = "as its "
 BY_NUMBER: Final = ("normal(", "truncated_normal(", "uniform(")
 """Beginnings of names of laws whose scale is a number, not one of fans."""
 
+ENOUGH: Final = 64
+"""Elements from which on their measured std tells how far off their mean is."""
+
 OFF_CENTRE: Final = 1.0
 """Answer to equal inputs, in that to independent ones, from which on weights are not centred."""
 
@@ -42,9 +45,32 @@ def own_rules(weights: list[Piece], alpha: float) -> None:
     _sparse(weights)
     _no_slips(weights, alpha)
     slips = _slips(weights)
+    _of_all(weights, alpha)
     _of_most([piece for piece in _free(weights) if id(piece) not in slips], alpha)
     _of_use([piece for piece in weights if id(piece) not in slips], alpha)
     _of_none(weights, slips)
+
+
+def own_biases(biases: list[Piece], alpha: float) -> None:
+    """Take for meant drawn biases that all layers have by one rule, and a last layer's: its outputs' priors."""
+    drawn = [piece for piece in biases if piece.exam and piece.exam.std and kinds(piece) and piece.exam.explained]
+    if len(drawn) >= LEAST and all(piece.exam and piece.exam.std for piece in biases if math.prod(piece.shape) > 1):
+        limit = largest_z(alpha)
+        errors = np.array([error_of(piece) for piece in drawn])
+        sizes = np.log([math.hypot(piece.exam.std, piece.exam.mean) for piece in drawn if piece.exam])
+        for power, fan in ((0.0, 0), (-0.5, 0), (-0.5, 1)):
+            logs = sizes - power * np.log([piece.spec.fans[fan] for piece in drawn])
+            if (abs(logs - np.average(logs, weights=errors**-2)) <= limit * errors).all():
+                for piece in drawn:
+                    _of_its_own(piece, "by one rule in all layers")
+                return
+    for piece in drawn:
+        if piece.spec.position == "output":
+            exam = piece.exam
+            assert exam is not None
+            said = f"drawn, mean {number(exam.mean)}, std {number(exam.std)}"
+            accept(piece, exam.explained[0])
+            piece.note("scale", f"{said}: in a last layer these may be priors of its outputs")
 
 
 def _free(weights: Iterable[Piece]) -> list[Piece]:
@@ -58,7 +84,9 @@ def _off_centre(weights: list[Piece], alpha: float) -> None:
         exam = piece.exam
         if exam is None or not exam.std or not kinds(piece) <= {"scale", "law"} or piece.spec.position == "output":
             continue
-        if exam.explained and not exam.explained[0].law.known:  # written down: the identity, Dirac's
+        if math.prod(piece.shape) < ENOUGH or (
+            exam.explained and not exam.explained[0].law.known
+        ):  # written down: the identity, Dirac's
             continue
         alike = exam.mean * math.sqrt(piece.spec.fans.fan_in) / exam.std
         if abs(alike) > OFF_CENTRE and abs(exam.mean) > largest_z(alpha) * exam.std / math.sqrt(math.prod(piece.shape)):
@@ -113,6 +141,22 @@ def _slips(weights: list[Piece]) -> set[int]:
 
 def _label(piece: Piece) -> str:
     return piece.expectation.label if piece.expectation else ""
+
+
+def _of_all(weights: list[Piece], alpha: float) -> None:
+    """One std, or one factor on a rule's, for all layers: also for those near a known law by chance."""
+    drawn = [piece for piece in weights if piece.exam and piece.exam.std and kinds(piece) <= {"scale"}]
+    free = _free(drawn)
+    if len(drawn) < max(LEAST, len(weights)) or not free:
+        return
+    errors = np.array([error_of(piece) for piece in drawn])
+    sizes = np.log([piece.exam.std if piece.exam else math.nan for piece in drawn])
+    for name in SCALED:
+        logs = sizes - np.log([1.0 if name == "const" else rule(name).law(piece.spec).std for piece in drawn])
+        if (abs(logs - np.average(logs, weights=errors**-2)) <= largest_z(alpha) * errors).all():
+            for piece in free:
+                _of_its_own(piece, "like its likes")
+            return
 
 
 def _of_most(free: list[Piece], alpha: float) -> None:

@@ -32,8 +32,9 @@ class Piece:
 
     ``given``: whether somebody said the law; else it is what is usual. ``found`` holds kind, weight and words of each
     finding. ``cloned``: whether it is part of a block that repeats another. ``equal_tokens``: how many learned tokens
-    it holds that are all equal. ``coarse``: words on random numbers of few bits; ``grain``: relative distance of
-    neighbouring numbers as they were drawn; ``mean``: that of all values, also where the others are measured on some.
+    it holds that are all equal. ``written``: whether its elements are few numbers that come again. ``coarse``: words on
+    random numbers of few bits; ``grain``: relative distance of neighbouring numbers as they were drawn; ``mean``: that
+    of all values, also where the others are measured on some.
     """
 
     tensor: ModelTensor
@@ -49,6 +50,7 @@ class Piece:
     mean: float = math.nan
     cloned: bool = False
     equal_tokens: int = 0
+    written: bool = False
     found: list[tuple[str, str, str]] = field(default_factory=list)
 
     @property

@@ -65,7 +65,7 @@ def probe(
     with random_states():
         for each in _models(model, sample, draws, seed):
             passes.append(_Pass(each, sample_of(each, sample, targets), loss, seed))
-            if step is None:
+            if len(passes) == 1:
                 step = passes[0].first_step(optimizer or _adam)
             passes[-1].let_go()
     first = passes[0]
