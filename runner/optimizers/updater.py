@@ -14,9 +14,10 @@ import numpy as np
 from runner.optimizers.rules import Block, Optimizer
 from weightinit.arrays import Array, array_module
 
-# Elements of a block: half a megabyte of float32. Blocks of 16 Ki elements take 1.3 times as long with SGD and 1.5
-# times with Adam: their calls cost more than the cache saves, and two threads wait more often for Python's lock.
-BLOCK = 1 << 17
+# Elements of a block of one run, half a megabyte of float32, and of a block of several runs. Smaller ones save no time:
+# their calls cost more than the cache saves, and two threads wait more often for Python's lock. The norm of a gradient
+# is summed block by block of its run, so that another ``BLOCK`` changes its bits.
+BLOCK, SEVERAL = 1 << 17, 1 << 16
 
 
 class Scale(NamedTuple):
@@ -63,13 +64,18 @@ class Updater:
         if self.clips:
             factor = self._clipping().astype(dtype)
         by_scale = [
-            {name: x.astype(dtype) for name, x in self.kind.hyper(numbers, self.rates[step] * rate, step).items()}
-            for numbers, rate in self.scaled
+            {
+                name: cast[name] if x is numbers.get(name) else x.astype(dtype)
+                for name, x in self.kind.hyper(numbers, self.rates[step] * rate, step).items()
+            }
+            for (numbers, rate), cast in zip(self.scaled, self.cast, strict=True)
         ]
         for block, place in self.blocks:
             if self.clips:
                 block.gradient *= factor[block.runs]
-            hyper = {name: x[block.runs] for name, x in by_scale[place].items()}
+            hyper = by_scale[place]
+            if len(self.tiles) > 1:
+                hyper = {name: x[block.runs] for name, x in hyper.items()}
             self.kind.update(block, hyper, self.signature)
 
     def keep(self, runs: Array, weights: Array, gradient: Array) -> None:
@@ -88,6 +94,8 @@ class Updater:
         self.scaled = [
             self.kind.scaled(columns, xp.asarray(scale.update), xp.asarray(scale.gradient)) for scale in self.scales
         ]
+        # What stays the same from step to step is cast once.
+        self.cast = [{name: x.astype(self.weights.dtype) for name, x in numbers.items()} for numbers, _ in self.scaled]
         scratch = xp.empty(min(runs * size, BLOCK), self.weights.dtype)
         self.blocks, self.tiles = [], []
         for rows, whole in _tiles(runs, size):
@@ -129,9 +137,9 @@ class Updater:
 
 
 def _tiles(runs: int, size: int) -> list[tuple[slice, slice]]:
-    """Rows and columns of blocks of at most BLOCK elements: whole runs where they fit, else pieces of one run."""
+    """Rows and columns of blocks: several whole runs, one run, or pieces of one run."""
     if size <= BLOCK:
-        rows = BLOCK // size
+        rows = max(1, SEVERAL // size)
         return [(slice(start, min(start + rows, runs)), slice(0, size)) for start in range(0, runs, rows)]
     cuts = [slice(start, min(start + BLOCK, size)) for start in range(0, size, BLOCK)]
     return [(slice(run, run + 1), cut) for run in range(runs) for cut in cuts]

@@ -82,7 +82,8 @@ class _Run:
         self.saved: list[dict[str, Array]] = [{} for _ in trials]
         self.final: list[dict[str, float]] = [{} for _ in trials]
         self.labels: list[Labelled] = []
-        self.orders = [epoch_orders(trial.plan, len(self.dataset.x_train)) for trial in trials]
+        # Runs of one seed see the samples in one order, which takes as long to draw as some steps of a small network.
+        self.orders = {trial.plan.seed: epoch_orders(trial.plan, len(self.dataset.x_train)) for trial in trials}
 
     def outcomes(self, start: float) -> list[Outcome]:
         arrays, self.labels = self.engine.initial(self.log)
@@ -118,7 +119,7 @@ class _Run:
         for step in range(plan.steps):
             position = step % per_epoch
             if position == 0:
-                order = np.stack([next(self.orders[run]) for run in self.alive])
+                order = self._order()
             losses = engine.gradients(step, order[:, position * batch : (position + 1) * batch])
             self.losses[step, self.alive] = losses
             finite = np.isfinite(losses)
@@ -136,6 +137,12 @@ class _Run:
             if (step + 1) % plan.evaluate_every == 0 or step + 1 == plan.steps:
                 self._evaluate(step + 1)
             self.progress(len(self.alive))  # at each step, because it may stop the stack
+
+    def _order(self) -> Array:
+        """Return the order of the samples in the next epoch of each run alive (runs, samples)."""
+        seeds = [self.trials[int(run)].plan.seed for run in self.alive]
+        drawn = {seed: next(self.orders[seed]) for seed in dict.fromkeys(seeds)}
+        return np.stack([drawn[seed] for seed in seeds])
 
     def _keep(self, state: str, arrays: Sequence[dict[str, Array]]) -> None:
         """Keep the arrays of each run alive, and on request its weights, of the ``initial`` or the ``final`` state."""

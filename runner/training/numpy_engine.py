@@ -69,8 +69,8 @@ class NumpyEngine:
     def gradients(self, step: int, chosen: Array) -> Array:
         x, y = self.batch
         # mode="clip" saves a copy: with "raise", NumPy buffers the output.
-        np.take(self.x, chosen, axis=0, out=x, mode="clip")
-        np.take(self.y, chosen, axis=0, out=y, mode="clip")
+        self.x.take(chosen, axis=0, out=x, mode="clip")
+        self.y.take(chosen, axis=0, out=y, mode="clip")
         self.tape.step = step
         output = self.network.forward(self.params, self.state, x, self.tape)
         losses = self.loss(output, y, self.tape.d_output)
@@ -103,7 +103,7 @@ class NumpyEngine:
         reasons = predict(log, self.network, self.initialized, samples, d_output)
         judged = judging.judge_stack(self.trials, self.network, self.flat, self.initialized, samples, self.loss)
         judging.record(log, judged)
-        audits = [initial_state.audited(self.network, self.initialized, run) for run in range(self.runs)]
+        audits = initial_state.audited(self.network, self.initialized)
         return arrays, initial_state.initial(log, self.network, judged, reasons, audits)
 
     def final(self, log: Log, step: int, alive: Array) -> list[dict[str, Array]]:

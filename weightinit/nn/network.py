@@ -55,7 +55,7 @@ class Network:
         """Yield every leaf with its path, its depth in the tree and whether it lies on the trunk."""
         yield from self.steps
 
-    @property
+    @cached_property
     def in_shape(self) -> Shape:
         """Shape of one sample."""
         return self.entering if isinstance(self.entering, tuple) else (self.entering,)
@@ -232,9 +232,14 @@ class Network:
         """
         entry = None if d_input is None else d_input.reshape(*d_input.shape[:2], *self.in_shape)
         gradients = [entry, *tape.gradients[:-1], d_output]
-        for step, order in zip(self.steps[::-1], self.memory.backward, strict=True):
+        for step, order in zip(reversed(self.steps), self.memory.backward, strict=True):
             d_step = gradients[order.target]
             if d_step is None or not (order.wanted or d_input is not None):
+                continue
+            if order.alone:
+                register, _, wanted = order.sources[0]
+                into = gradients[register] if wanted or d_input is not None else None
+                step.layer.backward(params, d_step, tape, into=into)
                 continue
             places = []
             for register, adds, wanted in order.sources:

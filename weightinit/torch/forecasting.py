@@ -73,7 +73,7 @@ class LabModel:
         Raises ValueError for weights of another network.
         """
         names = [spec.name for spec in self.network.weights]
-        if names[0] not in params and [p.shape[1:] for p in params.values()] == [
+        if names[0] not in params and [np.shape(p)[1:] for p in params.values()] == [
             self.params[n].shape[1:] for n in names
         ]:
             params = dict(zip(names, params.values(), strict=True))
@@ -85,7 +85,7 @@ class LabModel:
         }
         for name in self.followed.tensors:
             wanted = self.params[name].shape[1:]
-            got = params[name].shape[1:] if name in params else None
+            got = np.shape(params[name])[1:] if name in params else None
             if got != wanted:
                 raise ValueError(f"params must hold {name} of shape (runs, *{wanted}); got {got or 'nothing'}.")
         for name, (path, tensor) in self.followed.tensors.items():
