@@ -256,6 +256,8 @@ class Network:
             for into, written in places:
                 if into is not None and written is not None and written is not into:
                     into += written
+        if tape.helpers is not None:
+            tape.helpers.wait()
         return tape.gradient
 
     def calibrated(self, state: State, tape: Tape) -> State:
