@@ -52,15 +52,22 @@ class Reading:
         """Summary over all elements of each run; exact for any scale that the dtype holds."""
         xp = array_module(self.x)
         result = Summary(*xp.empty((5, len(self.x))))
+        narrow = self.x.dtype.itemsize <= 4  # no square of these leaves the range of float64
         for runs, matrices in _float64(self.x):
             flat = matrices.reshape(len(matrices), -1)
             low, high = flat.min(-1), flat.max(-1)
-            exponent = xp.maximum(xp.minimum(xp.frexp(xp.maximum(-low, high))[1], 1000), -1000)
-            flat *= xp.ldexp(1.0, -exponent)[:, None]  # so that no square leaves the range of float64
-            mean = xp.clip(xp.ldexp(flat.mean(-1), exponent), low, high)  # a constant's mean is that constant
-            flat -= xp.ldexp(mean, -exponent)[:, None]
-            flat *= flat
-            std = xp.ldexp(xp.sqrt(flat.mean(-1)), exponent)
+            if narrow:
+                mean = xp.clip(flat.mean(-1), low, high)  # a constant's mean is that constant
+                flat -= mean[:, None]
+                flat *= flat
+                std = xp.sqrt(flat.mean(-1))
+            else:
+                exponent = xp.maximum(xp.minimum(xp.frexp(xp.maximum(-low, high))[1], 1000), -1000)
+                flat *= xp.ldexp(1.0, -exponent)[:, None]  # so that no square leaves the range of float64
+                mean = xp.clip(xp.ldexp(flat.mean(-1), exponent), low, high)
+                flat -= xp.ldexp(mean, -exponent)[:, None]
+                flat *= flat
+                std = xp.ldexp(xp.sqrt(flat.mean(-1)), exponent)
             for whole, part in zip(result, (mean, std, xp.hypot(mean, std), low, high), strict=True):
                 whole[runs] = part
         return result

@@ -15,6 +15,7 @@ from weightinit.auditing.explanations import Explanation
 from weightinit.auditing.fixed_kernels import FixedKernel, fixed_kernel
 from weightinit.auditing.matrices import Repeats, repeats
 from weightinit.auditing.report import Finding, Kind
+from weightinit.statistics import Summary
 
 TESTS: Final = 9
 """Tests that an honest array may fail by chance: mean, std, shape, tails, largest singular value, zeros, elements that
@@ -66,15 +67,17 @@ class Examination:
         self.findings.append(Finding(kind, measured, advice))
 
 
-def examine(tensor: Expected, copy: tuple[str, bool] | None) -> Examination:
+def examine(tensor: Expected, copy: tuple[str, bool] | None, summary: Summary | None = None) -> Examination:
     """Return the examination of an array with what needs no test: NaN and infinity, copies.
 
-    ``copy`` is what :func:`weightinit.auditing.copies.copies` says of it.
+    ``copy`` is what :func:`weightinit.auditing.copies.copies` says of it; ``summary``: of its elements, where known.
     """
     x = np.atleast_1d(tensor.values)
     if x.dtype.kind != "f":
         x = np.empty(0)  # whole numbers are not judged
     elements = elements_of(x)
+    if summary is not None and elements.size == x.size:  # all are finite
+        elements.summary = summary
     exam = Examination(tensor, x.astype(np.float64), elements, elements.mean, elements.std, elements.zeros)
     if not_finite := int(x.size - np.count_nonzero(np.isfinite(x))):
         exam.not_finite = not_finite
