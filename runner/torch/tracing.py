@@ -11,7 +11,7 @@ from torch import nn
 
 from runner.torch.building import Recipe
 from runner.torch.observing import Observer, Seen, names
-from weightinit.nn.network import Site
+from weightinit.nn.sites import Site
 from weightinit.nn.weights import WeightSpec
 from weightinit.torch.errors import raised
 from weightinit.torch.random_states import random_states

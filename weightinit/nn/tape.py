@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from weightinit.arrays import Array
 
@@ -34,6 +34,16 @@ class Slot(NamedTuple):
     dtype: type[Any] | None = None
 
 
+class Helpers(Protocol):
+    """Threads that work beside the caller's."""
+
+    def do(self, work: Callable[[], None]) -> None:
+        """Have ``work`` done by the end of ``wait``."""
+
+    def wait(self) -> None:
+        """Return when everything is done."""
+
+
 @dataclass(eq=False)
 class Tape:
     """Work memory of one stack, allocated once and reused at every step.
@@ -46,7 +56,8 @@ class Tape:
     module of the arrays.
 
     A forward pass leaves its ``state`` and ``phase`` here. ``step``: number of the training step, for layers that draw
-    noise.
+    noise. ``helpers``: threads for gradients of weights, which nothing else in a backward pass waits for where each
+    array is written by one step.
     """
 
     runs: int
@@ -63,6 +74,7 @@ class Tape:
     state: State = field(default_factory=dict)
     phase: Phase = "train"
     step: int = 0
+    helpers: Helpers | None = None
 
     def __getitem__(self, key: Key) -> Array:
         return self.arrays[key]
@@ -94,6 +106,13 @@ class Tape:
         """Write ``left @ right`` as the gradient of a weight, where gradients of weights are asked for."""
         if weight in self.gradient:
             self.xp.matmul(left, right, out=self.gradient[weight])
+
+    def aside(self, work: Callable[[], None]) -> None:
+        """Do ``work``, or have it done by the end of the backward pass."""
+        if self.helpers is None:
+            work()
+        else:
+            self.helpers.do(work)
 
     def spare_like(self, array: Array) -> Array:
         """Return memory of the shape of ``array`` that is free until the next step."""

@@ -17,7 +17,6 @@ from weightinit.arrays import Array
 from weightinit.auditing.matrices import orthogonality
 from weightinit.laws import Law
 from weightinit.nn import Network
-from weightinit.nn.moments import moments_of
 from weightinit.probing import Reading, backward_norm, read
 from weightinit.probing.theory import ModelForecast, TheoryRow, stability_of
 from weightinit.torch.following import Followed, follow
@@ -122,7 +121,7 @@ def _rows(lab: LabModel, sample: torch.Tensor, measured: list[dict[str, Reading]
         return ()
     network = lab.network
     x = lab.inputs(sample)[0]
-    moments = moments_of(x.reshape(len(x), -1), network.in_shape, tokens=network.takes_tokens)
+    moments = network.moments_of(x.reshape(len(x), -1))
     predictions = network.expect(moments, _laws(lab))
     places = lab.followed.places
     found = []

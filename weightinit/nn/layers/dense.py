@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -97,6 +97,14 @@ class Dense(Layer):
     def backward(self, params: Params, d_output: Array, tape: Tape, *, into: Array | None) -> Array | None:
         xp, x, d_z = tape.xp, folded(tape.input[self._output]), folded(d_output)
         weight = params[self._weight]
+        tape.aside(partial(self._keep_gradients, x, d_z, tape))
+        if into is not None:
+            xp.matmul(d_z, weight if self.transposed else weight.swapaxes(1, 2), out=folded(into))
+            self._multiply(into, tape)
+        return into
+
+    def _keep_gradients(self, x: Array, d_z: Array, tape: Tape) -> None:
+        """Write the gradients of the weight and of the bias."""
         left, right = (d_z, x) if self.transposed else (x, d_z)
         tape.keep_gradient(self._weight, left.swapaxes(1, 2), right)
         if self._weight in tape.gradient:
@@ -104,10 +112,6 @@ class Dense(Layer):
         if self.bias:
             # A product with ones: a sum over the middle axis is several times slower.
             tape.keep_gradient(self._bias, ones_for(tape, d_z.shape[1]), d_z)
-        if into is not None:
-            xp.matmul(d_z, weight if self.transposed else weight.swapaxes(1, 2), out=folded(into))
-            self._multiply(into, tape)
-        return into
 
     def expect(self, moments: Moments, laws: Mapping[str, Law]) -> Moments:
         """E[z²] = fan_in Var[w] E[x²] + Var[b] (Poole et al. 2016, eq. 3), for weights of mean zero."""
