@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from weightinit.arrays import aligned
 from weightinit.nn.tape import Slot, Tape
 from weightinit.nn.tree import Step
 
@@ -104,19 +105,19 @@ class Memory:
                 scratch[slot.quantity] = max(scratch.get(slot.quantity, 0), prod(slot.shape))
             else:
                 leading = (runs, batch) if slot.scope == "sample" else (runs,)
-                tape.arrays[slot.path, slot.quantity] = xp.empty((*leading, *slot.shape), kind)
+                tape.arrays[slot.path, slot.quantity] = aligned(xp, (*leading, *slot.shape), kind)
         for quantity, size in scratch.items():
-            tape.scratch[quantity] = xp.empty(size, dtype)
+            tape.scratch[quantity] = aligned(xp, (size,), dtype)
         if not gradients:
             return
-        pieces = [xp.empty(runs * batch * size, dtype) for size in self.pieces]
+        pieces = [aligned(xp, (runs * batch * size,), dtype) for size in self.pieces]
         for shape, piece, key in zip(self.shapes, self.pool, self.keys, strict=True):
             full = (runs, batch, *shape)
-            gradient = xp.empty(full, dtype) if piece is None else pieces[piece][: prod(full)].reshape(full)
+            gradient = aligned(xp, full, dtype) if piece is None else pieces[piece][: prod(full)].reshape(full)
             tape.gradients.append(gradient)
             if key is not None:
                 tape.arrays[key] = gradient
-        tape.spare = xp.empty(runs * batch * self.spare, dtype)
+        tape.spare = aligned(xp, (runs * batch * self.spare,), dtype)
 
     def elements(self, batch: int) -> int:
         """Return the elements of one run that a training step on ``batch`` samples touches, but for scratch memory."""

@@ -10,7 +10,7 @@ from typing import Final, Literal, get_args
 
 import numpy as np
 
-from weightinit.arrays import Array, stream
+from weightinit.arrays import Array, array_module, stream
 from weightinit.fans import Fans
 from weightinit.laws import Law
 from weightinit.nn.layers.base import Layer
@@ -23,6 +23,7 @@ from weightinit.nn.weights import ConstantSpec, Part, WeightSpec
 Scale = Literal["sqrt", "width"]
 PARTS: Final[tuple[Part, ...]] = ("query", "key", "value", "out")
 DRAWS, FEW = 1000, 6  # of attention patterns in the Monte Carlo estimate, and the samples that it follows
+CACHED = 1 << 14  # logits of which a few arrays fit in the cache of a core
 ZERO = Law("constant", 0.0, 0.0)
 
 
@@ -120,7 +121,7 @@ class Attention(Layer):
         if self.causal:
             tokens = weights.shape[-1]
             xp.add(weights, xp.triu(xp.full((tokens, tokens), -xp.inf, weights.dtype), 1), out=weights)
-        weights -= weights.max(axis=-1, keepdims=True)
+        weights -= _largest(weights)
         xp.exp(weights, out=weights)
         weights /= xp.matmul(weights, xp.ones((weights.shape[-1], 1), weights.dtype))
         context = tape[self.name, "context"]
@@ -257,6 +258,26 @@ def _softmax(logits: Array) -> Array:
     weights = np.exp(logits - logits.max(-1, keepdims=True))
     result: Array = weights / weights.sum(-1, keepdims=True)
     return result
+
+
+def _largest(x: Array) -> Array:
+    """Return the largest value along the last axis, of size 1.
+
+    By windows that slide over some rows end to end and double in width: NumPy's maximum over a short axis takes many
+    times as long as these passes.
+    """
+    xp, columns = array_module(x), x.shape[-1]
+    rows = x.reshape(-1, columns)
+    largest, at_once = xp.empty((len(rows), 1), x.dtype), max(1, CACHED // columns)
+    memory = xp.empty((2, at_once * columns), x.dtype)
+    for start in range(0, len(rows), at_once):
+        values, width, turn = rows[start : start + at_once].reshape(-1), 1, 0
+        while width < columns:
+            step = min(width, columns - width)
+            values = xp.maximum(values[:-step], values[step:], out=memory[turn, : len(values) - step])
+            width, turn = width + step, 1 - turn
+        largest[start : start + at_once, 0] = values[::columns]
+    return largest.reshape(*x.shape[:-1], 1)
 
 
 def _centred_products(a: Array, b: Array, v: Array, k: Array) -> Array:
