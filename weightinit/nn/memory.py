@@ -17,12 +17,15 @@ from weightinit.nn.tree import Step
 class Source(NamedTuple):
     """Register that a step reads: on the way back its gradient is written, or added where another step wrote it.
 
-    ``wanted``: whether trained weights lie before it.
+    ``wanted``: whether trained weights lie before it. The skip of a residual block waits for the branch, which writes
+    first: it ``waits``, and ``sum`` is the register of the block's end, whose skip is added to what the step wrote.
     """
 
     register: int
     adds: bool
     wanted: bool
+    waits: bool = False
+    sum: int | None = None
 
 
 class Order(NamedTuple):
@@ -68,11 +71,18 @@ class Memory:
         written: set[int] = set()
         seen: set[str] = set()
         spare, orders = 0, []
+        waiting: dict[int, int] = {}
         for target in range(len(steps), 0, -1):
             step, sources = steps[target - 1], []
             live.add(target)
+            read_before = {register for other in steps[: target - 1] for register in (other.source, other.skip)}
             for register in (step.source, *([] if step.skip is None else [step.skip])):
                 adds = register in written
+                first = not adds and register not in waiting and own[target - 1]
+                if first and register == step.skip and register in read_before:
+                    waiting[register] = target
+                    sources.append(Source(register, False, wanted[register], waits=True))
+                    continue
                 if adds:
                     spare = max(spare, prod(step.entering))
                 elif register and not own[register - 1]:
@@ -82,7 +92,7 @@ class Memory:
                     pool[register] = piece
                 written.add(register)
                 live.add(register)
-                sources.append(Source(register, adds, wanted[register]))
+                sources.append(Source(register, adds, wanted[register], sum=waiting.pop(register, None)))
             live.discard(target)
             names = tuple(spec.name for spec in step.weights)
             orders.append(Order(target, tuple(sources), wanted[target], tuple(n for n in names if n in seen)))

@@ -182,24 +182,15 @@ class Matrix:
         self.target[:, :count] = self.windows[:, :count]
         return self.matrices[:, :, : count * self._places]
 
-    def multiply(self, seen: Array, weight: Array, out: Array, bias: Array | None = None) -> None:
-        """Write the windows ``seen`` times ``weight`` (groups, elements, units of a group) to ``out``, plus ``bias``.
+    def multiply(self, seen: Array, weight: Array, out: Array) -> None:
+        """Write the windows ``seen`` times ``weight`` (groups, elements, units of a group) to ``out``.
 
-        ``out``: (samples, *windows, units); ``bias``: what ``repeated`` returns for a run.
+        ``out``: (samples, *windows, units).
         """
         xp, ordered = self.tape.xp, self._ordered(out)
         products = self._scratch("products", (*seen.shape[:3], weight.shape[-1]))
         xp.matmul(seen, weight[:, None], out=products)
-        products = products.reshape(ordered.shape)
-        if bias is None:
-            ordered[...] = products
-        else:
-            bias = bias.reshape(self._places, self.columns.groups, -1).swapaxes(0, 1)
-            xp.add(products, bias[:, None, None], out=ordered)
-
-    def repeated(self, bias: Array) -> Array:
-        """Return a bias (runs, 1, units) side by side for the windows of a sample, since short loops are slow."""
-        return self.tape.xp.tile(bias, self._places)
+        ordered[...] = products.reshape(ordered.shape)
 
     def correlate(self, seen: Array, x: Array) -> Array:
         """Return the sum of the windows ``seen`` times ``x`` (samples, *windows, units): (groups, elements, units)."""

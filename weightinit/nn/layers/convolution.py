@@ -14,7 +14,7 @@ from weightinit.laws import Law
 from weightinit.meanfield import SingularValues
 from weightinit.nn.layers import columns
 from weightinit.nn.layers.base import UNKNOWN_VALUES, Layer
-from weightinit.nn.layers.dense import folded, silent
+from weightinit.nn.layers.dense import add_bias, folded, silent
 from weightinit.nn.layers.positions import Padding, Windows, by_position, gathered, scattered
 from weightinit.nn.moments import Gradient, Moments, unknown_gradient, unknown_moments
 from weightinit.nn.tape import Params, Shape, Slot, Tape, ones_for
@@ -89,12 +89,13 @@ class Convolution(Layer):
         z, matrix = tape[self.name, "preactivation"], self._entering(x.shape[2:]).matrix(tape)
         weight = self._by_group(params[f"{self.name}/weight"]).transpose(0, 3, 1, 2, 4)
         weight = weight.reshape(len(weight), self.groups, -1, weight.shape[-1])
-        bias = matrix.repeated(params[f"{self.name}/bias"]) if self.bias else [None] * len(z)
         for part in matrix.parts(tape.batch):
             for run in range(len(z)):
                 if run == 0 or len(x) > 1:
                     seen = matrix.fill(x[run, part])
-                matrix.multiply(seen, weight[run], z[run, part], bias[run])
+                matrix.multiply(seen, weight[run], z[run, part])
+                if self.bias:
+                    add_bias(z[run : run + 1, part], params[f"{self.name}/bias"][run : run + 1])
         return z
 
     def backward(self, params: Params, d_output: Array, tape: Tape, *, into: Array | None) -> Array | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from weightinit.arrays import Array, array_module
+from weightinit.arrays import Array
 from weightinit.fans import Fans
 from weightinit.laws import Law
 from weightinit.meanfield import SingularValues
@@ -147,7 +147,7 @@ def wide(x: Array, *vectors: Array) -> list[Array]:
         return [x.reshape(*x.shape[:2], -1), *vectors]
     batch, row = x.shape[1], positions * x.shape[-1]
     samples = next((n for n in range(1, batch) if batch % n == 0 and n * row >= BUFFER), batch)
-    repeated = [array_module(vector).tile(vector, samples * positions) for vector in vectors]
+    repeated = [vector.repeat(samples * positions, axis=1).reshape(len(vector), 1, -1) for vector in vectors]
     return [x.reshape(len(x), batch // samples, samples * row), *repeated]
 
 

@@ -80,15 +80,18 @@ class Sum(Layer):
             else:
                 product = tape.xp.matmul(d_output.reshape(len(d_output), 1, -1), branch.reshape(len(branch), -1, 1))
             tape.gradient[f"{self.name}/scale"][...] = product * factor.reshape(-1, 1, 1)
-        scale = self._scale(params, tape, d_output)
-        factor = tape.xp.broadcast_to(
-            tape.constant(f"{self.name}/skip_scale", self.skip_scale, d_output), (tape.runs, *[1] * (d_output.ndim - 1))
-        )
-        for runs in tape.blocks(d_output[0].size):
-            if into is not None:
+        if into is not None:
+            scale = self._scale(params, tape, d_output)
+            for runs in tape.blocks(d_output[0].size):
                 tape.xp.multiply(d_output[runs], scale[runs], out=into[runs])
-            if into_skip is not None:
-                tape.xp.multiply(d_output[runs], factor[runs], out=into_skip[runs])
+        if into_skip is not None:
+            factor = tape.constant(f"{self.name}/skip_scale", self.skip_scale, d_output)
+            tape.xp.multiply(d_output, factor, out=into_skip)
+
+    def add_skip(self, d_output: Array, tape: Tape, into: Array) -> None:
+        """Add the gradient of the skip to ``into``."""
+        factor = tape.constant(f"{self.name}/skip_scale", self.skip_scale, d_output)
+        into += d_output if isinstance(factor, np.generic) and factor == 1 else d_output * factor
 
     def written(self, params: Params, tape: Tape) -> Array:
         """Return what the branch has added in the last forward pass."""
