@@ -13,7 +13,7 @@ from weightinit.nn.layers.positions import Windows
 from weightinit.nn.tape import Shape, Tape
 
 # Elements of the matrices at one time: they stay in a core's cache between the copy and the products.
-CHUNK = 1 << 18
+CHUNK = 1 << 17
 # Contiguous elements of a window below which its copy is slow, and the matrix is laid out the other way around.
 SHORT = 16
 
@@ -161,8 +161,8 @@ class Matrix:
     matrices: Array
 
     def parts(self, samples: int) -> Iterator[slice]:
-        """Yield slices of so many samples, for each of which the matrices have room."""
-        step = len(self.framed)
+        """Yield slices of so many samples, as equal as may be, for each of which the matrices have room."""
+        step = math.ceil(samples / math.ceil(samples / len(self.framed)))
         for start in range(0, samples, step):
             yield slice(start, min(start + step, samples))
 
