@@ -4,7 +4,10 @@ INSTALLED := .venv/.installed
 ADAPTERS := .venv-adapters/bin
 ADAPTERS_INSTALLED := .venv-adapters/.installed
 
-.PHONY: run test test-adapters test-slow bench reliability museum transfer ui gallery clean
+# Processes that a command starts share what Python has compiled, also where the environment forbids to keep it.
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: run test types tests test-adapters test-slow bench reliability museum transfer ui gallery clean
 
 # Where runs are recorded, and what `make ui` shows: TRACKING=postgresql://USER@HOST/DATABASE, or sqlite:///FILE;
 # `make run` also takes the address of an MLflow server.
@@ -13,11 +16,17 @@ TRACKING ?=
 run: $(INSTALLED)  ## the main job, on real data
 	$(BIN)/python -m runner scheme=xavier,he -m $(if $(TRACKING),'tracking.uri=$(TRACKING)')
 
-test: $(INSTALLED)  ## lint, types, import contract, tests
+test: $(INSTALLED)  ## lint, import contract, types, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory --jobs 2 types tests
+
+types: $(INSTALLED)
+	$(BIN)/mypy
+
+# Many tests wait for other processes: types are checked meanwhile.
+tests: $(INSTALLED)
 	$(BIN)/pytest -n 2 --dist worksteal
 
 test-adapters: $(ADAPTERS_INSTALLED)  ## tests that need PyTorch, Keras or JAX, in an environment of their own

@@ -11,6 +11,11 @@ def is_kernel() -> bool:
     return hasattr(_shell(), "kernel")
 
 
+def in_shell() -> bool:
+    """Whether IPython runs this process, in a terminal or as a kernel."""
+    return _shell() is not None
+
+
 def show_figures() -> None:
     """Has a notebook show figures of matplotlib's as pictures, which it does by itself once pyplot is imported."""
     if is_kernel():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -58,10 +59,19 @@ class Rows:
     ) -> list[tuple[int, str, float]]:
         """(step, layer, value) of the rows of one quantity, in the order recorded."""
         return [
-            (int(s), name, float(v))
-            for s, q, name, v in zip(self.step, self.quantity, self.layer, self.value, strict=True)
-            if q == quantity and (step is None or s == step) and (layer is None or name == layer)
+            (int(self.step[place]), self.layer[place], float(self.value[place]))
+            for place in _places(self.quantity).get(quantity, ())
+            if (step is None or self.step[place] == step) and (layer is None or self.layer[place] == layer)
         ]
+
+
+@lru_cache(maxsize=16)
+def _places(quantities: tuple[str, ...]) -> Mapping[str, Sequence[int]]:
+    """Return the rows of each quantity; the runs of a stack share their quantities."""
+    places: dict[str, list[int]] = {}
+    for place, quantity in enumerate(quantities):
+        places.setdefault(quantity, []).append(place)
+    return places
 
 
 @dataclass(frozen=True)

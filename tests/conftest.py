@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 from threadpoolctl import threadpool_limits
 
-from runner.tracking import sqlite
 from runner.training import judging
 
 
@@ -38,17 +34,10 @@ def _shared_references(shared: Path) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _copied_tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A new database is a copy of the first one, since MLflow takes a second to make its tables."""
-    first, make_tables = tmp_path_factory.mktemp("tables") / "mlflow.db", sqlite.make_tables
-
-    def copied(file: Path, artifacts: str) -> None:
-        if not first.exists():
-            make_tables(first, "")
-        shutil.copy(first, file)
-        with closing(sqlite3.connect(file)) as database, database:
-            database.execute("UPDATE experiments SET artifact_location = ?", (f"{artifacts}/0",))
-
+def _shared_cache(shared: Path) -> Iterator[None]:
+    """MLflow makes its empty tables once, in a cache of the tests; matplotlib's fonts stay in the user's."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sqlite, "make_tables", copied)
+        if "MPLCONFIGDIR" not in os.environ:
+            patch.setenv("MPLCONFIGDIR", str(Path.home() / ".cache" / "matplotlib"))
+        patch.setenv("XDG_CACHE_HOME", str(shared / "cache"))
         yield

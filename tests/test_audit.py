@@ -21,7 +21,7 @@ from runner.config.composition import Composer
 from runner.training.loop import train
 from weightinit import audit, initializers
 from weightinit.__main__ import main
-from weightinit.auditing import read_arrays
+from weightinit.auditing import audit_stack, read_arrays
 from weightinit.auditing.examination import TESTS
 from weightinit.auditing.named_laws import NAMED, rule
 from weightinit.auditing.tests_of_law import largest_z
@@ -999,7 +999,7 @@ def test_npz_without_pickles(tmp_path):
     np.savez(path)
     with pytest.raises(ValueError, match="no arrays"):
         read_arrays(path)
-    with pytest.raises(ValueError, match=r"safetensors\.torch\.save_file"):
+    with pytest.raises(ValueError, match=r"safetensors\.torch\.save_model"):
         read_arrays(tmp_path / "model.pt")
 
 
@@ -1088,3 +1088,23 @@ def test_from_a_shell(model):
     )
     assert (done.returncode, done.stderr) == (1, "")
     assert "head.weight" in done.stdout
+
+
+def test_each_run_of_a_stack_is_audited_as_alone():
+    network = mlp(16, 4, "relu", depth=2, width=12)
+    runs = 7
+    initialized = VarianceScaling()(network, range(runs))
+    arrays = {spec.name: initialized.params[spec.name].copy() for spec in network.weights}
+    arrays["hidden/1/weight"][1] *= 1.5
+    arrays["hidden/2/weight"][2, 3, 4] = math.nan
+    arrays["hidden/2/bias"][3] += 0.1
+    arrays["hidden/2/weight"][4] = 0.0
+    arrays["hidden/2/weight"][5, :, 1] = -arrays["hidden/2/weight"][5, :, 0]
+    laws = {name: list(by_run) for name, by_run in initialized.laws.items()}
+    laws["output/weight"][6] = UNKNOWN
+    reports = audit_stack(arrays, laws, network.weights, level=1e-6)
+    for run, report in enumerate(reports):
+        alone = {name: x[run] for name, x in arrays.items()}
+        of_run = {name: by_run[run] for name, by_run in laws.items()}
+        assert repr(report) == repr(audit(alone, of_run, specs=network.weights, level=1e-6))
+    assert [report.ok for report in reports] == [True, False, False, False, False, False, True]

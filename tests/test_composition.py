@@ -326,6 +326,23 @@ def test_a_choice_of_the_users_own_becomes_a_trial(composer: Composer) -> None:
     assert trial.scheme == VarianceScaling(scale=3.0)
 
 
+def test_another_seed_gives_what_composing_it_gives(composer: Composer, folder: Path) -> None:
+    derived = [
+        *(["scheme=mine"], ["experiment=ours"], ["training.seed=5"], ["scheme.scale=${seed}"], ["report.columns=[a]"]),
+        *(["training.steps=${training.seed}"], ["scheme.scale=${oc.env:RATE,0.1}"], ["outputs=${now:%Y}"]),
+    ]
+    alone = [
+        *(["training.epochs=${seed}"], ["outputs=to_${seed}"], ["+more=${.seed}"], ["+more=${training}"]),
+        *(["+list=[${seed},2]"], ["+more=${oc.select:seed}"]),
+        *(["seed=3"], ["++seed=3"]),
+    ]
+    later = Composer(str(folder))
+    for more in [*derived, *alone]:
+        later._values([*more, "seed=2"])
+        assert repr(later._values([*more, "seed=11"])) == repr(composer._composed([*more, "seed=11"])[1:]), more
+    assert [others for others, family in later._families.items() if family] == [tuple(more) for more in derived]
+
+
 def test_no_composition_of_files_for_another_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     count = 0
     original = Loader._compose_config_from_defaults_list

@@ -181,12 +181,12 @@ def test_mlflow_gets_what_a_killed_process_did_not_send(tmp_path: Path, monkeypa
     directory = tmp_path / "sweep"
     first = Recorder(session(directory), tracking(tmp_path), keys)
     with monkeypatch.context() as patch:
-        patch.setattr(mlflow_tables, "known", lambda: False)  # only what goes through a client can be half sent
+        patch.setattr(mlflow_tables, "known", lambda columns: False)  # only what goes through a client can be half sent
         first.__enter__()
     put(first, trials[0], outcome(trials[0]))
     put(first, trials[4], outcome(trials[4], fate="failed", error="ValueError: no", summary={}))
     with monkeypatch.context() as patch:
-        patch.setattr(first.store._client, "log_inputs", lambda *args: 1 / 0)  # type: ignore[union-attr]
+        patch.setattr(first.store._client, "log_input", lambda *args: 1 / 0)  # type: ignore[union-attr]
         put(first, trials[1], outcome(trials[1]))
     first.record([(trials[2], outcome(trials[2]))])
     die(first)
@@ -258,7 +258,10 @@ def test_a_stop_waits_until_mlflow_has_a_run_whole() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_process_killed_while_it_makes_the_database_leaves_none(tmp_path: Path) -> None:
+def test_a_process_killed_while_it_makes_the_database_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # where MLflow has made no tables yet
     half = (
         "import os, runner.tracking.sqlite, pathlib, sqlalchemy.event as event;"
         "from sqlalchemy.engine import Engine;"
@@ -267,11 +270,12 @@ def test_a_process_killed_while_it_makes_the_database_leaves_none(tmp_path: Path
     )
     killed = subprocess.run([sys.executable, "-c", half], cwd=ROOT, capture_output=True)
     assert killed.returncode == 9, killed.stderr
-    assert (tmp_path / "mlflow.db.new").stat().st_size > 0
+    (left,) = (tmp_path / "cache").rglob("*.db.new")
+    assert left.stat().st_size > 0
     of = trial()
     with Recorder(session(tmp_path / "sweep"), tracking(tmp_path)) as recorder:
         put(recorder, of, outcome(of))
-    assert not list(tmp_path.glob("mlflow.db.new*"))
+    assert not list(tmp_path.rglob("*.db.new*"))
     assert len(mlflow_runs(tmp_path)) == 2
 
 

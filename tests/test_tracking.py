@@ -6,12 +6,13 @@ import json
 import os
 import re
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +26,7 @@ import yaml
 
 from runner.config.secrets import without_password
 from runner.records import Outcome, Rows, Session, Tracking
-from runner.tracking import Recorder, files, metric_name, mlflow_tables, read
+from runner.tracking import Recorder, archives, files, metric_name, mlflow_tables, origin, read
 from runner.tracking.address import locate, silence, viewer
 from runner.tracking.entries import entry_of
 from runner.tracking.facts import _source
@@ -662,7 +663,7 @@ def test_what_mlflow_missed_is_sent_at_the_end(
     first, second = trial(seed=0), trial(seed=1)
     name = f"gap {way}"
     if way == "client":
-        monkeypatch.setattr(mlflow_tables, "known", lambda: False)
+        monkeypatch.setattr(mlflow_tables, "known", lambda columns: False)
     with Recorder(session(outputs / name, name=name), tracking(outputs, experiment=name)) as recorder:
         assert recorder.store is not None
         with monkeypatch.context() as patch:
@@ -744,20 +745,26 @@ def test_tables_hold_what_the_client_would_put_there(
     runs[3][0].dataset.digest = "another"
     found = {}
     for way in ("client", "tables"):
+        uri = database(way)
         if way == "client":
-            monkeypatch.setattr(mlflow_tables, "known", lambda: False)
+            monkeypatch.setattr(mlflow_tables, "known", lambda columns: False)
         else:
             monkeypatch.undo()
             monkeypatch.setattr("time.time", lambda: END)
-            assert mlflow_tables.known()
+            if "sqlite" in uri:
+                monkeypatch.setattr("runner.tracking.store.MlflowClient", lambda uri: 1 / 0)  # nobody needs it
         (tmp_path / way).mkdir()
-        settings = tracking(tmp_path / way, uri=database(way))
+        settings = tracking(tmp_path / way, uri=uri)
         store = Store(session(tmp_path), settings)
         store.open("same")
-        assert store.batch == (1 if way == "client" else 32)
+        assert store.batch == (1 if way == "client" else 64)
         for part in (runs[:1], runs[1:]):
             store.send(part)
-        store.close("FINISHED", {}, {})
+        (table := tmp_path / "runs.parquet").write_text("table")
+        files = {"": [table], "figures": [table]}
+        store.close("FINISHED", {"best_accuracy": 0.5, "runs_failed": 1.0}, files, "what it printed", runs[0][1].key)
+        (held,) = (tmp_path / way / "mlartifacts").rglob("figures/runs.parquet")
+        assert [path.name for path in sorted(held.parents[1].iterdir())] == ["figures", "runs.parquet"]
         found[way] = contents(locate(settings)[0])
         found[way] = {
             name: [tuple(str(value).replace(f"/{way}/", "/") for value in row) for row in rows]
@@ -774,6 +781,48 @@ def test_tables_that_are_not_known_are_left_to_the_client(tmp_path: Path, monkey
     monkeypatch.setattr(mlflow_tables, "insert", lambda *args: 1 / 0)
     record_four(tmp_path, "he")
     assert len(contents(f"sqlite:///{tmp_path}/mlflow.db")["runs"]) == 5
+
+
+def test_a_database_of_another_version_of_mlflow_is_left_to_mlflow(tmp_path: Path) -> None:
+    record_four(tmp_path, "he")
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = 'another'")
+    with pytest.raises(ValueError, match="out-of-date database schema"):
+        Store(session(tmp_path), tracking(tmp_path)).open("same")
+
+
+@pytest.mark.parametrize("where", ["", "no remote", "a remote", "detached", "no commit"])
+def test_the_origin_of_a_run_is_what_mlflow_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    from mlflow.tracking.context import registry
+
+    program = tmp_path / "below" / "program.py"
+    program.parent.mkdir()
+    program.touch()
+    identity = ("-c", "user.name=me", "-c", "user.email=me@here")
+    made = [
+        ["init", "-qb", "trunk/one"],
+        [*identity, "commit", "-qm", "first", "--allow-empty"][: 0 if where == "no commit" else None],
+        ["remote", "add", "zeta", "https://me:secret@host/z.git"] if where == "a remote" else [],
+        ["remote", "add", "alpha", "git@host:a.git"] if where == "a remote" else [],
+        ["checkout", "-q", "--detach"] if where == "detached" else [],
+    ]
+    for words in made if where else []:
+        if words:
+            subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
+    monkeypatch.setattr("sys.argv", [str(program)])
+    for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
+        monkeypatch.delenv(name)
+    for provider in registry._run_context_provider_registry:
+        if hasattr(provider, "_cache"):
+            provider._cache.clear()
+    expected = registry.resolve_tags()
+    with monkeypatch.context() as patch:
+        if where != "no commit":
+            patch.setattr(origin, "import_mlflow", lambda: 1 / 0)
+        assert origin.tags() == expected
+    assert len(expected) == 3 + {"no remote": 2, "a remote": 3, "detached": 1}.get(where, 0)
+    monkeypatch.setenv("MLFLOW_RUN_CONTEXT", '{"of": "the job"}')
+    assert origin.tags()["of"] == "the job"
 
 
 ANOTHER_PROCESS = """
@@ -822,14 +871,15 @@ def test_a_data_set_that_two_insert_at_once_is_there_once(database: Callable[[st
     store = Store(session(tmp_path), tracking(tmp_path, uri=database("data")))
     store.open("one")
     entry = entry_of(trial(), outcome(trial()), store.session, {})
-    other = threading.Thread(target=mlflow_tables.insert, args=(store._engine, "1", [("b" * 32, "", entry)]))
-    with store._engine.begin() as first:
-        found = mlflow_tables._dataset(first, 1, entry.input)
+    tables: Any = store._tables
+    other = threading.Thread(target=mlflow_tables.insert, args=(tables, "1", [("b" * 32, "", entry)]))
+    with tables.begin() as first:
+        found = mlflow_tables._dataset(tables, first, 1, entry.input)
         other.start()
         other.join(0.3)
         assert other.is_alive()
     other.join(30)
-    with store._engine.connect() as connection:
+    with tables.engine.connect() as connection:
         ids = connection.exec_driver_sql("SELECT dataset_uuid FROM datasets").scalars().all()
         assert (ids, connection.exec_driver_sql("SELECT source_id FROM inputs").scalars().all()) == ([found], ids)
 
@@ -921,3 +971,23 @@ def test_a_server_takes_a_sweep_and_its_death_stops_nothing(
     assert "Work goes on" in first
     assert "lacks 2 of 3 runs and the sweep's summary" in last
     assert str(tmp_path / "lost") in last
+
+
+def test_archives_are_to_the_byte_as_numpy_writes_them(tmp_path: Path) -> None:
+    values = np.arange(12.0).reshape(3, 4)
+    arrays = {
+        "histogram/weight/hidden/1": values,
+        "größe": values.astype(np.float16),
+        "turned": values.T,
+        "strided": values[:, ::2],
+        "one": np.array(3),
+        "none": np.empty((0, 2), bool),
+        "text": np.array(["a", "bc"]),
+    }
+    for kept in (arrays, {}):
+        with (tmp_path / "ours.npz").open("wb") as file:
+            archives.save(file, kept)
+        np.savez(tmp_path / "numpys.npz", **kept)
+        assert (tmp_path / "ours.npz").read_bytes() == (tmp_path / "numpys.npz").read_bytes()
+    with pytest.raises(ValueError, match="Object arrays"), (tmp_path / "ours.npz").open("wb") as file:
+        archives.save(file, {"object": np.array([None])})

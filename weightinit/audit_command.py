@@ -84,17 +84,34 @@ def _report(options: argparse.Namespace) -> Report | ModelReport:
     if options.family is not None and options.family not in FAMILIES:
         raise ValueError(f"--as takes a family, one of {', '.join(sorted(FAMILIES))}; got {options.family!r}.")
     config = {} if options.config is None else _config(Path(options.config))
+    _check_family(options.family, config.get("model_type"))
     arrays = _arrays(Path(options.file))
     if not as_family:
         return audit(arrays, options.law and _laws(options.law), layout=options.layout)
     return audit_model(model_of_arrays(arrays, options.family or "", config), options.family)
 
 
+def _check_family(family: str | None, model_type: Any) -> None:
+    """Raise ValueError if the configuration is one of another family, whose laws are others."""
+    if family is not None and model_type in FAMILIES and FAMILIES[family] is not FAMILIES[model_type]:
+        raise ValueError(
+            f"--as says {family!r}, the configuration's model_type is {model_type!r}. Leave --as out, or pass the "
+            f"config.json of a {family}."
+        )
+
+
 def _arrays(path: Path) -> dict[str, Array]:
     if path.suffix in CHECKPOINTS:
+        if path.is_dir():
+            raise ValueError(f"{path} must be a file; it is a folder.")
         from weightinit.torch.checkpoints import read_checkpoint
 
         return read_checkpoint(path)
+    if not (path.is_dir() or path.suffix in (".npz", ".safetensors", ".json")):
+        raise ValueError(
+            f"the file must end in .npz or .safetensors, or in {', '.join(CHECKPOINTS)} for a checkpoint of PyTorch; "
+            f"got {path}. Save a PyTorch model with safetensors.torch.save_model(model, 'model.safetensors')."
+        )
     return read_arrays(path)
 
 

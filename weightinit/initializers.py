@@ -14,9 +14,10 @@ deviation, ``scale`` the variance.
 
 from __future__ import annotations
 
+import inspect
 import math
 import operator
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from difflib import get_close_matches
 from numbers import Real
 from typing import Any, Final, Literal, TypeAlias, TypedDict, Unpack
@@ -525,11 +526,30 @@ INITIALIZERS: Final[dict[str, Initializer]] = {
 }
 
 
-def by_name(name: str) -> Initializer:
-    """Return the initializer called ``name``. Raises ValueError for an unknown name, TypeError for no text."""
+def by_name(name: str, options: Iterable[str] = ()) -> Initializer:
+    """Return the initializer called ``name``, which takes ``options``.
+
+    Raises ValueError for an unknown name, TypeError for no text and for an option that the initializer doesn't take.
+    """
     if not isinstance(name, str):
         raise TypeError(f"name must be a text, one of {', '.join(INITIALIZERS)}; got {name!r}. Pass name='he'.")
-    return INITIALIZERS[_choice("name", name, INITIALIZERS)]
+    found = INITIALIZERS[_choice("name", name, INITIALIZERS)]
+    allowed = options_of(found)
+    if unknown := [option for option in options if option not in allowed]:
+        raise TypeError(f"{name} takes {', '.join(allowed) or 'no options'}; got {', '.join(unknown)}.")
+    return found
+
+
+def options_of(initializer: Initializer) -> tuple[str, ...]:
+    """Return the names of an initializer's options, those of its layout last."""
+    found: list[str] = []
+    for parameter in inspect.signature(initializer).parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.name != "dtype":
+            found.append(parameter.name)
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            layout = FanOptions if FanOptions.__name__ in str(parameter.annotation) else Layout
+            found += layout.__annotations__
+    return tuple(found)
 
 
 # Shapes

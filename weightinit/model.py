@@ -155,10 +155,29 @@ class Buffer:
 
 
 @dataclass(frozen=True, eq=False)
+class Configuration:
+    """Configuration of a part of a model, as plain values: of the module at ``path``, ``name`` in words."""
+
+    path: str
+    name: str
+    values: Mapping[str, Any]
+
+    @property
+    def family(self) -> str:
+        """The name that its library gives this kind of model (``gpt2``), if any."""
+        return str(self.values.get("model_type") or "")
+
+    def rules(self, name: str) -> bool:
+        """Whether a tensor or module of this name lies in the part."""
+        return not self.path or name == self.path or name.startswith((f"{self.path}.", f"{self.path}/"))
+
+
+@dataclass(frozen=True, eq=False)
 class Model:
     """A model: its ``tensors`` in order, each memory once, and its configuration as plain values, where it has one.
 
     ``name``: the model's class. ``family``: the name that its library gives this kind of model (``gpt2``), if any.
+    ``parts``: configurations that parts of it have for themselves, outer ones first.
     """
 
     name: str
@@ -166,6 +185,7 @@ class Model:
     config: Mapping[str, Any] = field(default_factory=dict)
     family: str = ""
     buffers: tuple[Buffer, ...] = ()
+    parts: tuple[Configuration, ...] = ()
 
     def __iter__(self) -> Iterator[ModelTensor]:
         return iter(self.tensors)
@@ -181,6 +201,11 @@ class Model:
     def size(self) -> int:
         """Number of elements."""
         return sum(tensor.size for tensor in self.tensors)
+
+    def configurations(self, *names: str) -> tuple[Configuration, ...]:
+        """Return the configurations that rule all of the named tensors, the innermost first, the model's own last."""
+        inner = [part for part in self.parts if all(part.rules(name) for name in names)]
+        return (*reversed(inner), Configuration("", "config", self.config))
 
     def positions(self) -> dict[str, Position]:
         """Return the place of each layer: the first weights are ``input``, the last ones ``output``."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("weightinit_models", "models to audit, as --weightinit-model", type="linelist", default=[])
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse to write one lock from several processes."""
+    if config.getoption("weightinit_update") and config.getoption("numprocesses", None):
+        raise pytest.UsageError("--weightinit-update writes one file, so it needs one process: add -n 0.")
+
+
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
     """Add two tests for each model: its audit, and its lock."""
     places = [*config.getini("weightinit_models"), *config.getoption("weightinit_model")]
@@ -40,13 +50,22 @@ class ModelItem(pytest.Item):
         self.place = place
 
     def model(self) -> Any:
-        """Return the model anew."""
-        from weightinit.testing import model_of
+        """Return the model anew; of PyTorch, by seed 0 of the global generators: one code, one verdict."""
+        from weightinit.testing import PlaceError, factory_of
 
-        return model_of(self.place, self.config.rootpath)
+        try:
+            make = factory_of(self.place, self.config.rootpath)
+            with _seeded():
+                return make()
+        except PlaceError:
+            raise
+        except Exception as error:
+            raise NotMade(_own_code(error)) from error
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """Return the sentences alone where a test fails: where it was called from tells nothing."""
+        """Return the sentences alone where a model is at fault, the traceback where its own code failed."""
+        if isinstance(excinfo.value, NotMade):
+            return f"{self.place} can't be made: {excinfo.value}"
         if isinstance(excinfo.value, AssertionError | ValueError | TypeError | ImportError):
             return str(excinfo.value)
         return super().repr_failure(excinfo, style)
@@ -54,6 +73,33 @@ class ModelItem(pytest.Item):
     def reportinfo(self) -> tuple[Path, None, str]:
         """Return the words that name the test."""
         return self.path, None, f"{self.place} {self.what}"
+
+
+class NotMade(Exception):
+    """A model whose own code failed."""
+
+
+def _own_code(error: Exception) -> str:
+    """Return an error and its traceback without the frames of this package and of the import system."""
+    trace = error.__traceback__
+    foreign = (str(Path(__file__).parent), "importlib")
+    while trace is not None and any(part in trace.tb_frame.f_code.co_filename for part in foreign):
+        trace = trace.tb_next
+    said = f"{type(error).__name__}: {error}"
+    return said if trace is None else "\n".join([said, "", *map(str.rstrip, traceback.format_tb(trace))])
+
+
+@contextmanager
+def _seeded() -> Iterator[None]:
+    """Seed the global generators where PyTorch is in use, and give back their states."""
+    if "torch" not in sys.modules:
+        yield
+        return
+    from weightinit.torch.random_states import random_states, seed_all
+
+    with random_states():
+        seed_all(0)
+        yield
 
 
 class Audit(ModelItem):

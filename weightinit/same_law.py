@@ -40,7 +40,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class SameLaw(Tabled):
-    """Comparison of two ways of building a model over ``seeds`` seeds, of ``tensors`` tensors.
+    """Comparison of two ways of building a model over ``seeds`` seeds, of ``tensors`` tensors, those of either.
 
     ``level``: the chance that equal laws raise any difference. ``notes``: what is worth knowing and no difference.
     """
@@ -126,8 +126,9 @@ def compare(
         found += [
             (kind, name, words) for kind, words in _differences([s[name] for s in a], [s[other] for s in b], alpha)
         ]
+    tensors = len({*a[0], *(name for kind, name, _ in found if kind == "missing")})
     found += _clones(a[0], b[0], theirs)
-    return SameLaw(tuple(_grouped(found)), len(theirs), len(seeds), level, notes)
+    return SameLaw(tuple(_grouped(found)), tensors, len(seeds), level, notes)
 
 
 @dataclass(frozen=True)

@@ -52,15 +52,22 @@ class Reading:
         """Summary over all elements of each run; exact for any scale that the dtype holds."""
         xp = array_module(self.x)
         result = Summary(*xp.empty((5, len(self.x))))
+        narrow = self.x.dtype.itemsize <= 4  # no square of these leaves the range of float64
         for runs, matrices in _float64(self.x):
             flat = matrices.reshape(len(matrices), -1)
             low, high = flat.min(-1), flat.max(-1)
-            exponent = xp.clip(xp.frexp(xp.maximum(-low, high))[1], -1000, 1000)
-            flat *= xp.ldexp(1.0, -exponent)[:, None]  # so that no square leaves the range of float64
-            mean = xp.clip(xp.ldexp(flat.mean(-1), exponent), low, high)  # a constant's mean is that constant
-            flat -= xp.ldexp(mean, -exponent)[:, None]
-            flat *= flat
-            std = xp.ldexp(xp.sqrt(flat.mean(-1)), exponent)
+            if narrow:
+                mean = xp.clip(flat.mean(-1), low, high)  # a constant's mean is that constant
+                flat -= mean[:, None]
+                flat *= flat
+                std = xp.sqrt(flat.mean(-1))
+            else:
+                exponent = xp.maximum(xp.minimum(xp.frexp(xp.maximum(-low, high))[1], 1000), -1000)
+                flat *= xp.ldexp(1.0, -exponent)[:, None]  # so that no square leaves the range of float64
+                mean = xp.clip(xp.ldexp(flat.mean(-1), exponent), low, high)
+                flat -= xp.ldexp(mean, -exponent)[:, None]
+                flat *= flat
+                std = xp.ldexp(xp.sqrt(flat.mean(-1)), exponent)
             for whole, part in zip(result, (mean, std, xp.hypot(mean, std), low, high), strict=True):
                 whole[runs] = part
         return result
@@ -129,17 +136,30 @@ def histogram(x: Array, bins: int = 64) -> Array:
     """
     xp = array_module(x)
     result: Array = xp.empty((len(x), 2, bins))
+    centre = (xp.arange(bins) + 0.5) / bins
     for runs, matrices in _float64(x):
-        for out, values in zip(result[runs], matrices, strict=True):
-            halves = values[xp.isfinite(values)] / 2  # halves: the difference of two finite numbers may overflow
-            low, high = (float(halves.min()), float(halves.max())) if halves.size else (0.0, 0.0)
-            if high - low <= 1e-9 * max(-low, high):
-                middle = low / 2 + high / 2
-                low, high = (middle - abs(middle) / 2, middle + abs(middle) / 2) if middle else (-0.25, 0.25)
-            place = (halves - low) / (high - low) * bins
-            centre = (xp.arange(bins) + 0.5) / bins
-            out[0] = 2 * low * (1 - centre) + 2 * high * centre
-            out[1] = xp.bincount(xp.minimum(place.astype(np.int64), bins - 1), minlength=bins)
+        halves = matrices.reshape(len(matrices), -1)
+        halves /= 2  # the difference of two finite numbers may overflow
+        low, high = halves.min(-1), halves.max(-1)
+        whole = xp.isfinite(low) & xp.isfinite(high)
+        for run in xp.flatnonzero(~whole).tolist():
+            finite = halves[run][xp.isfinite(halves[run])]
+            low[run], high[run] = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
+        alike = high - low <= 1e-9 * xp.maximum(-low, high)
+        middle = low / 2 + high / 2
+        around = xp.where(middle == 0, 0.25, abs(middle) / 2)
+        low, high = (xp.where(alike, middle + sign * around, end) for sign, end in ((-1, low), (1, high)))
+        low, high = low[:, None], high[:, None]
+        result[runs, 0] = 2 * low * (1 - centre) + 2 * high * centre
+        halves -= low
+        halves /= high - low
+        halves *= bins
+        kept = None if whole.all() else xp.isfinite(halves)
+        places = (halves if kept is None else xp.where(kept, halves, 0.0)).astype(np.int64)
+        xp.minimum(places, bins - 1, out=places)
+        places += xp.arange(len(halves))[:, None] * bins
+        counts = xp.bincount(places.ravel() if kept is None else places[kept], minlength=len(halves) * bins)
+        result[runs, 1] = counts.reshape(len(halves), bins)
     return result
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,32 @@ from weightinit.auditing.model_report import ModelReport
 
 def audit_any(model: Any, expected: ModelLaws = None, *, level: float = 1e-3) -> ModelReport:
     """Return the audit of a model by the adapter of its framework. Raises TypeError for a model of none of them."""
+    packages = {base.__module__.partition(".")[0] for base in type(model).__mro__}
     if hasattr(model, "named_parameters"):
-        from weightinit.torch import audit
+        from weightinit import torch
 
-        return audit(model, expected, level=level)
-    raise TypeError(f"model must be one of PyTorch's; got {type(model).__name__}. Pass a torch.nn.Module.")
+        return torch.audit(model, expected, level=level)
+    if "keras" in packages:
+        from weightinit import keras
+
+        return keras.audit(model, expected, level=level)
+    if packages & {"flax", "equinox"} or isinstance(model, Mapping):
+        from weightinit import jax
+
+        return jax.audit(model, expected, level=level)
+    raise TypeError(
+        "model must be a module of PyTorch, a model of Keras, a module of Flax NNX or Equinox, or a mapping of names "
+        f"to arrays; got {type(model).__name__}. Pass the model itself."
+    )
 
 
 def assert_initialized(model: Any, expected: ModelLaws = None, *, level: float = 1e-3) -> None:
     """Raise AssertionError, with a sentence for each fault, if an audit of the model finds any.
 
-    ``expected`` and ``level`` as in ``weightinit.torch.audit``: a family, a law, rules, or None.
+    ``model``: one of PyTorch, Keras, Flax or Equinox. ``expected`` and ``level`` as in ``weightinit.torch.audit``: a
+    family, a law, rules, or None.
     """
+    __tracebackhide__ = True
     report = audit_any(model, expected, level=level)
     if not report.ok:
         raise AssertionError("\n".join([*(finding.sentence for finding in report.faults), report.sentence]))
@@ -41,6 +55,7 @@ def assert_same_law(build_a: Callable[..., Any], build_b: Callable[..., Any], se
 
     The functions and ``seeds`` as in ``weightinit.torch.same_law``.
     """
+    __tracebackhide__ = True
     from weightinit.torch import same_law
 
     compared = same_law(build_a, build_b, seeds)
@@ -51,11 +66,18 @@ def assert_same_law(build_a: Callable[..., Any], build_b: Callable[..., Any], se
 def assert_locked(model: Any, name: str, lock: str | os.PathLike[str] = LOCK, *, update: bool = False) -> None:
     """Raise AssertionError, with a sentence for each group of tensors, if a model is not as it was locked.
 
-    ``lock``: the file; ``name``: the model's name there. With ``update`` the model's lines are written anew.
+    ``lock``: the file; ``name``: the model's name there. With ``update`` the model's lines are written anew; of a file
+    that can't be read, all lines. Raises ValueError without ``update`` for such a file.
     """
+    __tracebackhide__ = True
     path = Path(lock)
     report = audit_any(model)
-    locks: dict[str, tuple[LockedGroup, ...]] = read_lock(path) if path.exists() else {}
+    locks: dict[str, tuple[LockedGroup, ...]] = {}
+    try:
+        locks = read_lock(path) if path.exists() else {}
+    except ValueError:
+        if not update:
+            raise
     if update:
         write_lock(path, {**locks, name: lock_of(report)})
         return
@@ -66,14 +88,19 @@ def assert_locked(model: Any, name: str, lock: str | os.PathLike[str] = LOCK, *,
         raise AssertionError("\n".join(found))
 
 
-def model_of(place: str, folder: Path | None = None) -> Any:
-    """Return the model at ``module:factory``; a factory is called, a model is taken as it is.
+class PlaceError(ValueError):
+    """A place ``module:factory`` that names nothing."""
 
-    ``folder`` is where modules are looked for first. Raises ValueError for a place that can't be found.
+
+def factory_of(place: str, folder: Path | None = None) -> Callable[[], Any]:
+    """Return the function at ``module:factory`` that makes a model; for a model there, one that returns it.
+
+    ``folder`` is where modules are looked for first. Raises PlaceError for a place that can't be found, and what the
+    module raises when it is imported.
     """
     module_name, colon, factory_name = place.partition(":")
     if not colon or not module_name or not factory_name:
-        raise ValueError(f"a model is named module:factory, as in my.module:make; got {place!r}.")
+        raise PlaceError(f"a model is named module:factory, as in my.module:make; got {place!r}.")
     if folder is not None and str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     try:
@@ -81,11 +108,10 @@ def model_of(place: str, folder: Path | None = None) -> Any:
     except ModuleNotFoundError as error:
         if error.name and not (module_name + ".").startswith(error.name + "."):
             raise
-        raise ValueError(f"no module {module_name!r} for the model {place!r}; mend the name or the folder.") from None
+        raise PlaceError(f"no module {module_name!r} for the model {place!r}; mend the name or the folder.") from None
     for part in factory_name.split("."):
         if not hasattr(found, part):
-            raise ValueError(f"{module_name!r} has no {factory_name!r}; the model {place!r} names it.")
+            raise PlaceError(f"{module_name!r} has no {factory_name!r}; the model {place!r} names it.")
         found = getattr(found, part)
-    make: Callable[[], Any] | None = found if callable(found) and not hasattr(found, "parameters") else None
-    make = found if isinstance(found, type) else make
-    return make() if make is not None else found
+    makes = isinstance(found, type) or (callable(found) and not hasattr(found, "parameters"))
+    return found if makes else lambda: found

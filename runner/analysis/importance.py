@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit
 
 from runner.analysis.search import Search
 from weightinit.arrays import Array
@@ -50,7 +50,7 @@ def importances(search: Search) -> list[Importance]:
     found = []
     for key in terms:
         lost = (_errors([table for other, table in terms.items() if other != key], ranks) - whole) / scale
-        reach = float(stats.t.ppf(0.975, len(runs) - fitted)) * float(np.std(lost, ddof=1)) / math.sqrt(len(runs))
+        reach = float(stdtrit(len(runs) - fitted, 0.975)) * float(np.std(lost, ddof=1)) / math.sqrt(len(runs))
         share = float(np.mean(lost))
         found.append(Importance(key, share, share - reach, share + reach))
     return sorted(found, key=lambda one: -one.share)

@@ -15,7 +15,7 @@ from hydra.core.utils import setup_globals
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from runner.config import factories, listing, mistakes, nested, schema
+from runner.config import factories, listing, mistakes, nested, schema, seeds
 from runner.config.catalogue import CONF, ROOT, check_conf
 from runner.config.internals import create_config_search_path
 from runner.config.loader import Loader
@@ -67,6 +67,7 @@ class Composer:
             self.folders.append(folder)
         self.loader = Loader(path)
         self.secrets = self.loader.secrets
+        self._families: dict[tuple[str, ...], seeds.Family | None] = {}
 
     def command(self, overrides: Sequence[str], *, multirun: bool) -> Command:
         """Return the runs that ``overrides`` ask for, in Hydra's order; raises ValueError where nothing composes."""
@@ -133,7 +134,20 @@ class Composer:
         return {str(self._values(run)[1][group]) for run in named}
 
     def _values(self, overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
-        """The configuration of a run as plain values, and the choice in each group."""
+        """The configuration of a run as plain values, and the choice in each group; shared parts are one object."""
+        if (parts := seeds.parted(overrides)) is None:
+            return self._composed(overrides)[1:]
+        others, seed = parts
+        if (family := self._families.get(others)) is not None:
+            return family.with_seed(seed), dict(family.choices)
+        config, values, choices = self._composed(overrides)
+        if others not in self._families:
+            unresolved: Any = OmegaConf.to_container(config)
+            self._families[others] = seeds.Family.of(unresolved, values, choices, seed)
+        return values, choices
+
+    def _composed(self, overrides: Sequence[str]) -> tuple[DictConfig, dict[str, Any], dict[str, str]]:
+        """The configuration of a run as it was composed and as plain values, and the choice in each group."""
         config, found = self._compose(self.loader.load_task, overrides, RunMode.RUN)
         values, choices = plain_config(config), chosen(found)
         values["scheme"] = nested.expanded(values["scheme"], self.folders)
@@ -143,7 +157,7 @@ class Composer:
         values |= {
             group: factories.with_whole_numbers(group, values[group]) for group in choices.keys() & set(VARIANTS)
         }
-        return values, choices
+        return config, values, choices
 
     def _check_targets(self, values: Mapping[str, Any], choices: Mapping[str, str]) -> None:
         """Raises ValueError where a group's target isn't that of its choice: the choice's name would be recorded."""

@@ -165,7 +165,8 @@ class SGD(Optimizer):
                 change += xp.multiply(velocity, hyper["momentum"], out=block.scratch)
             else:
                 change = velocity
-        block.weight -= xp.multiply(change, hyper["rate"], out=block.scratch)
+        # The gradient has been used. Memory of its own for the product would take a place in the cache.
+        block.weight -= xp.multiply(change, hyper["rate"], out=block.gradient)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,7 +212,7 @@ class Adam(Optimizer):
     @classmethod
     def update(cls, block: Block, hyper: Mapping[str, Array], signature: Any) -> None:
         xp = array_module(block.weight)
-        gradient, scratch, (mean, square) = block.gradient, block.scratch, block.state
+        gradient, (mean, square) = block.gradient, block.state
         if signature.decays:
             into, sign = (block.weight, -1) if cls.decoupled else (gradient, 1)
             _decay(block, hyper["weight_decay"], into=into, sign=sign)
@@ -220,11 +221,11 @@ class Adam(Optimizer):
         square *= hyper["beta2"]
         gradient *= gradient
         square += gradient
-        xp.sqrt(square, out=scratch)
-        scratch += hyper["epsilon"]
-        xp.divide(mean, scratch, out=scratch)
-        scratch *= hyper["rate"]
-        block.weight -= scratch
+        change = xp.sqrt(square, out=gradient)
+        change += hyper["epsilon"]
+        xp.divide(mean, change, out=change)
+        change *= hyper["rate"]
+        block.weight -= change
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from scipy import special
+
 from runner.records import Outcome
 from runner.text import number
 
@@ -65,9 +67,7 @@ def _unlikely(alarms: int, runs: int, share: float) -> bool:
     """Return whether chance does not explain so many alarms, where each run has this ``share`` of one."""
     if not alarms:
         return False
-    from scipy import stats  # takes half a second, which few commands need
-
-    return bool(stats.binom.sf(alarms - 1, runs, share) <= UNLIKELY * (1 + 1e-9))
+    return bool(special.bdtrc(alarms - 1, runs, share) <= UNLIKELY * (1 + 1e-9))
 
 
 def sweep_sentence(runs: pd.DataFrame) -> str:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from weightinit.nn.architectures import Form
-from weightinit.torch.errors import first_line
+from weightinit.torch.errors import first_line, raised
 from weightinit.torch.samples import main_output
 
 Input = Literal["auto", "flat", "image", "tokens"]
@@ -54,7 +54,7 @@ class Recipe:
                 raise
             raise ValueError(
                 f"architecture.module={self.address} must be built by architecture.options={dict(self.options)}; it "
-                f"raised {type(error).__name__}: {first_line(error)}. Pass other architecture.options."
+                f"raised {raised(error)}. Pass other architecture.options."
             ) from error
         if not isinstance(built, nn.Module):
             raise TypeError(
@@ -132,7 +132,7 @@ def located(address: str) -> Any:
         for part in name.split("."):
             found = getattr(found, part)
         if not callable(found):
-            raise TypeError(f"it is a {type(found).__name__}")
+            raise TypeError(f"it is {found!r:.50}, which can't be called")
     except (Exception, SystemExit) as error:
         raise ValueError(
             "architecture.module must name a class or function that can be imported, as my.module:Net does; got "

@@ -16,7 +16,7 @@ import numpy as np
 from weightinit.activations import Activation, relu
 from weightinit.nn import Network, Shape
 from weightinit.nn.architectures import Form
-from weightinit.nn.network import Site
+from weightinit.nn.sites import Site
 from weightinit.nn.weights import WeightSpec
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from torch import nn
 
 from runner.torch.building import Recipe
 from runner.torch.observing import Observer, Seen, names
-from weightinit.nn.network import Site
+from weightinit.nn.sites import Site
 from weightinit.nn.weights import WeightSpec
+from weightinit.torch.errors import raised
 from weightinit.torch.random_states import random_states
 from weightinit.torch.samples import Sample, main_output
 from weightinit.torch.translation import translate
@@ -80,8 +81,8 @@ def _passed(recipe: Recipe, module: nn.Module, x: torch.Tensor) -> Any:
         cause = error.__cause__ or error
         raise ValueError(
             f"architecture.module={recipe.address} must take a batch of {tuple(x.shape)} ({recipe.entering}); it "
-            f"raised {type(cause).__name__}: {str(cause).strip().partition(chr(10))[0]}. Pass architecture.input=flat, "
-            "image or tokens as it wants, or other architecture.options."
+            f"raised {raised(cause)}. Pass architecture.input=flat, image or tokens as it wants, or other "
+            "architecture.options."
         ) from error
 
 

@@ -24,7 +24,7 @@ import pyarrow as pa
 from filelock import FileLock
 
 from runner.records import LABELS, Outcome, Rows
-from runner.tracking import seals
+from runner.tracking import archives, seals
 from weightinit.arrays import Array
 from weightinit.auditing.files import BROKEN
 
@@ -68,7 +68,7 @@ def write(directory: Path, outcomes: Sequence[Outcome], runs: pd.DataFrame, curv
     """Write ``arrays/KEY.npz`` of each run, and then a shard of all of them below ``shards/``."""
     for outcome in outcomes:
         if outcome.arrays:
-            replaced(arrays_path(directory, outcome.key), partial(_save_arrays, arrays=outcome.arrays))
+            replaced(arrays_path(directory, outcome.key), partial(archives.save, arrays=outcome.arrays))
     tables = (
         pa.Table.from_pandas(runs, preserve_index=False).replace_schema_metadata(),
         pa.Table.from_pandas(curves, schema=_CURVES, preserve_index=False).replace_schema_metadata(),
@@ -98,10 +98,6 @@ def arrays(directory: Path, key: str) -> dict[str, Array]:
     except BROKEN as error:
         _log.warning("%s is damaged (%s): it counts as absent.", path, error)
         return {}
-
-
-def _save_arrays(file: BinaryIO, arrays: Mapping[str, Array]) -> None:
-    np.savez(file, allow_pickle=False, **arrays)
 
 
 def read(directory: Path | str) -> tuple[pd.DataFrame, pd.DataFrame]:

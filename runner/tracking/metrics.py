@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from runner.records import Outcome, Rows
+from runner.records import Outcome
+from weightinit.arrays import Array
 from weightinit.nn import trunk
 
 # Metric rows of one run, and of the runs of a sweep together; everything is in curves.parquet.
@@ -22,7 +22,10 @@ BY_LAYER = ("weight_std", "activation_rms", "gradient_std")
 FEWEST = 5
 
 T = TypeVar("T")
-Series = list[tuple[int, float]]
+# Steps and rows of one quantity in one layer.
+Series = list[tuple[int, int]]
+# Indices of layers, and rows of one quantity, each with the row that divides it where the point is a ratio.
+Initial = list[tuple[int, int, int | None]]
 
 
 class Point(NamedTuple):
@@ -64,15 +67,62 @@ def select(outcome: Outcome, budget: int = BUDGET) -> Selection:
     and evenly spaced points between; a network too deep keeps its first, its last and evenly spaced layers.
     Values that are not finite are left out, since MLflow has no way to show them.
     """
-    series = _series(outcome.rows)
-    last = max((points[-1][0] for points in series.values()), default=0)
-    seconds = (outcome.end_time - outcome.start_time) / max(last, 1)
+    rows = outcome.rows
     summary = {metric_name(name): float(value) for name, value in outcome.summary.items() if math.isfinite(value)}
     if outcome.diverged_at_step is not None:
         summary["diverged_at_step"] = float(outcome.diverged_at_step)
+    finite, positive = np.isfinite(rows.value), _is_theory(rows.quantity) & (rows.value > 0)
+    plan = _plan(
+        *(rows.quantity, rows.layer, rows.step.tobytes(), finite.tobytes(), positive.tobytes()), tuple(summary), budget
+    )
+    with np.errstate(over="ignore"):
+        values = rows.value[plan.rows]
+        values[plan.ratios] /= rows.value[plan.divisors]
+    seconds = (outcome.end_time - outcome.start_time) / max(plan.last, 1)
+    times = outcome.start_time + plan.steps * seconds
+    times[: plan.initial] = outcome.start_time
+    points = list(map(Point, plan.keys, values.tolist(), plan.steps.tolist(), times.tolist()))
+    points += [Point(key, value, plan.last, outcome.end_time) for key, value in summary.items()]
+    return Selection(points, plan.left_out)
+
+
+class _Plan(NamedTuple):
+    """Choice among the rows of a run, which runs of a stack share.
+
+    Points in their order, the first ``initial`` of them of the initial state: their ``keys``, ``steps`` and ``rows``;
+    those that are ``ratios``, to the rows ``divisors``. ``last``: the last step; ``left_out``: as ``Selection`` has it.
+    """
+
+    keys: tuple[str, ...]
+    steps: Array
+    rows: Array
+    ratios: Array
+    divisors: Array
+    initial: int
+    last: int
+    left_out: str
+
+
+@lru_cache(maxsize=16)
+def _plan(
+    quantities: tuple[str, ...],
+    of_layers: tuple[str, ...],
+    steps: bytes,
+    finite: bytes,
+    positive: bytes,
+    summary: tuple[str, ...],
+    budget: int,
+) -> _Plan:
+    """Return the choice for rows of these columns; masks of those finite, and of predictions that are positive."""
+    series: dict[tuple[str, str], Series] = {}
+    columns = np.frombuffer(steps, np.int64).tolist(), quantities, of_layers, np.frombuffer(finite, bool).tolist()
+    for row, (step, quantity, layer, counts) in enumerate(zip(*columns, strict=True)):
+        if counts:
+            series.setdefault((quantity, layer), []).append((step, row))
+    last = max((points[-1][0] for points in series.values()), default=0)
     room = budget - len(summary)
 
-    by_name = _initial(series)
+    by_name = _initial(series, set(np.flatnonzero(np.frombuffer(positive, bool)).tolist()))
     initial = {name: thin(by_layer, max(room // (3 * len(by_name)), 2)) for name, by_layer in by_name.items()}
     room -= sum(map(len, initial.values()))
     whole = {
@@ -87,25 +137,35 @@ def select(outcome: Outcome, budget: int = BUDGET) -> Selection:
     by_layer = {(name, layer): series[name, layer] for name in BY_LAYER for layer in layers if (name, layer) in series}
     curves |= _thinned(by_layer, room)
 
-    rows = [
-        Point(f"init_by_layer/{name}", value, layer, outcome.start_time)
-        for name, kept in initial.items()
-        for layer, value in kept
-    ]
+    chosen = [(f"init_by_layer/{name}", *point) for name, kept in initial.items() for point in kept]
+    count = len(chosen)
     for (quantity, layer), kept in curves.items():
         key = metric_name(quantity, layer)
         # The summary's number is the better one for the last step, and the one that MLflow's table of runs shows.
-        kept = [point for point in kept if key not in summary or point[0] < last]
-        rows += [Point(key, value, step, outcome.start_time + step * seconds) for step, value in kept]
-    rows += [Point(key, value, last, outcome.end_time) for key, value in summary.items()]
-    return Selection(rows, _left_out(every, layers, by_name, initial, budget))
+        chosen += [(key, *point, None) for point in kept if key not in summary or point[0] < last]
+    divisors = [divisor for *_, divisor in chosen]
+    return _Plan(
+        tuple(key for key, *_ in chosen),
+        np.array([step for _, step, *_ in chosen], np.int64),
+        np.array([row for *_, row, _ in chosen], np.int64),
+        np.array([place for place, divisor in enumerate(divisors) if divisor is not None], np.int64),
+        np.array([divisor for divisor in divisors if divisor is not None], np.int64),
+        count,
+        last,
+        _left_out(every, layers, by_name, initial, budget),
+    )
+
+
+@lru_cache(maxsize=16)
+def _is_theory(quantities: tuple[str, ...]) -> Array:
+    return np.array([quantity.startswith("predicted_") for quantity in quantities], bool)
 
 
 def _left_out(
     every: Sequence[str],
     layers: Sequence[str],
-    by_name: Mapping[str, Series],
-    initial: Mapping[str, Series],
+    by_name: Mapping[str, Initial],
+    initial: Mapping[str, Initial],
     budget: int,
 ) -> str:
     """Return a sentence on the layers that MLflow's charts leave out, and why."""
@@ -149,21 +209,11 @@ def _thinned(series: dict[tuple[str, str], Series], room: int) -> dict[tuple[str
     return {name: thin(points, max(most, 2)) for name, points in series.items()}
 
 
-def _series(rows: Rows) -> dict[tuple[str, str], Series]:
-    """The finite points of each (quantity, layer), as recorded."""
-    series: defaultdict[tuple[str, str], Series] = defaultdict(list)
-    columns = rows.step.tolist(), rows.quantity, rows.layer, rows.value.tolist(), np.isfinite(rows.value).tolist()
-    for step, quantity, layer, value, finite in zip(*columns, strict=True):
-        if finite:
-            series[quantity, layer].append((step, value))
-    return dict(series)
-
-
-def _initial(series: dict[tuple[str, str], Series]) -> dict[str, Series]:
-    """(index of the layer, value) of each quantity at initialization; the output's activation is its pre-activation.
+def _initial(series: Mapping[tuple[str, str], Series], positive: Set[int]) -> dict[str, Initial]:
+    """Points of each quantity at initialization by layer; the output's activation is its pre-activation.
 
     Beside what was measured what theory expects, the ratio of the two, and the scatter of its logarithm over networks
-    of this width: a ratio of 1.14 is normal where the scatter is .14.
+    of this width: a ratio of 1.14 is normal where the scatter is .14. ``positive``: rows that may divide.
     """
     sources = {
         "activation_rms": ("init_activation_rms", "init_preactivation_rms"),
@@ -181,19 +231,20 @@ def _initial(series: dict[tuple[str, str], Series]) -> dict[str, Series]:
     layers = _in_order(layer for quantity, layer in series if layer and quantity in sum(sources.values(), ()))
     followed = {*trunk(layers), "output"}
     layers = [layer for layer in layers if layer in followed]
-    found: dict[str, Series] = {}
+    found: dict[str, Initial] = {}
     for name, quantities in sources.items():
         for index, layer in enumerate(layers, start=1):
             for quantity in quantities:
                 if (quantity, layer) in series:
-                    found.setdefault(name, []).append((index, series[quantity, layer][0][1]))
+                    found.setdefault(name, []).append((index, series[quantity, layer][0][1], None))
                     break
     for ratio, measured, expected in (
         ("activation_ratio", "activation_rms", "predicted"),
         ("gradient_ratio", "gradient_std", "predicted_gradient"),
     ):
-        theory = {index: value for index, value in found.get(expected, ()) if value > 0}
-        if both := [(index, value / theory[index]) for index, value in found.get(measured, ()) if index in theory]:
+        theory = {index: row for index, row, _ in found.get(expected, ()) if row in positive}
+        both: Initial = [(index, row, theory[index]) for index, row, _ in found.get(measured, ()) if index in theory]
+        if both:
             found[ratio] = both
     return found
 

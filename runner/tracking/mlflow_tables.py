@@ -11,16 +11,29 @@ server, which keeps two indices of the metrics (two thirds) and looks up the run
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
-from functools import lru_cache
-from typing import Any, TypeAlias
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, TypeAlias
 
-from runner.tracking import postgresql
 from runner.tracking.entries import CONTEXT, Entry, Input
 
 Inserts: TypeAlias = dict[str, list[tuple[Any, ...]]]
+Metric: TypeAlias = tuple[str, float, int, int]  # key, value, time in milliseconds, step
 
-# Columns that `insert` fills, by table, in the order of its rows.
+
+class Tables(Protocol):
+    """MLflow's tables in a database, by a driver of Python's DB-API; ``mark`` stands for a value in its statements."""
+
+    mark: str
+
+    def begin(self) -> AbstractContextManager[Any]:
+        """Return a cursor in a transaction, which ends with it; an exception undoes it."""
+
+    def write(self, cursor: Any, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert rows."""
+
+
+# Columns that are filled, by table, in the order of the rows.
 _COLUMNS = {
     "runs": "run_uuid name source_type source_name entry_point_name user_id status start_time end_time deleted_time "
     "source_version lifecycle_stage artifact_uri experiment_id",
@@ -32,99 +45,135 @@ _COLUMNS = {
     "dataset_profile",
     "inputs": "input_uuid source_type source_id destination_type destination_id step",
     "input_tags": "input_uuid name value",
+    "experiments": "experiment_id name artifact_location lifecycle_stage creation_time last_update_time workspace",
+    "experiment_tags": "key value experiment_id",
 }
 USER, NAME = "mlflow.user", "mlflow.runName"
 
 
-@lru_cache(maxsize=1)
-def _tables() -> dict[str, Any]:
-    from mlflow.store.db.base_sql_model import Base
-    from mlflow.store.tracking.dbmodels import models  # noqa: F401
-
-    return {name: Base.metadata.tables.get(name) for name in _COLUMNS}
+def known(columns: Mapping[str, Collection[str]]) -> bool:
+    """True where tables have exactly the columns that are filled here. ``columns``: of the database, by table."""
+    return all(set(columns.get(name, ())) == set(filled.split()) for name, filled in _COLUMNS.items())
 
 
-def known() -> bool:
-    """True where MLflow's tables have exactly the columns that are filled here."""
-    return all(
-        table is not None and set(table.columns.keys()) == set(_COLUMNS[name].split())
-        for name, table in _tables().items()
-    )
+def insert(tables: Tables, experiment: str, runs: Sequence[tuple[str, str, Entry]]) -> None:
+    """Insert new runs; where the driver raises, nothing is inserted.
 
-
-def engine(uri: str, artifacts: str) -> Any:
-    """Return SQLAlchemy's engine of MLflow's own store. ``artifacts``: URI of the directory for artifacts."""
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-    return SqlAlchemyStore(uri, artifacts).engine  # type: ignore[no-untyped-call]
-
-
-def insert(engine: Any, experiment: str, runs: Sequence[tuple[str, str, Entry]]) -> None:
-    """Insert new runs; where SQLAlchemy raises, nothing is inserted.
-
-    ``engine``: of MLflow's store; ``runs``: id, URI of the artifacts, entry. No run may be in the store already.
+    ``runs``: id, URI of the artifacts, entry. No run may be in the store already.
     """
     number = int(experiment)
     inserts: Inserts = {name: [] for name in _COLUMNS}
     for run, artifacts, entry in runs:
         _describe(inserts, number, run, artifacts, entry)
-    with engine.begin() as connection:
-        _write(connection, "runs", inserts["runs"])  # a write first, so that no other comes between
+    with tables.begin() as cursor:
+        _write(tables, cursor, {"runs": inserts.pop("runs")})  # a write first, so that no other comes between
         # In one order, so that two processes that insert the same data sets never wait for each other.
         inputs = sorted({entry.input for _, _, entry in runs}, key=lambda data: (data.name, data.digest))
-        datasets = {data: _dataset(connection, number, data) for data in inputs}
+        datasets = {data: _dataset(tables, cursor, number, data) for data in inputs}
         for run, _, entry in runs:
             _connect(inserts, run, datasets[entry.input])
-        for name, rows in inserts.items():
-            if name != "runs" and rows:
-                _write(connection, name, rows)
+        _write(tables, cursor, inserts)
 
 
-def _write(connection: Any, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert rows as they are; SQLAlchemy's own way makes and checks a mapping for each, which takes as long again."""
+def insert_open(
+    tables: Tables, experiment: str, run: str, artifacts: str, name: str, start: int, tags: Mapping[str, str]
+) -> None:
+    """Insert a run that goes on, as MLflow's ``create_run`` would leave it."""
+    inserts: Inserts = {"runs": [], "tags": []}
+    _describe_run(inserts, int(experiment), run, artifacts, name, "RUNNING", (start, None), tags)
+    with tables.begin() as cursor:
+        _write(tables, cursor, inserts)
+
+
+def extend(
+    tables: Tables, run: str, metrics: Sequence[Metric], parameters: Mapping[str, str], tags: Mapping[str, str]
+) -> None:
+    """Add to a run what MLflow's ``log_batch`` would; its parameters must be new."""
+    inserts: Inserts = {"params": [(key, value, run) for key, value in parameters.items()], "metrics": []}
+    latest = _measure(inserts["metrics"], run, metrics)
+    with tables.begin() as cursor:
+        _write(tables, cursor, inserts)
+        _replace(
+            tables,
+            cursor,
+            "latest_metrics",
+            latest,
+            "(excluded.step, excluded.timestamp, excluded.value) > "
+            "(latest_metrics.step, latest_metrics.timestamp, latest_metrics.value)",
+        )
+        _replace(tables, cursor, "tags", [(key, value, run) for key, value in tags.items()])
+
+
+def _replace(tables: Tables, cursor: Any, table: str, rows: Sequence[tuple[Any, ...]], where: str = "true") -> None:
+    """Insert rows, each in place of that of its key and run if ``where`` holds."""
     columns = _COLUMNS[table].split()
-    if connection.dialect.name == "postgresql":
-        postgresql.copy(connection, table, columns, rows)
-    else:
-        values = ", ".join("?" * len(columns))
-        connection.exec_driver_sql(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})", rows)
+    marks = ", ".join([tables.mark] * len(columns))
+    new = ", ".join(f"{name} = excluded.{name}" for name in columns)
+    cursor.executemany(
+        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks}) "
+        f"ON CONFLICT (key, run_uuid) DO UPDATE SET {new} WHERE {where}",
+        rows,
+    )
+
+
+def _write(tables: Tables, cursor: Any, inserts: Inserts) -> None:
+    for name, rows in inserts.items():
+        if rows:
+            tables.write(cursor, name, _COLUMNS[name].split(), rows)
 
 
 def _describe(inserts: Inserts, experiment: int, run: str, artifacts: str, entry: Entry) -> None:
     """Add the rows of a run as MLflow's ``create_run``, ``log_batch`` and ``set_terminated`` would leave them."""
-    user, times = entry.tags.get(USER, "unknown"), (entry.start_time, entry.end_time, None)
-    source = ("UNKNOWN", "", "")
-    inserts["runs"].append((run, entry.name, *source, user, entry.status, *times, "", "active", artifacts, experiment))
-    inserts["tags"] += [(key, value, run) for key, value in {**entry.tags, NAME: entry.name}.items()]
+    times = entry.start_time, entry.end_time
+    _describe_run(inserts, experiment, run, artifacts, entry.name, entry.status, times, entry.tags)
     inserts["params"] += [(key, value, run) for key, value in entry.parameters.items()]
+    inserts["latest_metrics"] += _measure(inserts["metrics"], run, entry.metrics)
+
+
+def _measure(rows: list[tuple[Any, ...]], run: str, metrics: Sequence[Metric]) -> list[tuple[Any, ...]]:
+    """Add the rows of a run's metrics; return those of the latest of each key."""
     latest: dict[str, tuple[int, int, float]] = {}
-    for key, value, time, step in entry.metrics:
-        inserts["metrics"].append((key, value, time, step, False, run))
+    for key, value, time, step in metrics:
+        rows.append((key, value, time, step, False, run))
         if (last := latest.get(key)) is None or (step, time, value) > last:
             latest[key] = (step, time, value)
-    inserts["latest_metrics"] += [(key, value, time, step, False, run) for key, (step, time, value) in latest.items()]
+    return [(key, value, time, step, False, run) for key, (step, time, value) in latest.items()]
 
 
-def _dataset(connection: Any, experiment: int, data: Input) -> str:
+def _describe_run(
+    inserts: Inserts,
+    experiment: int,
+    run: str,
+    artifacts: str,
+    name: str,
+    status: str,
+    times: tuple[int, int | None],
+    tags: Mapping[str, str],
+) -> None:
+    """Add a run itself, from ``times`` start to end, and its tags."""
+    who, source = tags.get(USER, "unknown"), ("UNKNOWN", "", "")
+    inserts["runs"].append((run, name, *source, who, status, *times, None, "", "active", artifacts, experiment))
+    inserts["tags"] += [(key, value, run) for key, value in {**tags, NAME: name}.items()]
+
+
+def _dataset(tables: Tables, cursor: Any, experiment: int, data: Input) -> str:
     """Return the id of a data set in an experiment; insert a new one, unless another process does so first."""
-    from sqlalchemy import text
+    identity = (experiment, data.name, data.digest)
+    ask = "SELECT dataset_uuid FROM datasets WHERE experiment_id = ? AND name = ? AND digest = ?"
 
-    table = _tables()["datasets"]
-    identity = {"experiment_id": experiment, "name": data.name, "digest": data.digest}
-    ask = table.select().filter_by(**identity).with_only_columns(table.c.dataset_uuid)
-    if (found := connection.execute(ask).scalar()) is not None:
-        return str(found)
-    new = {
-        "dataset_uuid": uuid.uuid4().hex,
-        **identity,
-        "dataset_source_type": data.source_type,
-        "dataset_source": data.source,
-        "dataset_schema": data.schema,
-        "dataset_profile": data.profile,
-    }
-    into, values = ", ".join(new), ", ".join(f":{name}" for name in new)
-    connection.execute(text(f"INSERT INTO datasets ({into}) VALUES ({values}) ON CONFLICT DO NOTHING"), new)
-    return str(connection.execute(ask).scalar_one())
+    def found() -> tuple[str] | None:
+        cursor.execute(ask.replace("?", tables.mark), identity)
+        row: tuple[str] | None = cursor.fetchone()
+        return row
+
+    if found() is None:
+        new = (uuid.uuid4().hex, *identity, data.source_type, data.source, data.schema, data.profile)
+        columns, marks = _COLUMNS["datasets"].split(), ", ".join([tables.mark] * len(new))
+        into = f"INSERT INTO datasets ({', '.join(columns)}) VALUES ({marks}) ON CONFLICT DO NOTHING"
+        cursor.execute(into, new)
+    row = found()
+    assert row is not None
+    return row[0]
 
 
 def _connect(inserts: Inserts, run: str, dataset: str) -> None:

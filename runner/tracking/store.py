@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -22,12 +20,15 @@ from urllib.request import url2pathname
 from runner.config.secrets import without_password
 from runner.config.trial import Trial, called
 from runner.records import Outcome, Session, Tracking
-from runner.tracking import mlflow_tables, models, postgresql, sqlite
+from runner.tracking import mlflow_tables, models, origin, postgresql, sqlite
 from runner.tracking.address import locate, login, server_port, silence
-from runner.tracking.entries import CONTEXT, Entry, entry_of, milliseconds, typed
+from runner.tracking.client import Client, Experiment, MlflowClient, Run
+from runner.tracking.direct import artifacts_of, direct
+from runner.tracking.entries import Entry, entry_of, milliseconds, typed
 from runner.tracking.facts import facts
 from runner.tracking.files import CURVES, RUNS, check_writable, locked, replaced
 from runner.tracking.line import ANSWER, TOLD, UPLOAD, Line
+from runner.tracking.mlflow_import import environment
 from runner.tracking.notes import ABOUT, LONGEST_TAG, NOTE, load_line, session_note
 from weightinit.predictor import Predictor
 
@@ -36,22 +37,9 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 MODEL = "model"
 _log = logging.getLogger(__name__)
 # Runs per transaction: one page of an index takes rows of many runs. A transaction lasts about a fifth of a second.
-BATCH = 32
+BATCH = 64
 # Seconds of attempts while another process holds the database.
 SECONDS_LOCKED = 15.0
-
-
-@dataclass(frozen=True)
-class _Run:
-    """A run in the store; ``artifacts``: URI of its directory."""
-
-    id: str
-    artifacts: str
-    tags: Mapping[str, str]
-
-    @classmethod
-    def of(cls, run: Any) -> _Run:
-        return cls(str(run.info.run_id), str(run.info.artifact_uri), run.data.tags)
 
 
 class Store:
@@ -70,12 +58,13 @@ class Store:
         self._register = tracking.register
         self.models: dict[str, str] = {}  # ids of the runs with a model, by name
         self.complete: set[str] = set()  # keys of the runs that the store holds whole
-        self._client: Any = None
-        self._engine: Any = None  # of an SQLite file or PostgreSQL, whose tables are known
-        self._experiment: Any = None
+        self._client: Client | None = None
+        self._whole: MlflowClient | None = None
+        self._tables: mlflow_tables.Tables | None = None  # of an SQLite file or PostgreSQL, where they are known
+        self._experiment: Experiment | None = None
         self._tags: dict[str, str] = {}
-        self._parent: str | None = None
-        self._runs: dict[str, _Run] = {}
+        self._parent: Run | None = None
+        self._runs: dict[str, Run] = {}
         self._namespace = uuid.uuid4()  # of the ids of new runs
         self._random = Random()
         self._inode: int | None = None
@@ -102,18 +91,29 @@ class Store:
         """Return the reason why a server does not answer; None where it does, and for a database."""
         return silence(self._uri) if self._uri.startswith(("http://", "https://")) else None
 
+    @property
+    def client(self) -> Client:
+        """The client; whoever asks first connects it."""
+        if self._client is None:
+            self._connect()
+        assert self._client is not None
+        return self._client
+
+    @property
+    def _mlflow(self) -> MlflowClient:
+        """MLflow's own client, imported where nothing else will do."""
+        if self._whole is None:
+            self._whole = self._call(MlflowClient, self._uri, seconds=UPLOAD)
+        return self._whole
+
     def open(self, identity: str, *, resumed: bool = False) -> None:
         """Make the store, the experiment and a sweep's parent run where they are new; raise ValueError on failure.
 
         ``identity``: of the session's directory, a tag of all its runs. ``resumed``: continue with the parent and the
         runs of an earlier process; its open runs are KILLED until they are sent.
         """
-        _quiet_mlflow()
-        from mlflow.entities import Param
-        from mlflow.tracking.context.registry import resolve_tags
-
         self._tags = {
-            **resolve_tags(),
+            **origin.tags(),
             **facts(),
             "sweep_id": self.session.sweep_id,
             "session": identity,
@@ -128,9 +128,6 @@ class Store:
                     self._inode = self._file.stat().st_ino
                 self._connect()
                 self._experiment = self._find_experiment()
-            if mlflow_tables.known() and self._uri.startswith(("sqlite:", postgresql.DRIVEN)):
-                engine = mlflow_tables.engine if self._file is None else sqlite.engine
-                self._engine = self._call(engine, self._uri, str(self._artifacts))
             if resumed:
                 self._adopt(identity)
             if self.session.multirun and self._parent is None:
@@ -139,10 +136,9 @@ class Store:
                 if self.session.searched:
                     tags["searched"] = json.dumps(self.session.searched)
                     tags["fixed"] = without_password(json.dumps(self.session.fixed))
-                self._parent = self._create_run(self.session.name, milliseconds(time.time()), self._tags | tags).id
-                given = [Param(*pair) for pair in typed(self.session.overrides).items()]
-                self._call(self._client.log_batch, self._parent, [], given, [])
-                self._tags["mlflow.parentRunId"] = self._parent
+                self._parent = self._create_run(self.session.name, milliseconds(time.time()), self._tags | tags)
+                self._call(self.client.log_batch, self._parent.id, [], typed(self.session.overrides), {})
+                self._tags["mlflow.parentRunId"] = self._parent.id
         except Exception as error:
             if isinstance(error, ModuleNotFoundError) and self._uri.startswith("postgresql"):
                 raise ValueError(
@@ -177,7 +173,7 @@ class Store:
     def experiment_id(self) -> str | None:
         """ID of the experiment, asked of an SQLite file that is not open; None where only a server would know it."""
         if self._experiment is not None:
-            return str(self._experiment.experiment_id)
+            return self._experiment.id
         return None if self._file is None else sqlite.experiment(self._file, self.experiment)
 
     def hurry(self, seconds: float) -> None:
@@ -194,7 +190,7 @@ class Store:
         if self._unsure:
             self._adopt(self._tags["session"])
             self._unsure = False
-        new = [entry for entry in entries if self._engine is not None and entry.key not in self._runs]
+        new = [entry for entry in entries if self._tables is not None and entry.key not in self._runs]
         if new:
             self._insert(new)
         for entry in entries:
@@ -202,54 +198,47 @@ class Store:
                 self._send(entry)
 
     def _insert(self, entries: Sequence[Entry]) -> None:
-        from mlflow.utils.uri import append_to_uri_path
-
+        assert self._experiment is not None
         runs = []
         for entry in entries:
             # A second attempt has the same id, so the run is there once.
             run_id = uuid.uuid5(self._namespace, entry.key).hex
-            artifacts = append_to_uri_path(self._experiment.artifact_location, run_id, "artifacts")  # type: ignore[no-untyped-call]
-            runs.append(_Run(run_id, artifacts, entry.tags))
+            runs.append(Run(run_id, artifacts_of(self._experiment, run_id), entry.tags))
             self._write_text(runs[-1], entry.config, "config.yaml")
         rows = [(run.id, run.artifacts, entry) for run, entry in zip(runs, entries, strict=True)]
-        self._call(mlflow_tables.insert, self._engine, self._experiment.experiment_id, rows)
+        self._call(mlflow_tables.insert, self._tables, self._experiment.id, rows)
         for run, entry in zip(runs, entries, strict=True):
             self._runs[entry.key] = run
             self.complete.add(entry.key)
 
     def _send(self, entry: Entry) -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
-
         anew = entry.key in self._runs
         if not anew:
             self._runs[entry.key] = self._create_run(entry.name, entry.start_time, entry.tags)
-        run = self._runs[entry.key]
-        metrics = [Metric(*metric) for metric in entry.metrics]
-        params = [Param(*parameter) for parameter in entry.parameters.items()]
-        changed = [RunTag(*tag) for tag in {"error": "", **entry.tags}.items()] if anew else []
-        self._call(self._client.log_batch, run.id, metrics, params, changed)
-        self._call(
-            self._client.log_inputs, run.id, [DatasetInput(Dataset(**asdict(entry.input)), [InputTag(*CONTEXT)])]
-        )
+        run, client = self._runs[entry.key], self._mlflow
+        changed = {"error": "", **entry.tags} if anew else {}
+        self._call(client.log_batch, run.id, entry.metrics, entry.parameters, changed)
+        self._call(client.log_input, run.id, entry.input)
         self._write_text(run, entry.config, "config.yaml")
-        self._call(self._client.set_terminated, run.id, entry.status, entry.end_time)
+        self._call(client.set_terminated, run.id, entry.status, entry.end_time)
         self.complete.add(entry.key)
 
     @property
     def batch(self) -> int:
         """Number of runs to send at a time: through a client, a single run takes long enough."""
-        return BATCH if self._engine is not None else 1
+        return BATCH if self._tables is not None else 1
 
     def log_model(self, trial: Trial, made: Predictor) -> None:
         """Log the network of a sent run as its model ``model``, unless it has one. Raises MLflow's errors."""
         from mlflow.entities import LoggedModelOutput
 
-        run, client = self._runs[trial.key], self._client
+        assert self._experiment is not None
+        run, client = self._runs[trial.key], self._mlflow.whole
         about = {"scheme": called(trial, "scheme"), "network": trial.network.shape}
         self.models[trial.name] = run.id
         if MODEL in run.tags:
             return
-        create = partial(client.create_logged_model, self._experiment.experiment_id, MODEL, run.id, tags=about)
+        create = partial(client.create_logged_model, self._experiment.id, MODEL, run.id, tags=about)
         created = self._call(create)
         model_id = str(created.model_id)
         with tempfile.TemporaryDirectory() as scratch:
@@ -269,11 +258,12 @@ class Store:
         """Make a logged model the next version of a registered one."""
         from mlflow.exceptions import MlflowException
 
+        client = self._mlflow.whole
         try:
-            self._call(self._client.get_registered_model, name)
+            self._call(client.get_registered_model, name)
         except MlflowException:
-            self._call(self._client.create_registered_model, name)
-        self._call(partial(self._client.create_model_version, name, source, run, model_id=model_id), seconds=UPLOAD)
+            self._call(client.create_registered_model, name)
+        self._call(partial(client.create_model_version, name, source, run, model_id=model_id), seconds=UPLOAD)
 
     def close(
         self,
@@ -288,128 +278,133 @@ class Store:
         ``best``: key of the sweep's best run, a tag of both. The parent, or the single run, gets the ``files`` by
         folder, and the command's print ``text`` as its note.
         """
-        from mlflow.entities import Metric
-
-        run_id = self._parent or next((run.id for run in self._runs.values()), None)
-        if run_id is None:
+        run = self._parent or next(iter(self._runs.values()), None)
+        if run is None:
             return
         if self._parent is not None:
             now = milliseconds(time.time())
-            self._call(self._client.log_batch, run_id, [Metric(name, value, now, 0) for name, value in metrics.items()])
+            tags = {"best_run": self._runs[best].id} if best in self._runs else {}
+            self._call(self.client.log_batch, run.id, [(*metric, now, 0) for metric in metrics.items()], {}, tags)
             if best in self._runs:
-                self._call(self._client.set_tag, run_id, "best_run", self._runs[best].id)
-                self._call(self._client.set_tag, self._runs[best].id, "best", "true")
-            self._call(self._client.set_terminated, run_id, status, now)
+                self._tag(self._runs[best], "best", "true")
+            self._call(self.client.set_terminated, run.id, status, now)
         if text:
-            note = session_note(self.session, text, self.models)
-            self._call(self._client.set_tag, run_id, NOTE, note)
+            self._tag(run, NOTE, session_note(self.session, text, self.models))
         for folder, paths in files.items():
             for path in paths:
-                self._call(self._client.log_artifact, run_id, str(path), folder or None, seconds=UPLOAD)
+                self._write(run, path, folder)
+        if isinstance(self._tables, sqlite.Tables):
+            self._tables.close()
         if self._file is not None and self._file.exists():
             sqlite.gather(self._file)
 
     def experiments(self) -> dict[str, int]:
         """Return the names of the experiments that hold commands' runs, with how many commands each holds."""
-        self._connect()
         held = {}
-        for experiment in self._call(self._client.search_experiments):
-            found = self._search(experiment.experiment_id, "tags.sweep_id != ''")
+        for experiment in self._call(self._mlflow.whole.search_experiments):
+            found = self._call(self._mlflow.search, experiment.experiment_id, "tags.sweep_id != ''", seconds=UPLOAD)
             if commands := sum("mlflow.parentRunId" not in run.data.tags for run in found):
                 held[str(experiment.name)] = commands
         return held
 
     def sessions(self) -> list[Any]:
         """Return the runs that stand for commands: single runs first, then parents of sweeps, each by its start."""
-        self._connect()
-        experiment = self._call(self._client.get_experiment_by_name, self.experiment)
+        experiment = self._call(self._mlflow.experiment, self.experiment)
         if experiment is None:
             return []
-        found = self._search(experiment.experiment_id, "tags.sweep_id != ''")
+        found = self._call(self._mlflow.search, experiment.id, "tags.sweep_id != ''", seconds=UPLOAD)
         runs = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
         return sorted(runs, key=lambda run: ("trial_key" not in run.data.tags, run.info.start_time))
 
     def restore(self, directory: Path) -> bool:
         """Copy the merged tables of this session to ``directory``; return whether the store had them."""
-        run = self._parent or next((run.id for run in self._runs.values()), None)
-        return run is not None and not self.copy_tables(run, directory)
+        run = self._parent or next(iter(self._runs.values()), None)
+        return run is not None and not self.copy_tables(run.id, directory)
 
     def copy_tables(self, run: str, directory: Path) -> list[str]:
         """Copy the tables among a run's artifacts to ``directory``; return the names of those that it lacks."""
-        names = (RUNS, CURVES)
-        held = {artifact.path for artifact in self._call(self._client.list_artifacts, run)}
+        names, client = (RUNS, CURVES), self._mlflow.whole
+        held = {artifact.path for artifact in self._call(client.list_artifacts, run)}
         if missing := sorted(set(names) - held):
             return missing
         with tempfile.TemporaryDirectory() as scratch:
             for name in names:
-                self._call(self._client.download_artifacts, run, name, scratch, seconds=UPLOAD)
+                self._call(client.download_artifacts, run, name, scratch, seconds=UPLOAD)
             for name in names:
                 replaced(directory / name, partial(_copy, Path(scratch) / name))
         return []
 
     def _connect(self) -> None:
-        _quiet_mlflow()
-        self._client = self._call(_client, self._uri, seconds=UPLOAD)
-
-    def _search(self, experiment: str, which: str) -> list[Any]:
-        """Return the runs of an experiment that a filter of MLflow's lets pass."""
-        found, token = [], None
-        while True:
-            ask = partial(self._client.search_runs, [experiment], which, max_results=1000, page_token=token)
-            page = self._call(ask)
-            found += page
-            if not (token := page.token):
-                return found
+        """Connect a client, and find the tables where they are known."""
+        if self._file is not None and (found := direct(self._file, lambda: self._mlflow)) is not None:
+            self._client, self._tables = found, found.tables
+            return
+        self._client = self._mlflow
+        if self._file is not None:
+            self._tables = sqlite.tables(self._file)
+        elif self._uri.startswith(postgresql.DRIVEN):
+            self._tables = self._call(postgresql.tables, self._uri, str(self._artifacts))
 
     def withdraw(self) -> None:
         """Delete the parent of a sweep that has no run. Raises MLflow's errors."""
         if self._parent is not None:
-            self._call(self._client.delete_run, self._parent)
+            self._call(self.client.delete_run, self._parent.id)
 
     def _adopt(self, identity: str) -> None:
         """Find the runs of an earlier process of this session, and continue with its parent."""
-        for run in self._search(self._experiment.experiment_id, f"tags.session = '{identity}'"):
-            run_id, status, key = run.info.run_id, run.info.status, run.data.tags.get("trial_key")
-            if key is None:
-                self._parent = self._tags["mlflow.parentRunId"] = str(run_id)
-                self._call(self._client.update_run, run_id, "RUNNING")
+        assert self._experiment is not None
+        for run, status in self._call(self.client.tagged, self._experiment, "session", identity, seconds=UPLOAD):
+            if (key := run.tags.get("trial_key")) is None:
+                self._parent, self._tags["mlflow.parentRunId"] = run, run.id
+                self._call(self.client.reopen, run.id)
                 continue
-            self._runs[key] = _Run.of(run)
+            self._runs[key] = run
             if status == "FINISHED":
                 self.complete.add(key)
             elif status == "RUNNING":
-                self._call(self._client.set_terminated, run_id, "KILLED")
+                self._call(self.client.set_terminated, run.id, "KILLED", milliseconds(time.time()))
 
-    def _find_experiment(self) -> Any:
-        experiment = self._call(self._client.get_experiment_by_name, self.experiment)
+    def _find_experiment(self) -> Experiment:
+        client = self.client
+        experiment: Experiment | None = self._call(client.experiment, self.experiment)
         if experiment is None:
             try:
-                self._call(self._client.create_experiment, self.experiment, self._artifacts, ABOUT)
+                self._call(client.create_experiment, self.experiment, self._artifacts, ABOUT)
             except Exception:
                 # Another process may have made it meanwhile.
-                if self._call(self._client.get_experiment_by_name, self.experiment) is None:
+                if self._call(client.experiment, self.experiment) is None:
                     raise
-            experiment = self._call(self._client.get_experiment_by_name, self.experiment)
-        if experiment.lifecycle_stage != "active":
+            experiment = self._call(client.experiment, self.experiment)
+        assert experiment is not None
+        if not experiment.active:
             raise ValueError(
                 f"the experiment {self.experiment!r} was deleted. Restore it with `mlflow experiments restore -x "
-                f"{experiment.experiment_id}`, or pass tracking.experiment=NAME."
+                f"{experiment.id}`, or pass tracking.experiment=NAME."
             )
         return experiment
 
-    def _create_run(self, name: str, start_time: int, tags: Mapping[str, str]) -> _Run:
-        create, experiment = self._client.create_run, self._experiment.experiment_id
-        return _Run.of(self._call(create, experiment, start_time, dict(tags), name))
+    def _create_run(self, name: str, start_time: int, tags: Mapping[str, str]) -> Run:
+        run: Run = self._call(self.client.create_run, self._experiment, name, start_time, tags)
+        return run
 
-    def _write_text(self, run: _Run, text: str, name: str) -> None:
-        """Write a text into a run's directory; for a local file MLflow takes 30 times as long."""
-        address = urlsplit(run.artifacts)
-        if address.scheme != "file":
-            self._call(self._client.log_text, run.id, text, name)
+    def _tag(self, run: Run, name: str, value: str) -> None:
+        self._call(self.client.log_batch, run.id, [], {}, {name: value})
+
+    def _write(self, run: Run, path: Path, folder: str) -> None:
+        """Write a file into a folder of a run's directory."""
+        if (place := _local(run)) is None:
+            self._call(self._mlflow.whole.log_artifact, run.id, str(path), folder or None, seconds=UPLOAD)
             return
-        folder = Path(url2pathname(address.path))
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
+        replaced(place / folder / path.name, partial(_copy, path))
+        shutil.copystat(path, place / folder / path.name)
+
+    def _write_text(self, run: Run, text: str, name: str) -> None:
+        """Write a text into a run's directory; for a local file MLflow takes 30 times as long."""
+        if (place := _local(run)) is None:
+            self._call(self._mlflow.whole.log_text, run.id, text, name)
+            return
+        place.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text(text, encoding="utf-8")
 
     def _call(self, function: Callable[..., Any], *args: Any, seconds: float | None = None) -> Any:
         """Call the function, again while another process holds an SQLite database; return its result.
@@ -444,25 +439,14 @@ class Store:
         # MLflow's defaults wait for minutes: 7 more attempts of 120 seconds each.
         once = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": f"{ANSWER:.0f}"}
         once["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
-        with _environment(once), _environment(self._login, replace=True):
+        with environment(once), environment(self._login, replace=True):
             return function(*args)
 
 
-def _quiet_mlflow() -> None:
-    """Import MLflow without the statistics of its use that it sends to its makers, and silence what it prints."""
-    with _environment({"MLFLOW_DISABLE_TELEMETRY": "true"}):
-        import mlflow  # noqa: F401
-    # Every error that these loggers print is raised as well.
-    for name in ("mlflow.store.db.utils", "mlflow.utils.databricks_utils"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
-def _client(uri: str) -> Any:
-    """Return MLflow's client, which makes the tables of a new database."""
-    from mlflow import MlflowClient
-
-    with postgresql.alone(uri) if uri.startswith("postgresql") else nullcontext():
-        return MlflowClient(uri)
+def _local(run: Run) -> Path | None:
+    """Return the directory of a run's artifacts; None where it is not among local files."""
+    address = urlsplit(run.artifacts)
+    return Path(url2pathname(address.path)) if address.scheme == "file" else None
 
 
 def _copy(source: Path, file: BinaryIO) -> None:
@@ -474,17 +458,3 @@ def cause(error: Exception) -> str:
     """Line on an error of MLflow, whose full text may hold a whole batch of SQL, or a password."""
     first = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
     return without_password(first[:300].rstrip("."))
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str], *, replace: bool = False) -> Iterator[None]:
-    """Set these environment variables inside; those that the user has set only with ``replace``."""
-    new = {name: value for name, value in variables.items() if replace or name not in os.environ}
-    before = {name: os.environ[name] for name in new if name in os.environ}
-    os.environ.update(new)
-    try:
-        yield
-    finally:
-        for name in new:
-            os.environ.pop(name, None)
-        os.environ.update(before)

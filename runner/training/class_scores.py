@@ -31,12 +31,13 @@ def _area(outputs: Array, labels: Array) -> Array:
     """Area under the ROC curve (runs,): how often a sample of a class has a higher probability of it than another."""
     runs, samples, classes = outputs.shape
     areas: list[Array] = []
-    for known in range(1 if classes == 2 else 0, classes):
-        if classes == 2:
-            values = outputs[..., 1] - outputs[..., 0]
-        else:
-            values = np.exp(outputs - outputs.max(axis=-1, keepdims=True))
-            values = values[..., known] / values.sum(axis=-1)
+    if classes == 2:
+        of_each = {1: outputs[..., 1] - outputs[..., 0]}
+    else:
+        shares = np.exp(outputs - outputs.max(axis=-1, keepdims=True))
+        total = shares.sum(axis=-1)
+        of_each = {known: shares[..., known] / total for known in range(classes)}
+    for known, values in of_each.items():
         of_class = labels == known
         positives = int(of_class.sum())
         if 0 < positives < samples:
@@ -51,13 +52,16 @@ def _ranks(values: Array) -> Array:
 
     ``scipy.stats.rankdata`` has the same bits, but takes half a second to import, in each worker.
     """
-    order = np.argsort(values, axis=-1, kind="stable")
+    order = np.argsort(values, axis=-1)
     sorted_values = np.take_along_axis(values, order, axis=-1)
     place, most = np.arange(values.shape[-1]), values.shape[-1] - 1
-    starts = np.diff(sorted_values, axis=-1, prepend=-np.inf) != 0
-    ends = np.diff(sorted_values, axis=-1, append=np.inf) != 0
-    first = np.maximum.accumulate(np.where(starts, place, 0), axis=-1)
-    last = np.minimum.accumulate(np.where(ends, place, most)[..., ::-1], axis=-1)[..., ::-1]
+    differ = sorted_values[..., 1:] != sorted_values[..., :-1]
+    middle: Array = np.broadcast_to(place, values.shape)
+    if not differ.all():
+        edge = np.ones((*values.shape[:-1], 1), bool)
+        first = np.maximum.accumulate(np.where(np.concatenate([edge, differ], axis=-1), place, 0), axis=-1)
+        ends = np.where(np.concatenate([differ, edge], axis=-1), place, most)
+        middle = (first + np.minimum.accumulate(ends[..., ::-1], axis=-1)[..., ::-1]) / 2
     ranks = np.empty(values.shape)
-    np.put_along_axis(ranks, order, (first + last) / 2 + 1, axis=-1)
+    np.put_along_axis(ranks, order, middle + 1.0, axis=-1)
     return ranks

@@ -16,7 +16,7 @@ from weightinit.arrays import Array, stream
 from weightinit.coordinate_check import Kind
 from weightinit.nn import Network, Sum, Tape
 from weightinit.nn.layers import NOISE, Attention, Layer
-from weightinit.nn.network import MEASURED
+from weightinit.nn.sites import MEASURED
 
 
 def kinds(network: Network) -> dict[str, Kind]:

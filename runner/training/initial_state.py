@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from runner.training.judging import Judged
 from runner.training.measurement import Log
 from weightinit.arrays import Array
-from weightinit.auditing import audit
+from weightinit.auditing import Report, audit_stack
 from weightinit.meanfield import signal_stability
 from weightinit.nn import Network
 from weightinit.reference import JACOBIAN
@@ -86,15 +85,17 @@ def _signal(rms: Array, gradient: Array, scatter: float) -> str:
     return signal_stability(float(rms[-1]), float(growth), float(back), len(rms) - 1, scatter=scatter).label
 
 
-def audited(network: Network, initialized: Initialized, run: int) -> tuple[dict[str, str], int | None]:
-    """Return labels of whether a run's weights follow the laws that its scheme declares, and how many tensors do not.
+def audited(network: Network, initialized: Initialized) -> list[tuple[dict[str, str], int | None]]:
+    """Return by run labels of whether its weights follow the laws that its scheme declares, and how many do not.
 
     ``audit``: follows, differs, or unknown (and None) where no law is declared; of the first tensor that differs, its
     name as ``audit_tensor`` and the kind of its first ``weightinit.auditing`` finding as ``audit_finding``.
     """
-    laws: Mapping[str, Any] = {name: by_run[run] for name, by_run in initialized.laws.items()}
-    arrays = {spec.name: initialized.params[spec.name][run] for spec in network.weights}
-    report = audit(arrays, laws, specs=network.weights, level=LEVEL)
+    arrays = {spec.name: initialized.params[spec.name] for spec in network.weights}
+    return [_labels(report) for report in audit_stack(arrays, initialized.laws, network.weights, level=LEVEL)]
+
+
+def _labels(report: Report) -> tuple[dict[str, str], int | None]:
     if report.verdict == "unjudged":
         return {"audit": "unknown"}, None
     faults = [tensor for tensor in report.tensors if tensor.findings]

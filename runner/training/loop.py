@@ -27,16 +27,17 @@ from weightinit.arrays import Array
 Progress = Callable[[int], None]
 
 
-def train(trials: Sequence[Trial], *, progress: Progress = lambda steps: None) -> list[Outcome]:
+def train(trials: Sequence[Trial], *, progress: Progress = lambda steps: None, threads: int = 1) -> list[Outcome]:
     """Return the outcome of each trial, in order. The trials must share a signature.
 
     ``progress`` receives the number of steps, summed over runs, since its last call. A run whose loss is not finite has
-    diverged, which is a result, and leaves the stack. A run whose scheme raises has failed.
+    diverged, which is a result, and leaves the stack. A run whose scheme raises has failed. A stack of a large network
+    may use ``threads``, which change no bit.
     """
     start = time.time()
     work = _work(trials[0])
     with work.at_work():
-        engine, alive, failures = work.begin(trials)
+        engine, alive, failures = work.begin(trials, threads)
         outcomes: dict[int, Outcome] = {
             index: Outcome(trials[index].key, "failed", Rows.of(()), {}, start, time.time(), error=_describe(error))
             for index, error in failures.items()
@@ -53,7 +54,7 @@ class _Work(Protocol):
     def at_work(self) -> AbstractContextManager[None]:
         """Return the context in which the engine works."""
 
-    def begin(self, trials: Sequence[Trial]) -> tuple[Engine | None, list[int], dict[int, Exception]]:
+    def begin(self, trials: Sequence[Trial], threads: int) -> tuple[Engine | None, list[int], dict[int, Exception]]:
         """Return the engine of the runs that have an initial state, their indices, and errors of the others."""
 
 
@@ -82,7 +83,8 @@ class _Run:
         self.saved: list[dict[str, Array]] = [{} for _ in trials]
         self.final: list[dict[str, float]] = [{} for _ in trials]
         self.labels: list[Labelled] = []
-        self.orders = [epoch_orders(trial.plan, len(self.dataset.x_train)) for trial in trials]
+        # Runs of one seed see the samples in one order, which takes as long to draw as some steps of a small network.
+        self.orders = {trial.plan.seed: epoch_orders(trial.plan, len(self.dataset.x_train)) for trial in trials}
 
     def outcomes(self, start: float) -> list[Outcome]:
         arrays, self.labels = self.engine.initial(self.log)
@@ -118,7 +120,7 @@ class _Run:
         for step in range(plan.steps):
             position = step % per_epoch
             if position == 0:
-                order = np.stack([next(self.orders[run]) for run in self.alive])
+                order = self._order()
             losses = engine.gradients(step, order[:, position * batch : (position + 1) * batch])
             self.losses[step, self.alive] = losses
             finite = np.isfinite(losses)
@@ -136,6 +138,12 @@ class _Run:
             if (step + 1) % plan.evaluate_every == 0 or step + 1 == plan.steps:
                 self._evaluate(step + 1)
             self.progress(len(self.alive))  # at each step, because it may stop the stack
+
+    def _order(self) -> Array:
+        """Return the order of the samples in the next epoch of each run alive (runs, samples)."""
+        seeds = [self.trials[int(run)].plan.seed for run in self.alive]
+        drawn = {seed: next(self.orders[seed]) for seed in dict.fromkeys(seeds)}
+        return np.stack([drawn[seed] for seed in seeds])
 
     def _keep(self, state: str, arrays: Sequence[dict[str, Array]]) -> None:
         """Keep the arrays of each run alive, and on request its weights, of the ``initial`` or the ``final`` state."""

@@ -41,9 +41,9 @@ class ProbeSamples:
 
     def moments_for(self, network: Network) -> Moments:
         """Return the moments of the inputs as the network takes them: by position, where it has positions."""
-        if len(network.in_shape) == 1 and not network.takes_tokens:
+        if len(network.followed_shape) == 1 and not network.takes_tokens:
             return self.moments
-        return moments_of(self.x[0], network.in_shape, tokens=network.takes_tokens)
+        return network.moments_of(self.x[0])
 
 
 @lru_cache(maxsize=8)

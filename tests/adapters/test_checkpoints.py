@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from tests.adapters.models import CONTROLS
 from weightinit.__main__ import main
+from weightinit.torch.checkpoints import read_checkpoint
 
 
 class Harmful:
@@ -37,15 +38,35 @@ def test_a_checkpoint_that_would_run_code_is_refused(
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": Harmful()}, "model.pt")
     assert main(["audit", "model.pt"]) == 2
-    assert "can't be read with weights_only" in capsys.readouterr().err
+    assert "can't be read with weights_only, which runs no code of the file: it holds posix.system." in (
+        capsys.readouterr().err
+    )
     assert not Path("harmed").exists()
     Path("broken.pt").write_bytes(b"no checkpoint")
     assert main(["audit", "broken.pt"]) == 2
     torch.save({"step": 3}, "empty.pt")
     assert main(["audit", "empty.pt"]) == 2
     assert main(["audit", "nowhere.pt"]) == 2
-    for line in capsys.readouterr().err.splitlines():
-        assert line.startswith("error: ")
+    torch.save({"generator": {"w": torch.ones(2)}, "discriminator": {"w": torch.ones(2)}}, "two.pt")
+    assert main(["audit", "two.pt"]) == 2
+    Path("nothing.pt").touch()
+    assert main(["audit", "nothing.pt"]) == 2
+    broken, empty, nowhere, two, nothing = capsys.readouterr().err.splitlines()
+    assert broken.startswith("error: broken.pt is no checkpoint of PyTorch, or a broken one")
+    assert "it holds a mapping of step" in empty
+    assert nowhere.startswith("error: can't read nowhere.pt")
+    assert "it holds a mapping of generator, discriminator" in two
+    assert "nothing.pt is empty" in nothing
+
+
+def test_a_state_is_found_below_other_keys_and_in_nothing_that_an_optimizer_keeps(tmp_path: Path) -> None:
+    model = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    kept = {"ema": {"model": {"state_dict": model.state_dict()}}, "optimizer": optimizer.state_dict(), "step": 1}
+    torch.save(kept, tmp_path / "model.pt")
+    assert sorted(read_checkpoint(tmp_path / "model.pt")) == ["bias", "weight"]
 
 
 def test_a_bfloat16_file_of_a_fault_has_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,3 +81,5 @@ def test_a_bfloat16_file_of_a_fault_has_status_1(tmp_path: Path, capsys: pytest.
     assert main(line) == 1
     found = json.loads(capsys.readouterr().out)["findings"]
     assert [each["sentence"].rpartition(": ")[2] for each in found] == ["residual scaling not applied"]
+    assert main([*line, "--as", "t5"]) == 2
+    assert "--as says 't5', the configuration's model_type is 'gpt2'" in capsys.readouterr().err

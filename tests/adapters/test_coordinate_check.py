@@ -16,6 +16,15 @@ class Net(nn.Module):
         return self.last(torch.relu(self.hidden(torch.relu(self.first(x)))))
 
 
+class Shifted(Net):
+    def __init__(self, width):
+        super().__init__(width)
+        self.pos = nn.Parameter(torch.zeros(1, 20))
+
+    def forward(self, x):
+        return super().forward(x + self.pos)
+
+
 X = torch.randn(64, 20, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(64) % 5
 WIDTHS = (64, 256, 1024)
@@ -62,3 +71,7 @@ def test_a_check_leaves_the_generators_and_refuses_what_it_can_not_check():
         wt.coordinate_check(Net, X, widths=(8, 16))
     with pytest.raises(ValueError, match="steps must be a whole number"):
         wt.coordinate_check(Net, X, steps=0)
+    with pytest.raises(ValueError, match="must widen the model; its parameters have the same shapes at width 8 and 32"):
+        wt.coordinate_check(lambda width: Net(8), X, widths=(8, 16, 32), steps=1, seeds=3)
+    beside = wt.coordinate_check(Shifted, X, widths=(8, 16, 32), steps=1, seeds=3)
+    assert list(beside.verdicts) == ["first", "hidden", "last"]

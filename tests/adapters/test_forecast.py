@@ -147,6 +147,22 @@ def test_what_is_unknown_is_named_and_theory_ends_before_it():
         _ = wt.to_lab(first, FLAT).network
 
 
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.out = nn.Linear(8, 24), nn.Linear(8, 8)
+
+    def forward(self, x):
+        batch, tokens, units = x.shape
+        q, k, v = self.qkv(x).view(batch, tokens, 3, 2, units // 2).permute(2, 0, 3, 1, 4)
+        return self.out((q @ k.transpose(2, 3) @ v).transpose(1, 2).reshape(batch, tokens, units))
+
+
+def test_a_shape_that_is_computed_on_the_way_is_not_what_is_unknown():
+    model = nn.Sequential(nn.LayerNorm(8), Attention())
+    assert wt.forecast(model, x(4, 5, 8)).unknown == "1: view"
+
+
 class Branching(nn.Module):
     def forward(self, x):
         return x if x.sum() > 0 else -x
@@ -159,6 +175,7 @@ class Branching(nn.Module):
         (lambda: wt.forecast(mlp(), [1]), "one tensor, a batch of inputs; got list"),
         (lambda: wt.forecast([], FLAT), "must be a torch.nn.Module"),
         (lambda: wt.forecast(mlp(), x(4, 3)), "must take the sample"),
+        (lambda: wt.to_lab(mlp(), FLAT).state_dict({"0/weight": 1}), r"must hold 0/weight .* got nothing"),
         (lambda: wt.to_lab(mlp(), FLAT).state_dict({}), r"must hold 0/weight of shape \(runs, \*\(20, 64\)\)"),
     ],
 )

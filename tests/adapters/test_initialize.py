@@ -238,6 +238,16 @@ def test_the_audit_passes_what_was_drawn(scheme):
     assert report.ok, str(report)
 
 
+def test_pytorch_is_the_default_of_each_module():
+    layers = {"attention": nn.MultiheadAttention(32, 4), "rnn": nn.LSTM(32, 48), "tokens": nn.Embedding(90, 32)}
+    model = nn.ModuleDict({**layers, "bilinear": nn.Bilinear(12, 16, 20), "norm": nn.LayerNorm(32)})
+    assert wt.initialize_(model, "pytorch", seed=0).kept == ()
+    report = wt.audit(model, "pytorch")
+    assert report.ok, str(report)
+    std_is(model["tokens"].weight, 1.0)
+    std_is(model["rnn"].weight_ih_l0, 1 / math.sqrt(3 * 48))
+
+
 def test_rules_draw_what_the_audit_expects_of_them():
     model = Model()
     wt.initialize_(model, RULES, seed=0)
@@ -311,11 +321,32 @@ def test_critical_takes_the_point_of_the_activation_that_the_model_calls():
         (Perceptron(), "critical", "got none. Pass sample="),
         (nn.Sequential(nn.Linear(4, 4), nn.Hardswish()), "critical", "calls hardswish, which the lab has no theory"),
         (Perceptron(), "lsuv", "got no sample"),
+        (nn.ModuleDict({"rnn": nn.LSTM(4, 4), "out": nn.Linear(4, 4)}), "gpt2", "needs attention"),
+        (Perceptron(), "zero_gamma", "needs branch norms; no norm ends a branch"),
+        (Perceptron(), "spectral", "isn't offered for a model of one's own"),
+        (Perceptron(), "mup", r"Pass mup\(base=\.\.\.\)"),
+        (Perceptron(), "rezero", r"rule\('\*\.alpha', 'zeros'\)"),
     ],
 )
 def test_schemes_that_look_at_the_model_say_what_they_lack(model, rules, words):
     with pytest.raises(ValueError, match=words):
         wt.initialize_(model, rules)
+
+
+@pytest.mark.parametrize("scheme", ["he", "orthogonal", "sparse", "lsuv"])
+def test_a_law_of_fans_or_shapes_leaves_embeddings_and_positions(scheme):
+    model = nn.ModuleDict({"tokens": nn.Embedding(7, 4), "head": nn.Linear(4, 4)})
+    model.pos = nn.Parameter(torch.zeros(1, 5, 4))
+    model.forward = lambda tokens: model["head"](model["tokens"](tokens) + model.pos)
+    report = wt.initialize_(model, scheme, sample=torch.arange(5)[None], seed=0)
+    assert sorted(report.kept) == ["pos", "tokens.weight"]
+
+
+def test_laws_by_patterns_are_rules_in_their_order():
+    model = Perceptron()
+    report = wt.initialize_(model, {"layers.1.*": "zeros", "*": "he"}, seed=0)
+    assert [rule for rule, _ in report.hits] == ["rule('layers.1.*', zeros)", "rule('*', he)"]
+    assert report["layers.1.weight"].law.std == 0 < report["layers.0.weight"].law.std
 
 
 def test_mup_follows_the_growth_from_the_base():

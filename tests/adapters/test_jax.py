@@ -210,10 +210,14 @@ def test_faults_are_found() -> None:
 def test_errors_are_one_sentence() -> None:
     with pytest.raises(ValueError, match=r"name must be one of .* got 'hee'. Pass name='he'"):
         wj.initializer("hee")
+    with pytest.raises(TypeError, match=r"he takes distribution, .*; got gian"):
+        wj.initializer("he", gian=2)
     with pytest.raises(ValueError, match="tree must hold arrays"):
         wj.audit({"a": 1})
     with pytest.raises(ValueError, match=r"rule\('\*/gamma', he\) matches none"):
         wj.initialize(linen(), [wj.rule("*/gamma", "he")], KEY)
+    with pytest.raises(TypeError, match="key must be one of JAX; got int"):
+        wj.initialize({"w": jnp.ones((3, 3))}, "he", 3)
     with pytest.raises(TypeError, match="Call it outside jit"):
         jax.jit(lambda key: wj.initialize({"kernel": jnp.zeros((2, 2))}, "he", key)[0])(KEY)
     with pytest.raises(ValueError, match="shape must have at least 2 axes"):

@@ -91,6 +91,9 @@ def test_draws_of_an_einsum_kernel_have_its_fans() -> None:
     isometry.build((None, 3, 32))
     matrix = array(isometry.kernel).reshape(32, 32)
     np.testing.assert_allclose(matrix.T @ matrix, np.eye(32), atol=1e-5)
+    plain = layers.EinsumDense("abc,cde->abde", (None, 8, 32), kernel_initializer=wk.Initializer("normal", std=0.02))
+    plain.build((None, 3, 256))  # a law without fans, which no axes concern
+    assert np.std(array(plain.kernel)) == pytest.approx(0.02, rel=0.02)
 
 
 @pytest.mark.parametrize("seed", [None, 7])
@@ -159,6 +162,8 @@ def test_every_type_is_drawn_in_double_and_rounded_last(dtype: str) -> None:
 def test_errors_are_one_sentence() -> None:
     with pytest.raises(ValueError, match=r"name must be one of .* got 'hee'. Pass name='he'"):
         wk.Initializer("hee")
+    with pytest.raises(TypeError, match=r"he takes distribution, .*; got gian"):
+        wk.Initializer("he", gian=2)
     with pytest.raises(TypeError, match="seed must be a whole number from 0 or None; got True"):
         wk.Initializer("he", seed=True)
     with pytest.raises(ValueError, match="belong together"):

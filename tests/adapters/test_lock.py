@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import io
 import json
-import os
 import re
-import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,7 @@ from torch import nn
 import weightinit.torch as wt
 from tests.adapters.models import CONTROLS, ResNet, Transformer
 from weightinit.auditing.lock import differences, lock_of, read_lock, write_lock
-from weightinit.testing import assert_initialized, assert_locked, assert_same_law, model_of
-
-ROOT = Path(__file__).parents[2]
+from weightinit.testing import assert_initialized, assert_locked, assert_same_law, factory_of
 
 
 def seeded(make: object, seed: int) -> nn.Module:
@@ -91,8 +90,10 @@ def test_assertions_say_the_cause(tmp_path: Path) -> None:
         assert_locked(ResNet("fan_out"), "net", lock)
     (tmp_path / "init.lock.json").write_text('{"version": 9}')
     with pytest.raises(ValueError, match="is no lock"):
-        read_lock(lock)
-    with pytest.raises(TypeError, match="must be one of"):
+        assert_locked(model, "net", lock)
+    assert_locked(model, "net", lock, update=True)
+    assert list(read_lock(lock)) == ["net"]
+    with pytest.raises(TypeError, match="must be a module of PyTorch"):
         assert_initialized(3)
     assert_same_law(ResNet, ResNet)
     with pytest.raises(AssertionError, match="Not the same laws"):
@@ -102,29 +103,47 @@ def test_assertions_say_the_cause(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", ["tests.adapters.models", "no.such:make", "tests.adapters.models:nothing"])
 def test_a_place_without_a_model_is_one_sentence(place: str) -> None:
     with pytest.raises(ValueError, match="model"):
-        model_of(place)
-    assert isinstance(model_of("tests.adapters.models:ResNet"), ResNet)
+        factory_of(place)
+    assert isinstance(factory_of("tests.adapters.models:ResNet")(), ResNet)
 
 
-def run_pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}"}
-    line = [sys.executable, "-m", "pytest", "-p", "weightinit.pytest_plugin", "-p", "no:cacheprovider", *arguments]
-    return subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+def run_pytest(folder: Path, *arguments: str) -> tuple[int, str]:
+    sys.modules.pop("mine", None)
+    importlib.invalidate_caches()
+    line = ["-p", "weightinit.pytest_plugin", "-p", "no:cacheprovider", "--rootdir", str(folder), str(folder)]
+    with redirect_stdout(io.StringIO()) as printed:
+        status = pytest.main([*line, "-s", "-W", "ignore", *arguments])
+    return int(status), printed.getvalue()
 
 
-def test_pytest_audits_a_model_and_holds_it_against_its_lock(tmp_path: Path) -> None:
+def test_pytest_audits_a_model_and_holds_it_against_its_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     source = "import torch\n\ndef make():\n    layer = torch.nn.Linear(64, 64)\n    {}\n    return layer\n"
     (tmp_path / "mine.py").write_text(source.format("pass"))
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     model = "--weightinit-model=mine:make"
+    state = torch.get_rng_state()
     first = run_pytest(tmp_path, model)
-    assert "1 passed, 1 skipped" in first.stdout, first.stdout + first.stderr
-    assert run_pytest(tmp_path, model, "--weightinit-update").returncode == 0
-    lines = json.loads((tmp_path / "init.lock.json").read_text())["models"]["mine:make"]
-    assert [line["tensors"] for line in lines] == ["weight", "bias"]
-    assert "2 passed" in run_pytest(tmp_path, model).stdout
+    assert "1 passed, 1 skipped" in first[1]
+    assert torch.equal(torch.get_rng_state(), state)
+    assert run_pytest(tmp_path, model, "--weightinit-update")[0] == 0
+    written = (tmp_path / "init.lock.json").read_text()
+    assert [line["tensors"] for line in json.loads(written)["models"]["mine:make"]] == ["weight", "bias"]
+    assert "2 passed" in run_pytest(tmp_path, model)[1]
+    torch.manual_seed(17)
+    run_pytest(tmp_path, model, "--weightinit-update")
+    assert (tmp_path / "init.lock.json").read_text() == written  # one code, one lock
     (tmp_path / "mine.py").write_text(source.format("torch.nn.init.normal_(layer.weight, std=0.02)"))
-    moved = run_pytest(tmp_path, model)
-    assert "1 failed, 1 passed" in moved.stdout, moved.stdout + moved.stderr
-    assert re.search(r"weight: drawn as normal, std \.0\d+; locked uniform, std \.07", moved.stdout)
-    assert "Traceback" not in moved.stdout
+    status, moved = run_pytest(tmp_path, model)
+    assert status == 1
+    assert "1 failed, 1 passed" in moved
+    assert re.search(r"weight: drawn as normal, std \.0\d+; locked uniform, std \.07", moved)
+    assert "Traceback" not in moved
+    (tmp_path / "mine.py").write_text(source.format("raise ValueError('an odd width')"))
+    _, broken = run_pytest(tmp_path, model)
+    assert "mine:make can't be made: ValueError: an odd width" in broken
+    assert f'File "{tmp_path / "mine.py"}", line 5, in make' in broken
+    assert "pytest_plugin.py" not in broken
+    assert "unrecognized arguments" not in broken

@@ -22,6 +22,7 @@ import weightinit.keras as wk
 import weightinit.torch as wt
 from weightinit.auditing.models import audit_model
 from weightinit.model import Model
+from weightinit.testing import assert_initialized
 
 WIDTHS = (64, 96, 80, 10)
 """Units of the same dense network, no two layers alike, so that swapped fans show."""
@@ -60,3 +61,18 @@ def test_one_audit_passes_the_draws_of_all(build: Callable[[str], Model], law: s
     assert [tuple(t.fans) for t in model if t.core_role == "weight"] == [(64, 96), (96, 80), (80, 10)]
     other = "he(mode='fan_out')" if law != "glorot_uniform" else "he_uniform"
     assert not audit_model(model, other).ok
+
+
+def test_a_test_asserts_the_initialization_of_models_of_all() -> None:
+    init = wk.Initializer("he", seed=0)
+    key = jax.random.key(0)
+    model = nn.Dense(64, kernel_init=wj.initializer("he"))
+    built = keras.Sequential([keras.layers.Input((64,)), keras.layers.Dense(64, kernel_initializer=init)])
+    for each in (
+        built,
+        wj.initialize(eqx.nn.Linear(64, 64, key=key), "he", key)[0],
+        model.init(key, jnp.zeros((1, 64))),
+    ):
+        assert_initialized(each, "he")
+        with pytest.raises(AssertionError, match=r"std \.1"):
+            assert_initialized(each, "glorot_normal")

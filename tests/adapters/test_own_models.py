@@ -7,7 +7,11 @@ import torch
 from torch import nn
 
 import weightinit.torch as wt
-from tests.adapters.own_models import FAULTS, RIGHT, Diffusion, OnePlusRMSNorm, Tokens, Upwards
+from tests.adapters import own_models, unusual_models
+from tests.adapters.own_models import Diffusion, OnePlusRMSNorm, Tokens, Upwards
+
+FAULTS = {**own_models.FAULTS, **unusual_models.FAULTS}
+RIGHT = {**own_models.RIGHT, **unusual_models.RIGHT}
 
 
 @pytest.mark.parametrize("name", FAULTS)

@@ -6,6 +6,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 import weightinit.torch as wt  # noqa: E402
+from tests.adapters.models import CONTROLS  # noqa: E402
 from tests.adapters.test_probe import Transformer, mlp, resnet  # noqa: E402
 
 
@@ -21,6 +22,13 @@ def convolutional():
     )
 
 
+def plain_convolutional():
+    return nn.Sequential(
+        *(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU()),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10)),
+    )
+
+
 def encoder():
     return nn.TransformerEncoder(nn.TransformerEncoderLayer(32, 4, 64, batch_first=True), 6)
 
@@ -33,6 +41,9 @@ SOUND = {
     "convolutional": (convolutional, (16, 3, 12, 12)),
     "resnet": (resnet, (16, 3, 12, 12)),
     "transformer": (lambda: Transformer(6), None),
+    "convolutional without norms": (plain_convolutional, (16, 3, 12, 12)),
+    "gpt2": (CONTROLS["gpt2"], None),
+    "bert": (CONTROLS["bert"], None),
     "encoder, norms behind": (encoder, (8, 12, 32)),
     "lstm": (lambda: nn.LSTM(20, 16, 2, batch_first=True), (16, 9, 20)),
 }

@@ -272,10 +272,11 @@ def test_configurations_of_transformers_train_on_tokens():
 REFUSED = {
     "architecture.module=no.module:Net": r"must name a class or function that can be imported.*No module named",
     "architecture.module=tests.adapters.test_runner.Net": "it has no colon",
+    "architecture.module=tests.adapters.test_runner:HERE": "it is '.*', which can't be called",
     f"{HERE}:wide": r"must return \(3, 10\) for a batch of \(3, 64\).*got \(3, 12\)",
     f"{HERE}:nothing": "must name a torch.nn.Module.*got int",
     f"{HERE}:frozen": "must have trained parameters",
-    f"{HERE}:Broken": "it raised RuntimeError: no such file",
+    f"{HERE}:Broken": r"it raised RuntimeError: no such file \(test_runner.py:\d+\)",
     f"{HERE}:Net +architecture.options.wdth=3": "wdth is no argument.*allowed: inputs, outputs, width, depth",
     f"{HERE}:Net architecture.input=image": r"must take a batch of \(3, 1, 8, 8\)",
     f"{HERE}:Net architecture.input=tokens": "needs data of tokens",

@@ -81,6 +81,8 @@ def test_a_planted_difference_is_found_and_named(name):
     assert any(re.search(words, each.sentence) for each in report.differences), str(report)
     swapped = wt.same_law(build(change), build())
     assert not swapped.ok
+    differ, of = map(int, re.search(r"Not the same laws: (\d+) of (\d+) tensors", str(report)).groups())
+    assert differ <= of
 
 
 def test_ways_that_draw_the_same_laws_agree():

@@ -1,4 +1,5 @@
 import math
+import re
 
 import numpy as np
 import pytest
@@ -63,6 +64,7 @@ def test_memory_that_was_never_written_and_a_rule_without_hits_are_found_with_th
     assert [unused.condition for unused in report.unused if not unused.names] == ["isinstance(module, nn.Conv2d)"]
     assert not report.ok
     assert "h.*.proj.weight (3)" in str(report)
+    assert re.search(r"h\.\*\.gain \(3\) .* never$", str(report), re.MULTILINE)
     assert report.as_dict()["findings"][0]["tensors"][0] == "h.0.gain"
 
 

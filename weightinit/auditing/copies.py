@@ -41,7 +41,8 @@ def copies(arrays: Mapping[str, Array]) -> dict[str, tuple[str, bool]]:
             start -= start.mean()
             start /= np.linalg.norm(start) or 1.0
             if (same := np.flatnonzero(abs(starts[: len(names)] @ start) > SAME_NOISE)).size:
-                result[name] = (names[same[0]], False)
+                other = arrays[names[same[0]]]
+                result[name] = (names[same[0]], other.shape == x.shape[::-1] and np.array_equal(other.T, x))
             starts[len(names)] = start
             names.append(name)
     return result

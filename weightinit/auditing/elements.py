@@ -141,11 +141,14 @@ class Elements:
 
 def elements_of(x: Array) -> Elements:
     """Return the finite elements of an array of floating-point numbers; a single NaN where it has none."""
-    finite = x if np.isfinite(x).all() else x[np.isfinite(x)]
+    finite = x if not x.size or np.isfinite(x).all() else x[np.isfinite(x)]
     if not finite.size:
-        return Elements(np.full(1, np.nan), 1.0)
+        return NOTHING
     spacing = spacing_of(finite)
     return Elements(finite.astype(np.float64), spacing, SMALLEST if x.dtype.itemsize == 2 else 0.0)
+
+
+NOTHING: Final = Elements(np.full(1, np.nan), 1.0)
 
 
 def spacing_of(x: Array) -> float:

@@ -15,10 +15,14 @@ from weightinit.auditing.explanations import Explanation
 from weightinit.auditing.fixed_kernels import FixedKernel, fixed_kernel
 from weightinit.auditing.matrices import Repeats, repeats
 from weightinit.auditing.report import Finding, Kind
+from weightinit.statistics import Summary
 
 TESTS: Final = 9
 """Tests that an honest array may fail by chance: mean, std, shape, tails, largest singular value, zeros, elements that
 are equal, units that repeat, inputs that repeat."""
+
+
+_NONE: Final = np.empty(0)
 
 
 @dataclass
@@ -56,22 +60,24 @@ class Examination:
 
     def let_go(self) -> None:
         """Drop the elements, which nothing asks for any more: a large model's take twice its memory."""
-        self.values, self.elements = np.empty(0), elements_of(np.empty(0))
+        self.values, self.elements = _NONE, elements_of(_NONE)
 
     def find(self, kind: Kind, measured: str, advice: str) -> None:
         """Note a finding."""
         self.findings.append(Finding(kind, measured, advice))
 
 
-def examine(tensor: Expected, copy: tuple[str, bool] | None) -> Examination:
+def examine(tensor: Expected, copy: tuple[str, bool] | None, summary: Summary | None = None) -> Examination:
     """Return the examination of an array with what needs no test: NaN and infinity, copies.
 
-    ``copy`` is what :func:`weightinit.auditing.copies.copies` says of it.
+    ``copy`` is what :func:`weightinit.auditing.copies.copies` says of it; ``summary``: of its elements, where known.
     """
     x = np.atleast_1d(tensor.values)
     if x.dtype.kind != "f":
         x = np.empty(0)  # whole numbers are not judged
     elements = elements_of(x)
+    if summary is not None and elements.size == x.size:  # all are finite
+        elements.summary = summary
     exam = Examination(tensor, x.astype(np.float64), elements, elements.mean, elements.std, elements.zeros)
     if not_finite := int(x.size - np.count_nonzero(np.isfinite(x))):
         exam.not_finite = not_finite

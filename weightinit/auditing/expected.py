@@ -39,6 +39,10 @@ LawLike: TypeAlias = str | Law | LawStating
 Laws: TypeAlias = LawLike | Mapping[str, LawLike]
 
 
+WILD: Final = re.compile(r"[*?\[]")
+"""Signs of a pattern that matches more than its own text."""
+
+
 class Mistake(NamedTuple):
     """A law that is often met in place of the right one: its name, the law, and how that comes about."""
 
@@ -240,7 +244,7 @@ def _stem(name: str) -> str:
 
 
 def _matches(name: str, pattern: str) -> bool:
-    return name == pattern or (not pattern.isalnum() and fnmatchcase(name, pattern))
+    return name == pattern or (WILD.search(pattern) is not None and fnmatchcase(name, pattern))
 
 
 def _some(names: list[str]) -> str:

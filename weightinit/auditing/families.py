@@ -65,17 +65,9 @@ def scale_of(config: Config) -> tuple[str, float] | None:
     return None
 
 
-def part_of(config: Config, name: str) -> Config:
-    """Return the part of a composite configuration that a tensor's path is ruled by: vision, text, or all of it."""
-    for part, pattern in (("vision_config", r"(^|\.)(vision|visual|image)"), ("text_config", r"(^|\.)(text|language)")):
-        if isinstance(config.get(part), Mapping) and re.search(pattern, name):
-            return {**config, **{key: value for key, value in config[part].items() if value is not None}}
-    return config
-
-
 def configured(tensor: ModelTensor, config: Config) -> Expectations:
     """What holds for most models of ``transformers``: weights N(0, initializer_range²), biases 0, norms 1."""
-    named = scale_of(part_of(config, tensor.name))
+    named = scale_of(config)
     if tensor.role == "gain":
         return constant(0.0, "zeros, added to 1") if "Gemma" in tensor.kind else (Expectation(ONE, "ones"),)
     if tensor.role == "bias":
@@ -97,7 +89,12 @@ def _own(tensor: ModelTensor) -> Expectations:
 
 
 def _ignores(tensor: ModelTensor, key: str) -> tuple[Mistake, ...]:
-    """The module's own default, and the library's, in place of what the configuration says."""
+    """The module's own default, and the library's, in place of what the configuration says.
+
+    A factor multiplies whatever the library's std is.
+    """
+    if "factor" in key:
+        return ()
     mistakes = [Mistake("std .02", Law("normal", 0.0, 0.02), f"it ignores {key}")]
     if tensor.default.known and tensor.default.std > 0:
         mistakes.append(Mistake(f"{tensor.kind}'s own default", tensor.default, f"it ignores {key}: never initialized"))

@@ -53,10 +53,12 @@ def read_arrays(path: str | Path) -> dict[str, Array]:
     if path.suffix not in readers:
         raise ValueError(
             f"the file must end in .npz or .safetensors; got {path}. Save a PyTorch model with "
-            "safetensors.torch.save_file(model.state_dict(), 'model.safetensors'), other arrays with numpy.savez."
+            "safetensors.torch.save_model(model, 'model.safetensors'), other arrays with numpy.savez."
         )
     if path.exists() and not path.is_file():
         raise ValueError(f"{path} must be a file; it is a folder, a pipe or a device.")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty. Save it again.")
     arrays = readers[path.suffix](path)
     if not arrays:
         raise ValueError(f"{path} holds no arrays")
@@ -101,6 +103,9 @@ def _read_npz(path: Path) -> dict[str, Array]:
         if zipfile.is_zipfile(path):
             check_unpacked(path)
         with path.open("rb") as file:  # NumPy leaves the file open if it's broken
+            if file.read(2) not in (b"PK", b"\x93N"):
+                raise ValueError("it doesn't begin as one")
+            file.seek(0)
             loaded = np.load(file, allow_pickle=False)
             if not isinstance(loaded, np.lib.npyio.NpzFile):
                 raise ValueError("it holds one array without a name")

@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
 from weightinit.arrays import Array
-from weightinit.auditing.expectations import OF_SINES
 from weightinit.auditing.explanations import KNOWN, Explanation
 from weightinit.auditing.families import Expectation
 from weightinit.auditing.model_report import number
 from weightinit.auditing.named_laws import rule
-from weightinit.auditing.pieces import Piece
+from weightinit.auditing.pieces import LARGEST, Piece
 from weightinit.auditing.tests_of_law import largest_z
+from weightinit.auditing.usual_laws import OF_SINES
 from weightinit.fans import Fans
 from weightinit.laws import Law
 
+HEADS: Final = re.compile(
+    r"(^|[._/])(out(put)?s?|head|final|logits|classifier|score|readout|predictor)([._/]|$)|(proj|conv)_out$|out_(proj|conv)$"
+    r"|(^|[._/])(log_?(var|std|sigma|scale)|sigma|offsets?|deltas?)([._/]|$)"
+)
+"""Layers outside of blocks that give an output of the model or of a part, wherever they are registered."""
+
 QUIET: Final = 0.5
 """Share of the usual std below which that of a last layer is taken to be small on purpose."""
+
+
+def is_last(piece: Piece) -> bool:
+    """Return whether a layer gives an output of the model or of a part."""
+    named = piece.tensor.block is None and HEADS.search(piece.tensor.layer.lower()) is not None
+    return piece.spec.position == "output" or named
 
 
 def kinds(piece: Piece) -> set[str]:
@@ -42,8 +56,16 @@ def accept(piece: Piece, explanation: Explanation) -> None:
 
 
 def error_of(piece: Piece) -> float:
-    """Return the relative standard error of a piece's std."""
-    return math.sqrt(0.5 / math.prod(piece.shape))
+    """Return the relative standard error of a piece's std, measured on at most ``LARGEST`` elements."""
+    return math.sqrt(0.5 / max(min(math.prod(piece.shape), LARGEST), 1))
+
+
+def alike(pieces: Iterable[Piece]) -> list[list[Piece]]:
+    """Return pieces in groups of one use and shape: those that differ in the number of a block."""
+    groups: dict[tuple[str, tuple[int, ...]], list[Piece]] = {}
+    for piece in pieces:
+        groups.setdefault((piece.pattern, piece.shape), []).append(piece)
+    return list(groups.values())
 
 
 def of_depth(pieces: list[Piece]) -> Array:
@@ -120,7 +142,7 @@ def quiet(layers: list[Piece], biases: list[Piece]) -> None:
     ends = [part[-1] for part in parts.values() if len(part) > 1 and part[-1].tensor.block is None]
     for piece in layers:
         exam = piece.exam
-        last = piece.spec.position == "output" or any(piece is end for end in ends)
+        last = is_last(piece) or any(piece is end for end in ends)
         if last and exam and kinds(piece) == {"scale"} and exam.tensor.law and exam.std < QUIET * exam.tensor.law.std:
             usual = number(exam.tensor.law.std)
             accept(piece, exam.explained[0])
@@ -136,19 +158,17 @@ def _small(bias: Piece, std: float) -> bool:
     return exam is not None and math.hypot(exam.std, exam.mean) < std * (1 + 4 * error_of(bias))
 
 
-def likes(weights: list[Piece], alpha: float) -> None:
-    """The few of a group of tensors alike whose std is not that of the others."""
-    groups: dict[tuple[object, ...], list[Piece]] = {}
-    for piece in weights:
-        if piece.exam is not None and piece.exam.std > 0 and not kinds(piece) and not _is_first_of_sines(piece):
-            groups.setdefault((piece.pattern, piece.shape), []).append(piece)
-    for group in groups.values():
+def likes(weights: list[Piece], alpha: float, ratio: float = 1.0) -> None:
+    """The few of a group of tensors alike whose std is not that of the others, by more than a ``ratio``."""
+    settled = (p for p in weights if p.exam and p.exam.std > 0 and not kinds(p) and not _is_first_of_sines(p))
+    for group in alike(settled):
         if len(group) < 3:
             continue
         stds = np.array([piece.exam.std if piece.exam else math.nan for piece in group])
-        logs, error = np.log(stds), math.sqrt(0.5 / math.prod(group[0].shape))
+        logs, error = np.log(stds), error_of(group[0])
         allowed = largest_z(alpha) * error * math.sqrt(1 + 1 / len(group))
-        off, deeper = abs(logs - np.median(logs)) > allowed, logs + of_depth(group)
+        off = abs(logs - np.median(logs)) > max(allowed, math.log(ratio))
+        deeper = logs + of_depth(group)
         if (abs(deeper - np.median(deeper)) <= 2 * allowed).all():
             continue
         if 0 < 3 * off.sum() <= len(group):

@@ -107,7 +107,9 @@ def read_lock(path: str | Path) -> dict[str, tuple[LockedGroup, ...]]:
             raise ValueError(f"its version is {loaded['version']}, this one reads {VERSION}")
         return {str(name): tuple(LockedGroup(**line) for line in lines) for name, lines in loaded["models"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is no lock of initializations: {error}. Write it again with --update.") from None
+        raise ValueError(
+            f"{path} is no lock of initializations: {error}. Write it again with --weightinit-update."
+        ) from None
 
 
 def _by_pattern(tensors: Iterable[TensorReport]) -> dict[tuple[str, str], list[TensorReport]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final, NamedTuple
 
@@ -56,7 +57,7 @@ def orthogonality(matrix: Array) -> tuple[float, float, float]:
     tall = scaled if scaled.shape[0] >= scaled.shape[1] else scaled.T
     rows, columns = tall.shape
     squared = float(np.square(tall).sum()) / columns
-    probes = np.random.default_rng(0).standard_normal((columns, 4))
+    probes = _probes(columns)
     residual = tall.T @ (tall @ probes) - squared * probes
     return (
         math.sqrt(squared) * unit,
@@ -65,9 +66,15 @@ def orthogonality(matrix: Array) -> tuple[float, float, float]:
     )
 
 
+@lru_cache(maxsize=32)
+def _probes(columns: int) -> Array:
+    """Return random vectors (columns, 4), the same each time."""
+    return np.random.default_rng(0).standard_normal((columns, 4))
+
+
 def in_units_of_its_largest(matrix: Array) -> tuple[Array, float]:
     """Return a matrix divided by a power of 2 near its largest element, and that power, so that no square overflows."""
-    exponent = int(np.clip(np.frexp(np.abs(matrix).max())[1], -1000, 1000))
+    exponent = min(max(int(np.frexp(np.abs(matrix).max())[1]), -1000), 1000)
     return np.ldexp(matrix, -exponent), math.ldexp(1.0, exponent)
 
 
@@ -95,9 +102,10 @@ class Repeats(NamedTuple):
 def repeats(vectors: Array) -> Repeats:
     """Return which of the vectors ``(count, length)`` equal an earlier one or its negative."""
     first = np.ones(len(vectors), bool)
-    starts, place, count = np.unique(np.abs(vectors[:, 0]), return_inverse=True, return_counts=True)
-    if starts.size == len(vectors):
+    starts = np.sort(np.abs(vectors[:, 0]))
+    if (starts[1:] != starts[:-1]).all():
         return Repeats(first, 0, 0, 0)
+    _, place, count = np.unique(np.abs(vectors[:, 0]), return_inverse=True, return_counts=True)
     suspects = np.flatnonzero(count[place] > 1)
     seen: dict[bytes, set[float]] = {}
     equal = negated = 0
@@ -114,3 +122,9 @@ def repeats(vectors: Array) -> Repeats:
             equal, negated = (equal + 1, negated) if sign in signs else (equal, negated + 1)
         signs.add(sign)
     return Repeats(first, equal, negated, nonzero)
+
+
+def in_order(values: Array) -> bool:
+    """Return whether values rise or fall throughout: a formula's, not drawn ones."""
+    steps = np.diff(values.ravel())
+    return bool((steps >= 0).all() or (steps <= 0).all())

@@ -14,6 +14,7 @@ from weightinit.auditing.examination import Examination
 from weightinit.auditing.expectations import Chosen
 from weightinit.auditing.expected import Expected
 from weightinit.auditing.explanations import slip
+from weightinit.auditing.likes import error_of
 from weightinit.auditing.model_report import Group, ModelFinding, ModelReport, ModelVerdict, Weight, named, number
 from weightinit.auditing.overall import record
 from weightinit.auditing.pieces import LARGEST, Piece
@@ -89,7 +90,7 @@ def _say(piece: Piece, votes: Counter[str], limit: float) -> None:
                 "coarse", f"drawn in {kind}, whose random numbers are not {label}'s{said}: draw in float32, cast"
             )
         elif finding.kind in BY_CAUSE and law is not None:
-            piece.fault(finding.kind, f"{_measured(exam, law, label)}: {_cause(exam, finding, law)}")
+            piece.fault(finding.kind, f"{_measured(exam, law, label)}: {_cause(piece, exam, finding, law)}")
         else:
             measured = finding.measured[0].lower() + finding.measured[1:]
             piece.fault(finding.kind, f"{measured}. {finding.advice}".rstrip("."))
@@ -132,7 +133,7 @@ def _rounded(piece: Piece, exam: Examination, law: Law, finding: Finding) -> boo
     return near and piece.grain >= 2.0**-10 and not finding.measured.startswith("Its largest singular value")
 
 
-def _cause(exam: Examination, finding: Finding, law: Law) -> str:
+def _cause(piece: Piece, exam: Examination, finding: Finding, law: Law) -> str:
     if law.std == 0:
         return "it was drawn"
     if finding.kind == "trained":
@@ -140,9 +141,8 @@ def _cause(exam: Examination, finding: Finding, law: Law) -> str:
     if finding.kind == "law":
         return finding.measured
     ratio = exam.std / law.std
-    error = math.sqrt(0.5 / max(min(math.prod(exam.tensor.shape), LARGEST), 1))
-    if abs(ratio - 1) > 5 * error:
-        missed = slip(exam.std, exam.tensor.spec.fans, error) if exam.tensor.spec.role == "weight" else ""
+    if abs(ratio - 1) > 5 * error_of(piece):
+        missed = slip(exam.std, exam.tensor.spec.fans, error_of(piece)) if exam.tensor.spec.role == "weight" else ""
         return f"{ratio:.3g} times what it should be" + (f"; it is {missed}" if missed else "")
     return finding.measured.partition(";")[0]
 

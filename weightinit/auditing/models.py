@@ -17,13 +17,14 @@ from weightinit.auditing.expectations import ModelLaws, choose
 from weightinit.auditing.expected import Expected
 from weightinit.auditing.families import Expectation, Expectations
 from weightinit.auditing.judging import hold_against_law
-from weightinit.auditing.matrices import repeats
+from weightinit.auditing.matrices import in_order, repeats
 from weightinit.auditing.model_findings import report_on
 from weightinit.auditing.model_report import ModelReport, number
-from weightinit.auditing.never_meant import look_at_heads, look_at_never_meant, look_at_slices
+from weightinit.auditing.never_meant import look_at_copies, look_at_heads, look_at_never_meant, look_at_slices
 from weightinit.auditing.pieces import LARGEST, Piece, Values, not_finite, pieces_of, thinned, whole
 from weightinit.auditing.relations import look_at_relations
 from weightinit.auditing.tests_of_law import fit
+from weightinit.auditing.tokens import look_at_tokens
 from weightinit.auditing.unnatural import made_unnatural
 from weightinit.auditing.usual import settle
 from weightinit.laws import UNKNOWN, Law
@@ -31,6 +32,9 @@ from weightinit.model import Model
 
 LEAST: Final = 64
 """Elements from which on their last bits tell what type they were drawn in."""
+
+FEW: Final = 8
+"""Numbers in a bias up to which it was written, not drawn, where each comes again."""
 
 DRAWN: Final = 16
 """Sizes of elements that are different, from which on these were drawn: the identity has two."""
@@ -60,9 +64,11 @@ def audit_model(model: Model, expected: ModelLaws = None, *, level: float = 1e-3
             _judge(piece, again.get(piece.name), alpha)
         else:
             piece.remark = "on the meta device" if piece.tensor.size else "not yet there"
+    look_at_copies(pieces)
     settle(pieces, alpha)
     look_at_heads(model, pieces, chosen.family)
     look_at_relations(pieces, alpha)
+    look_at_tokens(model, pieces)
     return report_on(model, pieces, chosen, level, alpha, look_at_buffers(model))
 
 
@@ -76,6 +82,8 @@ def _judge(piece: Piece, copy: tuple[str, bool] | None, alpha: float) -> None:
         copy = None
     elif not bad:
         look_at_slices(piece, everything)
+    if everything.size < 2 and piece.spec.role == "weight":  # one number tells no law
+        piece.candidates = ()
     expectation = piece.expectation = _best(values, piece.candidates, alpha)
     through = expectation.through if expectation else None
     if through is not None and not bad:
@@ -101,7 +109,9 @@ def _judge(piece: Piece, copy: tuple[str, bool] | None, alpha: float) -> None:
         exam.find("law", said, "")
     if not exam.findings and through is None and everything.ndim == 2 and LARGEST < everything.size <= 1 << 28:
         _equal_rows(piece, everything)
-    repeated = exam.repeated_units or exam.repeated_inputs
+    distinct = np.unique(exam.elements.values[: 8 * FEW]).size if piece.tensor.role == "bias" and exam.std > 0 else 0
+    piece.written = 0 < distinct <= min(FEW, exam.elements.size // 3)
+    repeated = exam.repeated_units or exam.repeated_inputs or in_order(exam.elements.values)
     if exam.std > 0 and exam.elements.size >= LEAST and not repeated and _sizes(exam.elements) >= DRAWN:
         piece.grain = exam.elements.spacing
         bits, most = exam.elements.grid_bits, 8 if piece.grain >= 2.0**-7 else 10  # rounding alone leaves more

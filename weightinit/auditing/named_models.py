@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from weightinit.arrays import Array
 from weightinit.auditing.named_laws import rule
 from weightinit.fans import Fans, compute_fans
 from weightinit.laws import UNKNOWN
-from weightinit.model import Model, ModelTensor, Part, TensorRole, blocks_of
+from weightinit.model import Configuration, Model, ModelTensor, Part, TensorRole, blocks_of
 from weightinit.nn.weights import WeightSpec
 
 BUFFERS: Final = re.compile(
@@ -29,6 +29,12 @@ NORM: Final = re.compile(r"(norm|(^|[._])ln(_?\w+)?|(^|[._])bn\d*)(\.\w+)?\.(wei
 TOKEN: Final = re.compile(r"(cls|mask|dist\w*|register)_tokens?$|pos(ition(al)?)?_?emb\w*$|class_embedding$")
 IN_OUT: Final = {"gpt2": r"\.(c_attn|c_proj|c_fc)\.weight$", "openai-gpt": r"\.(c_attn|c_proj|c_fc)\.weight$"}
 """Dense layers that a family stores as ``(in, out)``."""
+
+WORDS: Final = {"vision": "vision|visual|image", "text": "text|language"}
+"""Words in a part's name by the word in the key of its configuration, where they differ."""
+
+PARTS: Final = re.compile(r"(\w+)_config|encoder|decoder")
+"""Keys of a composite configuration under which those of its parts stand."""
 
 
 def model_of_arrays(arrays: Mapping[str, Array], family: str = "", config: Mapping[str, Any] | None = None) -> Model:
@@ -52,7 +58,27 @@ def model_of_arrays(arrays: Mapping[str, Array], family: str = "", config: Mappi
             tensors.append(made)
         else:
             tensors[first] = _both(tensors[first], made)
-    return Model(family or "file", tuple(tensors), config, family)
+    parts = parts_by_name(config, [tensor.layer for tensor in tensors])
+    return Model(family or "file", tuple(tensors), config, family, parts=parts)
+
+
+def parts_by_name(config: Mapping[str, Any], layers: Iterable[str]) -> tuple[Configuration, ...]:
+    """Return the configurations inside a composite one, each of the outermost module that is named like its key.
+
+    ``vision_config`` is that of ``model.vision_tower``. A single layer (``visual_projection``) is no part.
+    """
+    found: dict[str, Configuration] = {}
+    paths = dict.fromkeys(layers)
+    for key, values in config.items():
+        if not isinstance(values, Mapping) or not (match := PARTS.fullmatch(key)):
+            continue
+        word = match[1] or key
+        named = re.compile(rf"(?:^|[./])(?:{WORDS.get(word, re.escape(word))})[^./]*")
+        for path in paths:
+            inside = named.search(path)
+            if inside is not None and inside.end() < len(path):
+                found.setdefault(path[: inside.end()], Configuration(path[: inside.end()], key, values))
+    return tuple(found.values())
 
 
 def _tied(first: ModelTensor, other: ModelTensor, arrays: Mapping[str, Array]) -> bool:

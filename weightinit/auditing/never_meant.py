@@ -9,9 +9,12 @@ from typing import Final
 import numpy as np
 
 from weightinit.arrays import Array
-from weightinit.auditing.expectations import BY_FANS
+from weightinit.auditing.likes import error_of
+from weightinit.auditing.matrices import in_order
 from weightinit.auditing.model_report import number
 from weightinit.auditing.pieces import Piece, thinned
+from weightinit.auditing.tokens import are_tokens
+from weightinit.auditing.usual_laws import BY_FANS
 from weightinit.model import Model
 
 ABSURD: Final = 1e12
@@ -20,23 +23,32 @@ ABSURD: Final = 1e12
 TINY: Final = 1e-12
 """Share of the largest element that random numbers of 24 bits never fall below, but for exact zeros."""
 
+LEAST: Final = 16
+"""Elements at the start of two slices that tell whether they may be equal."""
+
 DEAD: Final = 1e-4
 """Share of its input's size that a layer of drawn weights passes on, below which it is dead."""
 
 UNREADABLE: Final = ("unwritten", "not_finite")
 """Kinds of findings after which nothing else is said of a tensor's values."""
 
-APART_BY_VALUE: Final = re.compile(r"(^|[._])(register|latent|query|queries)[a-z_]*$")
-"""Names of learned tokens that nothing but their values tells apart: they have no positions."""
-
 FAR_TOO_LOUD: Final = 5.0
 """Factor on its input's size from which on a layer without a law of its own is too loud."""
+
+TOO_LOUD_EACH_STEP: Final = 2.5
+"""The same of a recurrence, which applies it at each step."""
 
 FEW_INPUTS: Final = 16
 """Fan-in below which large weights are usual: random frequencies of coordinates."""
 
 UNSCALED: Final = ((1.0, "normal_'s own law, N(0, 1),"), (0.88, "trunc_normal_'s own law, std=1 cut at 2,"))
 """Stds that functions have without arguments."""
+
+TIES: Final = ("tie_word_embeddings", "scale_decoder_outputs")
+"""Keys of a configuration that deny where False that head and embedding are one."""
+
+FOLLOWER: Final = re.compile(r"(^|[._])(target|teacher|ema|momentum|shadow|encoder_k|key_encoder)([._]|$)")
+"""Paths of parts that start as a copy and follow it: targets, teachers, averages."""
 
 LOUD: Final = 2.0
 """Nats that the first loss lies above that of equal chances, from which on a head is too loud."""
@@ -75,18 +87,67 @@ def look_at_slices(piece: Piece, everything: Array) -> None:
                 return
     experts = tensor.role == "parameter" and tensor.stacked and min(everything.shape[-2:]) > 1
     if experts and tensor.trained and not tensor.name.endswith("A_log"):  # log(1, 2, ...) of each head, on purpose
-        slices, kind = everything.reshape(-1, math.prod(everything.shape[-2:])), "slices"
-    elif tensor.role == "position" and len(tensor.shape) > 1 and APART_BY_VALUE.search(tensor.name.lower()):
-        slices, kind = everything.reshape(-1, tensor.shape[-1]), "tokens"
-    else:
-        return
-    if 1 < len(slices) <= 1 << 12 and (kind == "tokens" or slices[0].any()) and (slices == slices[0]).all():
-        piece.fault("units", f"its {len(slices)} {kind} are equal: training can't part them; draw each for itself")
+        slices = everything.reshape(-1, math.prod(everything.shape[-2:]))
+        if slices[0].any() and _all_equal(slices):
+            piece.fault("units", f"its {len(slices)} slices are equal: training can't part them; draw each for itself")
+        elif repeated := _repeated_slices(slices):
+            piece.fault(
+                "units", f"{repeated} of its {len(slices)} slices equal an earlier one: training can't part them"
+            )
+    elif are_tokens(tensor):
+        tokens = everything.reshape(-1, tensor.shape[-1])
+        piece.equal_tokens = len(tokens) if _all_equal(tokens) else 0
+    elif everything.ndim == 2 and min(everything.shape) > 2 and tensor.trained and everything.any():
+        if tensor.role == "parameter":
+            for kind, vectors in (("inputs", everything), ("units", everything.T)):
+                if _all_equal(vectors) and not in_order(vectors[0]):
+                    piece.fault("units", f"its {len(vectors)} {kind} are equal: training can't part them")
+        elif tensor.role == "dense" and _symmetric(everything):
+            piece.fault("law", "is symmetric: half of its elements repeat the other half")
+
+
+def _symmetric(x: Array) -> bool:
+    """Whether a matrix equals its transpose, and is more than a diagonal."""
+    corner = x[:LEAST, :LEAST]
+    square = x.shape[0] == x.shape[1] and bool((corner == corner.T).all()) and bool(np.triu(corner, 1).any())
+    return square and bool((x == x.T).all())
+
+
+def _repeated_slices(slices: Array) -> int:
+    """How many slices equal an earlier one, of drawn ones that are large enough to tell; not zeros."""
+    if slices.shape[-1] < LEAST or len(slices) > 1 << 12:
+        return 0
+    seen: dict[bytes, list[int]] = {}
+    repeated = 0
+    for place, values in enumerate(slices):
+        if values.min() == values.max() or in_order(values):
+            continue
+        earlier = seen.setdefault(values[:LEAST].tobytes(), [])
+        repeated += any(np.array_equal(slices[other], values) for other in earlier)
+        earlier.append(place)
+    return repeated
+
+
+def _all_equal(slices: Array) -> bool:
+    return 1 < len(slices) <= 1 << 12 and bool((slices == slices[0]).all())
+
+
+def look_at_copies(pieces: list[Piece]) -> None:
+    """Take back what was found of copies that are meant: one is frozen, or follows the other by its name."""
+    by_name = {piece.name: piece for piece in pieces}
+    for piece in pieces:
+        original = by_name.get((piece.exam and piece.exam.same_as) or "")
+        if piece.exam is None or original is None:
+            continue
+        followers = [each for each in (piece, original) if FOLLOWER.search(each.tensor.layer.lower())]
+        if len(followers) == 1 or piece.tensor.trained != original.tensor.trained:
+            piece.exam.findings = [each for each in piece.exam.findings if each.kind != "copy"]
+            piece.exam.same_as = None
+            piece.note("copy", f"is a copy of {original.name}, which one of the two follows without training")
 
 
 def look_at_heads(model: Model, pieces: list[Piece], family: str) -> None:
     """Note dead layers, heads whose scores are too loud, and ties that the configuration denies."""
-    vocabulary = model.config.get("vocab_size")
     places = model.positions()
     for piece in pieces:
         tensor, exam = piece.tensor, piece.exam
@@ -99,31 +160,43 @@ def look_at_heads(model: Model, pieces: list[Piece], family: str) -> None:
                 piece.fault(
                     "dead", f"std {number(exam.std)}{by}: passes {passed:.1e} of its input's size on, a dead layer"
                 )
-            elif passed > FAR_TOO_LOUD and piece.spec.fans.fan_in >= FEW_INPUTS and _of_no_fans(piece):
-                error = 5 * math.sqrt(0.5 / max(piece.tensor.size, 1))
+            elif passed > _too_loud(piece) and piece.spec.fans.fan_in >= FEW_INPUTS and _of_no_fans(piece):
+                error = 5 * error_of(piece)
                 own = next(
                     (f": {law} not scaled by anything" for std, law in UNSCALED if abs(exam.std / std - 1) < error), ""
                 )
                 piece.found = [each for each in piece.found if each[0] != "scale"]
-                piece.fault(
-                    "loud",
+                said = (
                     f"std {number(exam.std)} over {piece.spec.fans.fan_in} inputs makes outputs {passed:.2g} times as "
-                    f"large as its input{own}",
                 )
+                said += f"large as its input{own}"
+                if tensor.default.known:
+                    piece.fault("loud", said)
+                else:
+                    piece.note(
+                        "loud", f"{said}, unless {tensor.kind} scales it where it uses it: probe(model, sample) tells"
+                    )
         if tensor.role == "embedding" and exam.std > 0 and "dense" not in tensor.used_as:
             rms = math.hypot(exam.std, exam.mean)
             if rms < DEAD / 10:
                 piece.fault("dead", f"std {number(exam.std)}: the embedding is dead")
-        key = next((k for k in ("tie_word_embeddings", "scale_decoder_outputs") if model.config.get(k) is False), None)
-        denied = key is not None and "dense" in tensor.used_as
-        if denied and tensor.role == "embedding":
+        if tensor.role in ("embedding", "position") and not piece.given and not piece.found:
+            rms = math.hypot(exam.std, exam.mean)
+            if rms > FAR_TOO_LOUD:
+                piece.fault("loud", f"of rms {number(rms)}: tokens and positions start at 1 at most")
+        config = model.configurations(tensor.name, *tensor.also)[0]
+        key = next((key for key in TIES if config.values.get(key) is False), None)
+        is_tied = tensor.role == "embedding" and "dense" in tensor.used_as
+        if is_tied and key is not None:
             piece.fault("tied", f"tied to {tensor.also[-1]}, though the configuration says {key}=False")
-        is_head = tensor.role == "embedding" and "dense" in tensor.used_as
-        is_head |= tensor.role == "dense" and places[tensor.layer] == "output" and tensor.shape[0] == vocabulary
-        if is_head and not denied:
-            _loudness(piece, family, model)
-        elif is_head:
-            _loudness(piece, "", model)
+        vocabulary = config.values.get("vocab_size")
+        last = tensor.role == "dense" and places[tensor.layer] == "output" and tensor.shape[0] == vocabulary
+        if is_tied or last:
+            _loudness(piece, divided=key is None and (family or config.family) in ("t5", "mt5"))
+
+
+def _too_loud(piece: Piece) -> float:
+    return TOO_LOUD_EACH_STEP if "weight_hh" in piece.tensor.name else FAR_TOO_LOUD
 
 
 def _of_no_fans(piece: Piece) -> bool:
@@ -133,13 +206,16 @@ def _of_no_fans(piece: Piece) -> bool:
     return piece.expectation.label.startswith(("normal", "uniform(", "truncated_normal("))
 
 
-def _loudness(piece: Piece, family: str, model: Model) -> None:
-    """Scores of a head over normalized features: Gaussian of std sqrt(width) times the weights'."""
+def _loudness(piece: Piece, *, divided: bool) -> None:
+    """Scores of a head over normalized features: Gaussian of std sqrt(width) times the weights'.
+
+    ``divided``: whether the features are divided by the root of the width before it, as T5's are where it is tied.
+    """
     exam = piece.exam
     assert exam is not None
     classes, width = (piece.tensor.shape[0], piece.tensor.shape[-1])
     spread = math.hypot(exam.std, exam.mean) * math.sqrt(width)
-    if family in ("t5", "mt5"):  # it divides its features by the root of the width where head and embedding are tied
+    if divided:
         spread /= math.sqrt(width)
     above = spread * spread / 2
     most = math.sqrt(2 * math.log(max(classes, 2)))

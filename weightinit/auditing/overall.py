@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from weightinit.arrays import Array
 from weightinit.auditing.copies import copies
 from weightinit.auditing.description import describe
 from weightinit.auditing.examination import TESTS, Examination, examine
@@ -19,7 +20,9 @@ from weightinit.auditing.judging import hold_against_law
 from weightinit.auditing.named_laws import notation
 from weightinit.auditing.report import LOOKS_LIKE, Finding, Report, TensorReport, Verdict
 from weightinit.auditing.tests_of_law import largest_z
+from weightinit.laws import Law
 from weightinit.nn.weights import WeightSpec
+from weightinit.statistics import Reading, Summary
 
 SHOWN = 3
 """Laws that a description names before it counts the rest."""
@@ -58,23 +61,57 @@ def audit(
     Raises ValueError for an unknown law or layout, a pattern that matches nothing, a law of matrices given to biases,
     specs that don't fit and a level outside (0, 1), TypeError for what is no law or no real array.
     """
+    return _audit(expect(arrays, law, layout, specs), level, described=law is None)
+
+
+@np.errstate(all="ignore")
+def audit_stack(
+    arrays: Mapping[str, Array], laws: Mapping[str, Sequence[Law]], specs: Iterable[WeightSpec], *, level: float = 1e-3
+) -> list[Report]:
+    """Return the audit of each run of a stack, as :func:`audit` gives it; what runs share is looked at once.
+
+    ``arrays``: by name, (runs, *shape), of floating-point numbers; ``laws``: of each run, by weight's name.
+    """
+    specs = tuple(specs)
+    summaries = {name: Reading(x).summary for name, x in arrays.items()}
+    expected: dict[tuple[Law, ...], tuple[Expected, ...]] = {}
+    reports = []
+    for run in range(len(next(iter(arrays.values())))):
+        of_run = {name: by_run[run] for name, by_run in laws.items()}
+        alike = tuple(of_run.values())
+        if alike not in expected:
+            expected[alike] = expect({name: x[run] for name, x in arrays.items()}, of_run, "auto", specs)
+        tensors = tuple(replace(tensor, values=arrays[tensor.spec.name][run]) for tensor in expected[alike])
+        numbers = {name: Summary(*(part[run : run + 1] for part in whole)) for name, whole in summaries.items()}
+        reports.append(_audit(tensors, level, numbers))
+    return reports
+
+
+def _audit(
+    tensors: Sequence[Expected],
+    level: float,
+    summaries: Mapping[str, Summary] | None = None,
+    *,
+    described: bool = False,
+) -> Report:
+    """Return the audit of arrays with their laws, or a description; ``summaries``: of their elements, where known."""
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1; got {level}. Pass level=0.001.")
-    tensors = expect(arrays, law, layout, specs)
     alpha = level / (TESTS * len(tensors))
     finite = {t.spec.name: t.values for t in tensors if _comparable(t) and np.isfinite(t.values).all()}
     again = copies(finite)
     exams = []
     for tensor in tensors:
-        exam = examine(tensor, again.get(tensor.spec.name))
-        if law is None:
+        name = tensor.spec.name
+        exam = examine(tensor, again.get(name), None if summaries is None else summaries[name])
+        if described:
             describe(exam, alpha)
         else:
             hold_against_law(exam, alpha)
         exam.let_go()
         exams.append(exam)
     votes = Counter(explanation.name for exam in exams for explanation in exam.explained)
-    if law is None:
+    if described:
         sentence = "Described, not judged: no law was given."
         return Report(tuple(_described(exam, votes) for exam in exams), "unjudged", sentence, level, largest_z(alpha))
     return _overall([_judged(exam, votes) for exam in exams], exams, level, largest_z(alpha))

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
-from itertools import groupby
 from typing import Final
 
 import numpy as np
 
-from weightinit.auditing.expectations import PACKED
 from weightinit.auditing.explanations import KNOWN, Explanation, slip
 from weightinit.auditing.families import Expectation
-from weightinit.auditing.likes import accept, error_of, kinds, of_depth
+from weightinit.auditing.likes import accept, alike, error_of, kinds, of_depth
 from weightinit.auditing.model_report import number
 from weightinit.auditing.named_laws import rule
 from weightinit.auditing.pieces import Piece
 from weightinit.auditing.tests_of_law import largest_z
+from weightinit.auditing.usual_laws import PACKED
 from weightinit.laws import Law
 
 SCALED: Final = ("const", "xavier", "xavier(mode='fan_out')", "glorot_normal")
@@ -33,6 +32,9 @@ AS_LIKES: Final = "as its "
 BY_NUMBER: Final = ("normal(", "truncated_normal(", "uniform(")
 """Beginnings of names of laws whose scale is a number, not one of fans."""
 
+ENOUGH: Final = 64
+"""Elements from which on their measured std tells how far off their mean is."""
+
 OFF_CENTRE: Final = 1.0
 """Answer to equal inputs, in that to independent ones, from which on weights are not centred."""
 
@@ -43,9 +45,32 @@ def own_rules(weights: list[Piece], alpha: float) -> None:
     _sparse(weights)
     _no_slips(weights, alpha)
     slips = _slips(weights)
+    _of_all(weights, alpha)
     _of_most([piece for piece in _free(weights) if id(piece) not in slips], alpha)
     _of_use([piece for piece in weights if id(piece) not in slips], alpha)
     _of_none(weights, slips)
+
+
+def own_biases(biases: list[Piece], alpha: float) -> None:
+    """Take for meant drawn biases that all layers have by one rule, and a last layer's: its outputs' priors."""
+    drawn = [piece for piece in biases if piece.exam and piece.exam.std and kinds(piece) and piece.exam.explained]
+    if len(drawn) >= LEAST and all(piece.exam and piece.exam.std for piece in biases if math.prod(piece.shape) > 1):
+        limit = largest_z(alpha)
+        errors = np.array([error_of(piece) for piece in drawn])
+        sizes = np.log([math.hypot(piece.exam.std, piece.exam.mean) for piece in drawn if piece.exam])
+        for power, fan in ((0.0, 0), (-0.5, 0), (-0.5, 1)):
+            logs = sizes - power * np.log([piece.spec.fans[fan] for piece in drawn])
+            if (abs(logs - np.average(logs, weights=errors**-2)) <= limit * errors).all():
+                for piece in drawn:
+                    _of_its_own(piece, "by one rule in all layers")
+                return
+    for piece in drawn:
+        if piece.spec.position == "output":
+            exam = piece.exam
+            assert exam is not None
+            said = f"drawn, mean {number(exam.mean)}, std {number(exam.std)}"
+            accept(piece, exam.explained[0])
+            piece.note("scale", f"{said}: in a last layer these may be priors of its outputs")
 
 
 def _free(weights: Iterable[Piece]) -> list[Piece]:
@@ -59,7 +84,9 @@ def _off_centre(weights: list[Piece], alpha: float) -> None:
         exam = piece.exam
         if exam is None or not exam.std or not kinds(piece) <= {"scale", "law"} or piece.spec.position == "output":
             continue
-        if exam.explained and not exam.explained[0].law.known:  # written down: the identity, Dirac's
+        if math.prod(piece.shape) < ENOUGH or (
+            exam.explained and not exam.explained[0].law.known
+        ):  # written down: the identity, Dirac's
             continue
         alike = exam.mean * math.sqrt(piece.spec.fans.fan_in) / exam.std
         if abs(alike) > OFF_CENTRE and abs(exam.mean) > largest_z(alpha) * exam.std / math.sqrt(math.prod(piece.shape)):
@@ -82,7 +109,7 @@ def _sparse(weights: list[Piece]) -> None:
 
 def _no_slips(weights: list[Piece], alpha: float) -> None:
     """Slips in a law that fit each of several small likes, but not all of them together."""
-    for group in _uses(piece for piece in weights if "law" in kinds(piece)):
+    for group in _in_blocks(piece for piece in weights if "law" in kinds(piece)):
         exams = [piece.exam for piece in group if piece.exam and piece.exam.explained]
         if len(exams) < len(group) or any(each.name in KNOWN for exam in exams for each in exam.explained):
             continue
@@ -116,6 +143,22 @@ def _label(piece: Piece) -> str:
     return piece.expectation.label if piece.expectation else ""
 
 
+def _of_all(weights: list[Piece], alpha: float) -> None:
+    """One std, or one factor on a rule's, for all layers: also for those near a known law by chance."""
+    drawn = [piece for piece in weights if piece.exam and piece.exam.std and kinds(piece) <= {"scale"}]
+    free = _free(drawn)
+    if len(drawn) < max(LEAST, len(weights)) or not free:
+        return
+    errors = np.array([error_of(piece) for piece in drawn])
+    sizes = np.log([piece.exam.std if piece.exam else math.nan for piece in drawn])
+    for name in SCALED:
+        logs = sizes - np.log([1.0 if name == "const" else rule(name).law(piece.spec).std for piece in drawn])
+        if (abs(logs - np.average(logs, weights=errors**-2)) <= largest_z(alpha) * errors).all():
+            for piece in free:
+                _of_its_own(piece, "like its likes")
+            return
+
+
 def _of_most(free: list[Piece], alpha: float) -> None:
     """One std for most of the layers without a known law, or one factor on a rule's."""
     limit = largest_z(alpha)
@@ -139,7 +182,7 @@ def _of_its_own(piece: Piece, words: str) -> None:
 
 def _of_use(weights: list[Piece], alpha: float) -> None:
     """One std for a layer in all blocks, or one that falls with the root of the block's number."""
-    for group in _uses(piece for piece in weights if piece.exam and piece.exam.std and kinds(piece) <= {"scale"}):
+    for group in _in_blocks(piece for piece in weights if piece.exam and piece.exam.std and kinds(piece) <= {"scale"}):
         within = 2 * largest_z(alpha) * error_of(group[0])
         logs = np.log([piece.exam.std if piece.exam else math.nan for piece in group])
         for stds, words in ((logs, "like its likes"), (logs + of_depth(group), "falling with the depth")):
@@ -159,12 +202,9 @@ def _of_use(weights: list[Piece], alpha: float) -> None:
             break
 
 
-def _uses(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
+def _in_blocks(pieces: Iterable[Piece]) -> list[list[Piece]]:
     """Layers of one use and shape in ``LEAST`` blocks or more."""
-    key: Callable[[Piece], tuple[str, tuple[int, ...]]] = lambda piece: (piece.pattern, piece.shape)  # noqa: E731
-    for _, group in groupby(sorted((p for p in pieces if p.tensor.block), key=key), key):
-        if len(members := list(group)) >= LEAST:
-            yield members
+    return [group for group in alike(piece for piece in pieces if piece.tensor.block) if len(group) >= LEAST]
 
 
 def _of_none(weights: list[Piece], slips: set[int]) -> None:

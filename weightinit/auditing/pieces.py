@@ -31,9 +31,10 @@ class Piece:
     """A tensor, or one of the parts packed into it, with what it should be and what was found.
 
     ``given``: whether somebody said the law; else it is what is usual. ``found`` holds kind, weight and words of each
-    finding. ``cloned``: whether it is part of a block that repeats
-    another. ``coarse``: words on random numbers of few bits; ``grain``: relative distance of neighbouring
-    numbers as they were drawn; ``mean``: that of all values, also where the others are measured on some.
+    finding. ``cloned``: whether it is part of a block that repeats another. ``equal_tokens``: how many learned tokens
+    it holds that are all equal. ``written``: whether its elements are few numbers that come again. ``coarse``: words on
+    random numbers of few bits; ``grain``: relative distance of neighbouring numbers as they were drawn; ``mean``: that
+    of all values, also where the others are measured on some.
     """
 
     tensor: ModelTensor
@@ -48,6 +49,8 @@ class Piece:
     grain: float = 0.0
     mean: float = math.nan
     cloned: bool = False
+    equal_tokens: int = 0
+    written: bool = False
     found: list[tuple[str, str, str]] = field(default_factory=list)
 
     @property

@@ -6,18 +6,29 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Final
 
+from weightinit.auditing.likes import HEADS, alike, error_of, is_last
 from weightinit.auditing.model_report import number
+from weightinit.auditing.never_meant import FAR_TOO_LOUD
 from weightinit.auditing.own_rules import BY_NUMBER
 from weightinit.auditing.pieces import Piece
 from weightinit.auditing.tests_of_law import largest_z
-from weightinit.auditing.usual import HEADS
+from weightinit.auditing.usual_laws import BY_FANS
 from weightinit.branches import LAST
 from weightinit.model import INDEX
 
 DROWNED: Final = 10.0
 """Size of positions, in that of the tokens they are added to, from which on these are lost; the same of biases."""
+
+POSITIONS: Final = re.compile(r"pos|wpe")
+"""Names of tables of positions."""
+
+CLOSES: Final = 3.0
+"""Size of a negative bias, in that of its layer's signal, from which on a relu passes nearly nothing."""
+
+NEAR: Final = 0.1
 
 MANY: Final = 3
 """Layers alike from which on the one that departs from them is a fault."""
@@ -33,6 +44,7 @@ def look_at_relations(pieces: list[Piece], alpha: float) -> None:
     _low_rank(judged)
     _gates(judged)
     _factors(judged)
+    _zero_behind_zero([piece for piece in judged if not piece.given])
     _zero_but_one([piece for piece in judged if not piece.given])
     _biases([piece for piece in judged if not piece.given])
     _repeated(pieces)
@@ -61,7 +73,7 @@ def _low_rank(pieces: list[Piece]) -> None:
             piece.fault("scale", f"std {number(exam.std)}, expected 0 everywhere: {said}")
         if not _is_zero(piece):
             continue
-        names = (piece.tensor.layer, re.sub("(?i)(lora_(embedding_)?)b", _first_factor, piece.tensor.layer))
+        names = (piece.tensor.layer, re.sub(r"(?i)(lora[._](embedding_)?)(b|up)\b", _first_factor, piece.tensor.layer))
         first = next((firsts[name] for name in names if name in firsts), None)
         if first is not None:
             first.found = [each for each in first.found if each[0] != "zeros"]
@@ -69,7 +81,7 @@ def _low_rank(pieces: list[Piece]) -> None:
 
 
 def _first_factor(found: re.Match[str]) -> str:
-    return found[1] + ("A" if found[0].endswith("B") else "a")
+    return found[1] + {"B": "A", "b": "a"}.get(found[3], "down")
 
 
 def _gates(pieces: list[Piece]) -> None:
@@ -78,6 +90,7 @@ def _gates(pieces: list[Piece]) -> None:
     for piece in pieces:
         if piece.part is not None and piece.tensor.role == "bias" and piece.exam is not None and not piece.exam.std:
             gates.setdefault(piece.tensor.name, {})[piece.part.name] = piece
+    _forget_gates(gates)
     for parts in gates.values():
         if "f" not in parts or (parts["f"].exam and parts["f"].exam.mean):
             continue
@@ -90,14 +103,35 @@ def _gates(pieces: list[Piece]) -> None:
                 )
 
 
+def _forget_gates(gates: dict[str, dict[str, Piece]]) -> None:
+    """Forget gates whose biases are 0 in some layers of a recurrence, and not in others."""
+    layers: dict[str, dict[str, list[Piece]]] = {}
+    for name, parts in gates.items():
+        if "f" in parts:
+            place = re.sub(r"bias_[ih]h", "", name.rpartition(".")[2])
+            layers.setdefault(parts["f"].tensor.layer, {}).setdefault(place, []).append(parts["f"])
+    for places in layers.values():
+        zero = [pieces for pieces in places.values() if all(_is_zero(piece) for piece in pieces)]
+        other = [piece for pieces in places.values() for piece in pieces if not _is_zero(piece)]
+        for first, *_ in zero if other else ():
+            first.fault("constant", f"0 everywhere, where {other[0].name} is {number(_rms(other[0]))}: its forget gate")
+
+
 def _factors(pieces: list[Piece]) -> None:
     """Factors of zero, of a weight norm, and those of a branch that aren't what their likes in other blocks are."""
     alone = [piece for piece in pieces if piece.tensor.role == "parameter"]
     for piece in alone:
-        if _is_zero(piece) and (piece.tensor.parametrized == "_WeightNorm" or piece.tensor.name.endswith("weight_g")):
+        if _is_zero(piece) and _is_length(piece):
             piece.fault("zeros", "is 0 everywhere: the length of its units, so that nothing passes the layer")
-    for group in _alike(piece for piece in alone if math.prod(piece.shape) > 1):
+        elif _is_length(piece) and _rms(piece) > FAR_TOO_LOUD:
+            said = f"of rms {number(_rms(piece))}: the length of its units, so that outputs are that times their input"
+            piece.fault("loud", said)
+    for group in alike(piece for piece in alone if math.prod(piece.shape) > 1):
         values = Counter(piece.exam.mean for piece in group if piece.exam and not piece.exam.std)
+        drawn = [piece for piece in group if piece.exam and piece.exam.std]
+        if len(drawn) > 1 and len(group) - len(drawn) == 1 == values[0.0]:
+            (zero,) = (piece for piece in group if _is_zero(piece))
+            zero.fault("zeros", f"is 0 everywhere, where {len(drawn)} others alike are drawn")
         value, count = next(iter(values.most_common(1)), (0.0, 0))
         off = [piece for piece in group if piece.exam and (piece.exam.std or piece.exam.mean != value)]
         if not value or count < 2 or len(off) > 1 or (count < MANY and off and not _is_zero(off[0])):
@@ -110,12 +144,19 @@ def _factors(pieces: list[Piece]) -> None:
             piece.fault(kind, f"{said}, expected {number(value)} as {likes} has")
 
 
-def _alike(pieces: Iterable[Piece]) -> list[list[Piece]]:
-    """Groups of tensors whose names differ in numbers of layers alone."""
-    groups: dict[tuple[str, tuple[int, ...]], list[Piece]] = {}
-    for piece in pieces:
-        groups.setdefault((piece.pattern, piece.shape), []).append(piece)
-    return list(groups.values())
+def _zero_behind_zero(pieces: list[Piece]) -> None:
+    """Two layers of one module, the second on the first's outputs, that both start at zero."""
+    weights = [piece for piece in pieces if piece.tensor.role in BY_FANS and piece.part is None]
+    for first, second in pairwise(weights):
+        (inputs, outputs), (taken, _) = first.spec.fans, second.spec.fans
+        chained = _home(first)[0] == _home(second)[0] != "" and outputs == taken != inputs
+        if chained and _is_zero(first) and _is_zero(second):
+            first.found = [each for each in first.found if each[0] != "zeros"]
+            first.fault("zeros", f"0, as is {second.name}: the gradient of each is zero as long as the other is")
+
+
+def _is_length(piece: Piece) -> bool:
+    return piece.tensor.parametrized == "_WeightNorm" or piece.tensor.name.endswith("weight_g")
 
 
 def _zero_but_one(pieces: list[Piece]) -> None:
@@ -127,9 +168,11 @@ def _zero_but_one(pieces: list[Piece]) -> None:
         inside.setdefault(home, set()).add(leaf)
         if home and not leaf.isdigit() and piece.spec.role == "weight" and piece.part is None:
             groups.setdefault((leaf, piece.tensor.name.rpartition(".")[2], piece.tensor.kind), []).append(piece)
-    for group in groups.values():
+    blocks = alike(p for p in pieces if p.tensor.block and p.spec.role == "weight" and p.part is None)
+    for group in (*groups.values(), *(group for group in blocks if len(group) >= MANY)):
         zero = [piece for piece in group if _is_zero(piece)]
-        if len(group) - len(zero) != 1 or len(zero) < MANY:
+        in_blocks = len({piece.tensor.block.path for piece in group if piece.tensor.block}) == 1
+        if len(group) - len(zero) != 1 or len(zero) < (MANY - 1 if in_blocks else MANY):
             continue
         (drawn,) = (piece for piece in group if not _is_zero(piece))
         has, homes = inside[_home(drawn)[0]], [inside[_home(piece)[0]] for piece in zero]
@@ -149,32 +192,61 @@ def _home(piece: Piece) -> tuple[str, str]:
 
 def _biases(pieces: list[Piece]) -> None:
     """A constant bias whose likes in other layers are all zero, and one in which the layer's signal is lost."""
-    constant = [
+    written = [
         piece for piece in pieces
         if piece.tensor.role == "bias" and math.prod(piece.shape) > 1  # one number is constant, drawn or not
-        and piece.exam and not piece.exam.std and (piece.tensor.block or piece.spec.position != "output")
+        and piece.exam and (not piece.exam.std or piece.written)
+        and (piece.tensor.block or piece.spec.position != "output")
     ]  # fmt: skip
-    alike: dict[str, list[Piece]] = {}
-    for piece in constant:
-        alike.setdefault(piece.pattern, []).append(piece)
-    for group in alike.values():
-        off = [piece for piece in group if not _is_zero(piece)]
-        if off and 2 * len(off) < len(group):
+    for group in alike(written):
+        values = Counter((piece.exam.mean, piece.exam.std) for piece in group if piece.exam)
+        usual, count = values.most_common(1)[0]
+        off = [piece for piece in group if piece.exam and (piece.exam.mean, piece.exam.std) != usual]
+        if 2 * count > len(group) and (usual == (0, 0) or (count >= MANY and len(off) == 1)):
             for piece in off:
                 value = number(piece.exam.mean) if piece.exam else ""
-                piece.fault("constant", f"is {value} everywhere, expected 0 as its {len(group) - len(off)} likes have")
+                said = f"is {value} {'everywhere' if not usual[1] else 'in the mean'}, expected {number(usual[0])}"
+                piece.fault("constant", f"{said} as its {count} likes have")
+    constant = [piece for piece in written if piece.exam and not piece.exam.std]
     weights = {piece.tensor.layer: piece for piece in pieces if piece.spec.role == "weight" and len(piece.shape) > 1}
     for piece in constant:
-        weight, size = weights.get(piece.tensor.layer), abs(piece.exam.mean) if piece.exam else 0.0
-        if weight is None or piece.found or HEADS.search(piece.tensor.layer.lower()):
-            continue
-        passed = _rms(weight) * math.sqrt(weight.spec.fans.fan_in)
-        if size > DROWNED * max(passed, 1.0):
-            piece.fault(
-                "loud",
-                f"is {number(piece.exam.mean if piece.exam else 0)} everywhere, {size / passed:.0f} times what the "
-                "weights beside it make of inputs of rms 1: what tells inputs apart is lost in it",
-            )
+        weight = weights.get(piece.tensor.layer)
+        if weight is not None and not piece.found and not HEADS.search(piece.tensor.layer.lower()):
+            _beside_weights(piece, _passed(weight))
+    beside = ((piece, weights.get(piece.tensor.layer)) for piece in pieces if piece.tensor.role == "bias")
+    lost = [
+        (piece, _passed(weight)) for piece, weight in beside
+        if weight is not None and not is_last(piece) and piece.exam and piece.exam.std
+        and not piece.found and 0 < CLOSES * _passed(weight) < _rms(piece)
+    ]  # fmt: skip
+    for piece, passed in lost if len(lost) >= MANY else ():
+        piece.fault(
+            "loud",
+            f"std {number(_rms(piece))}, {_rms(piece) / passed:.2g} times what the weights beside it make of inputs of "
+            f"rms 1, as in {len(lost)} layers: what tells inputs apart is lost in biases",
+        )
+
+
+def _passed(weight: Piece) -> float:
+    """Size of a layer's signal for inputs of rms 1."""
+    return _rms(weight) * math.sqrt(weight.spec.fans.fan_in)
+
+
+def _beside_weights(piece: Piece, passed: float) -> None:
+    """A constant bias beside the signal of its layer."""
+    mean = piece.exam.mean if piece.exam else 0.0
+    if abs(mean) > DROWNED * max(passed, 1.0):
+        piece.fault(
+            "loud",
+            f"is {number(mean)} everywhere, {abs(mean) / passed:.0f} times what the weights beside it make of inputs "
+            "of rms 1: what tells inputs apart is lost in it",
+        )
+    elif mean < -CLOSES * max(passed, NEAR):
+        piece.note(
+            "dead",
+            f"is {number(mean)} everywhere, {abs(mean) / passed:.2g} times what the weights beside it make of inputs "
+            "of rms 1: before a relu its units are dead, before a sigmoid closed",
+        )
 
 
 def _repeated(pieces: list[Piece]) -> None:
@@ -189,13 +261,13 @@ def _drowned(pieces: list[Piece]) -> None:
     """Positions far larger than the tokens that they are added to."""
     tables = [piece for piece in pieces if piece.tensor.role == "embedding" and piece.exam and piece.exam.std > 0]
     for piece in tables:
-        if not re.search(r"pos", piece.tensor.name.rpartition(".")[0].lower()):
+        if not POSITIONS.search(piece.tensor.layer.lower()):
             continue
         home = piece.tensor.layer.rpartition(".")[0]
         beside = [
             other for other in tables
             if other is not piece and other.tensor.layer.rpartition(".")[0] == home
-            and other.tensor.shape[-1] == piece.tensor.shape[-1] and "pos" not in other.tensor.name.lower()
+            and other.tensor.shape[-1] == piece.tensor.shape[-1] and not POSITIONS.search(other.tensor.layer.lower())
         ]  # fmt: skip
         largest = max(beside, key=_rms, default=None)
         if largest is not None and not piece.found and _rms(piece) > DROWNED * _rms(largest):
@@ -248,8 +320,7 @@ def _residual_scaling(pieces: list[Piece], alpha: float) -> None:
 
 
 def _has(piece: Piece, std: float, alpha: float) -> bool:
-    error = math.sqrt(0.5 / math.prod(piece.shape))
-    return abs(math.log(_rms(piece) / std)) <= 2 * largest_z(alpha) * error
+    return abs(math.log(_rms(piece) / std)) <= 2 * largest_z(alpha) * error_of(piece)
 
 
 def _patterns(pieces: Iterable[Piece]) -> str:

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from dataclasses import replace
 from typing import Final
 
-from weightinit.auditing.expectations import BY_FANS, PACKED
+from weightinit.auditing.expected import Mistake
 from weightinit.auditing.explanations import KNOWN
 from weightinit.auditing.families import constant
-from weightinit.auditing.likes import accept, kinds, likes, quiet, swapped, transposed
+from weightinit.auditing.likes import accept, is_last, kinds, likes, quiet, swapped, transposed
 from weightinit.auditing.model_report import number
 from weightinit.auditing.named_laws import rule
-from weightinit.auditing.own_rules import own_rules
+from weightinit.auditing.own_rules import own_biases, own_rules
 from weightinit.auditing.pieces import Piece
+from weightinit.auditing.usual_laws import BY_FANS, PACKED
 
 NEGLIGIBLE: Final = 1e-5
 """Std up to which biases may be drawn without a word: of no effect beside weights."""
-
-HEADS: Final = re.compile(
-    r"(^|[._/])(out(put)?s?|head|final|logits|classifier|score|readout|predictor)([._/]|$)|(proj|conv)_out$|out_(proj|conv)$"
-)
-"""Layers outside of blocks that give a model's output, wherever they are registered."""
 
 ABOUT_ONE: Final = 0.1
 """Distance from 1 up to which a norm's factor may be drawn, as in DCGAN (Radford et al. 2016)."""
@@ -31,6 +26,12 @@ ABOUT_ONE: Final = 0.1
 
 PASSES: Final = 0.5
 """Factor from which on a norm counts as one that passes its signal on."""
+
+FAR: Final = 1.5
+"""Ratio of stds of parameters alike from which on one departs: their elements need not be independent."""
+
+MOST: Final = 3
+"""Layers of a part from which on most of them are more than a few that have a law of their own."""
 
 TIMES: Final = 2.0
 """Mean of a bias in its stds from which on it was drawn so on purpose: numbers drawn by mistake lie about 0."""
@@ -56,16 +57,20 @@ def settle(pieces: list[Piece], alpha: float) -> None:
             _settle_on(piece, piece.exam.mean)  # type: ignore[union-attr]
         else:
             _zeros(piece, judged)
+    own_biases([piece for piece in unsaid if piece.tensor.role == "bias"], alpha)
     layers = [piece for piece in unsaid if piece.tensor.role in BY_FANS]
     tables = [piece for piece in unsaid if piece.tensor.role == "embedding"]
     own_rules(layers, alpha)
     for piece in tables:
         if kinds(piece) == {"scale"}:  # of embeddings any scale is usual
             accept(piece, piece.exam.explained[0])  # type: ignore[union-attr]
+    _own_defaults(layers)
     transposed(layers)
     swapped(layers)
     quiet(layers, [piece for piece in unsaid if piece.spec.role == "bias"])
     likes(layers + tables, alpha)
+    alone = [piece for piece in pieces if piece.tensor.role == "parameter" and not piece.given and len(piece.shape) > 1]
+    likes(alone, alpha, FAR)
     _packed(unsaid)
 
 
@@ -95,12 +100,39 @@ def _known_laws(piece: Piece, votes: Counter[str]) -> None:
             accept(piece, packed)
             if piece.part and piece.part.name == "q":
                 _note_packed(piece)
-        elif likely and (best := max(likely, key=lambda each: votes[_base(each.name)])).name not in mistakes:
-            accept(piece, best)
         elif likely:
-            exam.explained = (best, *(each for each in exam.explained if each is not best))
+            best = max(likely, key=lambda each: votes[_base(each.name)])
+            best = next((each for each in likely if each.name in mistakes and each.law == best.law), best)
+            if best.name not in mistakes:
+                accept(piece, best)
+            else:
+                exam.explained = (best, *(each for each in exam.explained if each is not best))
     elif "dependent" in found and exam.explained:
         accept(piece, exam.explained[0])
+
+
+def _own_defaults(layers: list[Piece]) -> None:
+    """Layers at their modules' own default where a configuration names a scale: a fault where most of a part's are."""
+    parts: dict[str, list[tuple[Piece, Mistake | None]]] = {}
+    for piece in layers:
+        named, law = next(iter(piece.candidates), None), piece.expectation.law if piece.expectation else None
+        if named is None or not named.mistakes or kinds(piece):
+            continue
+        ignored = next((each for each in named.mistakes if each.law == law == piece.tensor.default), None)
+        if piece.expectation is named:
+            parts.setdefault(named.label, []).append((piece, None))
+        elif ignored is not None:
+            parts.setdefault(named.label, []).append((piece, ignored))
+    for label, part in parts.items():
+        defaults = [(piece, ignored) for piece, ignored in part if ignored is not None]
+        most = len(defaults) >= MOST and 3 * len(defaults) > 2 * len(part)
+        for piece, ignored in defaults:
+            law = piece.candidates[0].law
+            said = f"std {number(piece.exam.std if piece.exam else 0.0)}, expected {number(law.std)} = {label}"
+            if most:
+                piece.fault("law", f"{said}: {ignored.remark}")
+            else:
+                piece.note("law", f"{said}: {ignored.remark}, or meant so")
 
 
 def _bias(piece: Piece) -> None:
@@ -108,6 +140,8 @@ def _bias(piece: Piece) -> None:
     assert exam is not None
     if exam.std == 0 or exam.std < NEGLIGIBLE:
         _settle_on(piece, exam.mean if exam.std == 0 else 0.0)
+    elif piece.written:
+        exam.findings, exam.differs = [], ""
     elif abs(exam.mean) > TIMES * exam.std and math.prod(piece.shape) >= ENOUGH and not exam.not_finite:
         exam.findings, exam.differs = [], ""
         piece.note("scale", f"drawn about {number(exam.mean)}, std {number(exam.std)}: times of memory or of steps")
@@ -140,13 +174,30 @@ def _gain(piece: Piece, pieces: list[Piece]) -> None:
         and not none_passes
         and all(other.exam.mean == exam.mean and not other.exam.std for other in likes if other.exam)
     ):
-        _settle_on(piece, exam.mean)
+        if exam.mean == 0 and (last := _last_beside(piece, pieces)) is not piece:
+            exam.findings = []
+            piece.fault(
+                "zeros",
+                f"is 0 everywhere: of the norms between a branch's convolutions only the last, {last.name}, may start "
+                "at 0",
+            )
+        else:
+            _settle_on(piece, exam.mean)
     elif none_passes and exam.mean:
         exam.findings = []
         piece.fault("constant", f"is {number(exam.mean)} everywhere, expected 1, as of no norm of this model")
     elif exam.mean == 0 and piece.tensor.kind != "PReLU":
         exam.findings = []
         piece.fault("zeros", "is 0 everywhere, expected 1: the norm passes nothing on")
+
+
+def _last_beside(piece: Piece, pieces: list[Piece]) -> Piece:
+    """The last norm between the convolutions of the module that holds this one too; itself elsewhere."""
+    home = piece.tensor.layer.rpartition(".")[0]
+    beside = [other for other in pieces if other.tensor.layer.rpartition(".")[0] == home]
+    if piece.tensor.block is None or not any(other.tensor.role == "convolution" for other in beside):
+        return piece
+    return [other for other in beside if other.tensor.role == "gain" and other.tensor.kind == piece.tensor.kind][-1]
 
 
 def _gains_alike(one: Piece, other: Piece) -> bool:
@@ -166,21 +217,26 @@ def _zeros(piece: Piece, pieces: list[Piece]) -> None:
     if "zeros" not in kinds(piece) or exam.std or exam.mean:
         return
     alike = False
-    for of in (_leaf, _place):
+    for of in (_leaf, _place, lambda each: (each.pattern,)):
         likes = [other for other in pieces if of(other) == of(piece) and other.exam is not None]
-        alike |= len(likes) > 1 and all(not other.exam.std and not other.exam.mean for other in likes if other.exam)
+        zero = sum(not other.exam.std and not other.exam.mean for other in likes if other.exam)
+        alike |= zero > 1 and zero >= len(likes) - (piece.tensor.block is not None)
     exam.findings = [each for each in exam.findings if each.kind != "zeros"]
     only = not any(other.spec.role == "weight" and other.tensor.name != piece.tensor.name for other in pieces)
-    ends = (
-        only
-        or piece.spec.position == "output"
-        or (piece.tensor.block is None and HEADS.search(piece.tensor.layer.lower()))
+    prior = any(
+        bias.tensor.role == "bias" and bias.tensor.layer == piece.tensor.layer and _is_prior(bias) for bias in pieces
     )
-    if alike or ends:
+    scores = piece.tensor.role == "embedding" and piece.tensor.shape[-1] == 1
+    if alike or only or prior or scores or is_last(piece):
         _settle_on(piece, 0.0)
         piece.note("zeros", "starts at 0" + (", as all its likes do" if alike else ": the last layer"))
     else:
         piece.fault("zeros", "all values are 0: never written, or set to zero; nothing passes it")
+
+
+def _is_prior(bias: Piece) -> bool:
+    """Whether a bias was written, and not left at zero."""
+    return bias.exam is not None and (bias.written or bool(bias.exam.mean and not bias.exam.std))
 
 
 def _settle_on(piece: Piece, value: float) -> None:

@@ -3,11 +3,12 @@
 from weightinit.drawing.parametrized import ByBase, ParametrizedRule
 from weightinit.drawing.plan import Plan, plan
 from weightinit.drawing.report import Initialization, InitializationReport
-from weightinit.drawing.rules import BY_FANS, LawLike, SequentialRule, TensorRule, rule
+from weightinit.drawing.rules import BY_FANS, DefaultRule, LawLike, SequentialRule, TensorRule, rule
 
 __all__ = [
     "BY_FANS",
     "ByBase",
+    "DefaultRule",
     "Initialization",
     "InitializationReport",
     "LawLike",

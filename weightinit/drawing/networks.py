@@ -11,7 +11,7 @@ import numpy as np
 
 from weightinit.arrays import Array
 from weightinit.auditing.named_laws import NAMED, name_and_options
-from weightinit.branches import ATTENTION, branches_of
+from weightinit.branches import ATTENTION, branches_of, placed
 from weightinit.drawing.parametrized import ByBase
 from weightinit.drawing.rules import LawLike, TensorRule, rule, settled_law
 from weightinit.laws import Law
@@ -37,6 +37,12 @@ SCHEMES: Final[Mapping[str, type[Rule]]] = {
 }
 """Schemes by name. ReZero and its like are rules for parameters of their own: ``rule("*.alpha", "zeros")``."""
 
+LAB_ONLY: Final = ("spectral", "depth_mup", "completep", "mimetic", "mirrored", "admin", "autoinit", "tat", "dks")
+"""Schemes that set constants, rates or pairs of weights of the lab's own layers."""
+
+BRANCH_FACTORS: Final = ("rezero", "skipinit", "layerscale")
+"""Schemes of factors of branches, which are parameters of a model's own."""
+
 
 class _Need(NamedTuple):
     met: Callable[[Model], bool]
@@ -44,15 +50,22 @@ class _Need(NamedTuple):
 
 
 _NEEDS: Final[Mapping[str, _Need]] = {
-    "attention": _Need(
-        lambda model: any(ATTENTION.search(tensor.layer) for tensor in model), "no layer here is called attention"
-    ),
+    "attention": _Need(lambda model: _attends(model), "no layer here is called attention"),
     "branches": _Need(lambda model: bool(branches_of(model)), "this model has no list of blocks"),
+    "branch_norms": _Need(
+        lambda model: any(spec.role == "gain" and spec.ends_branch for spec in placed(model).values()),
+        "no norm ends a branch of convolutions here",
+    ),
     "no_norms": _Need(lambda model: all(tensor.role != "gain" for tensor in model), "this model has norms"),
     "convolutions": _Need(
         lambda model: any(tensor.role == "convolution" for tensor in model), "this model has no convolutions"
     ),
 }
+
+
+def _attends(model: Model) -> bool:
+    recurrent = {tensor.layer for tensor in model if tensor.role == "recurrent"}
+    return any(ATTENTION.search(tensor.layer) for tensor in model if tensor.layer not in recurrent)
 
 
 @dataclass(frozen=True)
@@ -121,6 +134,18 @@ def scheme_named(text: str) -> Rule | None:
     """
     name, options = name_and_options(text)
     if name not in SCHEMES:
+        if name in LAB_ONLY:
+            raise ValueError(
+                f"{name} sets constants, rates or pairs of weights of the lab's own layers, so it isn't offered for a "
+                "model of one's own. Take critical, lsuv, mup(base=...), gpt2, fixup, or rules."
+            )
+        if name in BRANCH_FACTORS:
+            raise ValueError(
+                f"{name} sets factors of branches, which go by names of the model's own. Pass rules, such as "
+                "[rule('*.alpha', 'zeros'), rule('*.weight', 'he')]."
+            )
+        if name == "mup":
+            raise ValueError("mup needs the same model at a small width. Pass mup(base=...) of weightinit.torch.")
         if name not in NAMED:
             nearest = (get_close_matches(name, [*SCHEMES, *NAMED], 1, 0.0) or ["he"])[0]
             raise ValueError(

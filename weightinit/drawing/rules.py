@@ -100,8 +100,23 @@ class TensorRule:
     @property
     def _follows_fans(self) -> bool:
         assert isinstance(self.source, Rule)
-        specs = [WeightSpec("w", (4, 4), fans, "weight", "hidden") for fans in (Fans(4, 4), Fans(16, 8), Fans(8, 16))]
+        sizes = (Fans(4, 4), Fans(16, 8), Fans(8, 16))
+        specs = [WeightSpec("w", tuple(fans), fans, "weight", "hidden") for fans in sizes]
         return len({self.source.law(spec) for spec in specs}) > 1
+
+
+@dataclass(frozen=True)
+class DefaultRule(TensorRule):
+    """Each tensor by the law that its own module draws it from; by ``source`` where that isn't known."""
+
+    def law_for(self, tensor: ModelTensor, spec: WeightSpec) -> Law:
+        return tensor.default if tensor.default.known else super().law_for(tensor, spec)
+
+    def draw(self, tensor: ModelTensor, spec: WeightSpec, rng: np.random.Generator) -> Array:
+        return draw_law(tensor.default, spec, rng) if tensor.default.known else super().draw(tensor, spec, rng)
+
+    def reaches(self, tensor: ModelTensor, explicit: bool) -> bool:
+        return tensor.default.known or super().reaches(tensor, explicit)
 
 
 @dataclass(frozen=True)

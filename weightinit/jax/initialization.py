@@ -36,7 +36,10 @@ def initialize(tree: Any, rules: Rules, key: Any, *, strict: bool = True) -> tup
     """
     record = translate(tree)
     found = leaves(tree)
-    words = jax.random.key_data(key)
+    try:
+        words = jax.random.key_data(key)
+    except TypeError:
+        raise TypeError(f"key must be one of JAX; got {type(key).__name__}. Pass jax.random.key(0).") from None
     if isinstance(words, jax.core.Tracer):
         raise TypeError("key must be known: initialize draws in NumPy. Call it outside jit, or pass initializer('he').")
     seed = number_of(words)

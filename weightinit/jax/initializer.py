@@ -24,9 +24,10 @@ def initializer(name: str = "he", **options: Any) -> Init:
     too. Of complex ones real and imaginary part are independent, each of half the variance. float64 and complex128 are
     halved unless JAX's ``jax_enable_x64`` is set.
 
-    Raises ValueError for an unknown name, and what the initializer says of its options when it draws.
+    Raises ValueError for an unknown name, TypeError for an unknown option, and what the initializer says of a value
+    when it draws.
     """
-    draw = by_name(name)
+    draw = by_name(name, options)
 
     def init(key: Any, shape: Sequence[int], dtype: Any = jnp.float32, out_sharding: Any = None) -> Any:
         kind = jax.dtypes.canonicalize_dtype(dtype)

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from weightinit.arrays import stream
-from weightinit.initializers import by_name
+from weightinit.initializers import by_name, options_of
 
 
 @keras.saving.register_keras_serializable("weightinit")
@@ -30,8 +30,8 @@ class Initializer(keras.initializers.VarianceScaling):
     ``(*kernel, inputs, outputs)`` for all other layers. Those of transposed and depthwise convolutions are not: give
     ``in_axis=-1, out_axis=-2`` and ``in_axis=(), out_axis=(-2, -1), groups=channels``.
 
-    Raises ValueError for an unknown name, TypeError for a seed that is no whole number; what the initializer says of
-    its options when it draws.
+    Raises ValueError for an unknown name, TypeError for an unknown option and for a seed that is no whole number; what
+    the initializer says of a value when it draws.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Initializer(keras.initializers.VarianceScaling):
         output_axes: Sequence[int] | None = None,
         **options: Any,
     ) -> None:
-        self._draw = by_name(name)
+        self._draw = by_name(name, options)
         if isinstance(seed, bool) or not isinstance(seed, int | None) or (seed or 0) < 0:
             raise TypeError(f"seed must be a whole number from 0 or None; got {seed!r}. Pass seed=0.")
         if (input_axes is None) != (output_axes is None):
@@ -76,7 +76,7 @@ class Initializer(keras.initializers.VarianceScaling):
         return cls(**config)
 
     def _options(self, axes: int) -> dict[str, Any]:
-        if self.input_axes is None or self.output_axes is None:
+        if self.input_axes is None or self.output_axes is None or "in_axis" not in options_of(self._draw):
             return self.options
         known = {axis % axes for axis in (*self.input_axes, *self.output_axes)}
         copies = tuple(axis for axis in range(axes) if axis not in known)

@@ -4,8 +4,9 @@ from weightinit.nn.architectures import autoencoder, deep_linear, mlp, residual_
 from weightinit.nn.layers import Dense, Layer, LayerNorm, Nonlinearity, Sum
 from weightinit.nn.losses import LOSSES, CrossEntropy, Loss, MeanSquaredError
 from weightinit.nn.moments import Gradient, Moments, Prediction
-from weightinit.nn.network import Network, Site
+from weightinit.nn.network import Network
 from weightinit.nn.outline import trunk
+from weightinit.nn.sites import Site
 from weightinit.nn.tape import Params, Phase, Shape, Slot, State, Tape
 from weightinit.nn.tree import Residual, Serial, Step
 from weightinit.nn.weights import Branch, ConstantSpec, StatisticSpec, WeightSpec

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from functools import lru_cache
+from types import ModuleType
+from typing import Any, Protocol
 
 from weightinit.arrays import Array, array_module
 
@@ -44,7 +46,7 @@ class CrossEntropy:
         xp.subtract(output, columns.max(axis=1)[..., None], out=p)
         log_likelihood = _dot(p, target)
         xp.exp(p, out=p)
-        total = xp.matmul(p, xp.ones((classes, 1), p.dtype))  # a sum over a short axis is slower
+        total = xp.matmul(p, _ones(xp, classes, p.dtype))  # a sum over a short axis is slower
         loss: Array = (xp.log(total).sum(axis=(1, 2), dtype=xp.float64) - log_likelihood) / batch
         if d_output is not None:
             p /= total
@@ -55,7 +57,7 @@ class CrossEntropy:
     def _by_token(self, output: Array, target: Array, d_output: Array | None) -> Array:
         xp = array_module(output)
         classes = output.shape[-1]
-        ones = xp.ones((classes, 1), output.dtype)
+        ones = _ones(xp, classes, output.dtype)
         p = xp.subtract(output, output.max(axis=-1, keepdims=True), out=d_output)
         told = xp.matmul(target, ones)  # 1 where a token has a target
         log_likelihood = _dot(p, target)
@@ -93,8 +95,15 @@ class MeanSquaredError:
 LOSSES: dict[str, Loss] = {loss.name: loss for loss in (CrossEntropy(), MeanSquaredError())}
 
 
+@lru_cache(maxsize=8)
+def _ones(xp: ModuleType, count: int, dtype: Any) -> Array:
+    """Return ones (count, 1)."""
+    ones: Array = xp.ones((count, 1), dtype)
+    return ones
+
+
 def _dot(x: Array, y: Array) -> Array:
     """Return the inner product of each run (runs,), float64, without an array of the products."""
-    product: Array = array_module(x).matmul(x.reshape(len(x), 1, -1), y.reshape(len(y), -1, 1))
-    total: Array = product[:, 0, 0].astype("float64")
-    return total
+    xp = array_module(x)
+    product: Array = xp.vecdot(x.reshape(len(x), -1), y.reshape(len(y), -1))
+    return product.astype(xp.float64)

@@ -29,12 +29,16 @@ class Source(NamedTuple):
 
 
 class Order(NamedTuple):
-    """Backward pass of one step: the register of its output, its sources, and weights that later steps use too."""
+    """Backward pass of one step: the register of its output, its sources, and weights that later steps use too.
+
+    ``alone``: whether the step has one source and all that it writes is written by no other step.
+    """
 
     target: int
     sources: tuple[Source, ...]
     wanted: bool
     shared: tuple[str, ...]
+    alone: bool
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,9 @@ class Memory:
                 sources.append(Source(register, adds, wanted[register], sum=waiting.pop(register, None)))
             live.discard(target)
             names = tuple(spec.name for spec in step.weights)
-            orders.append(Order(target, tuple(sources), wanted[target], tuple(n for n in names if n in seen)))
+            shared = tuple(name for name in names if name in seen)
+            alone = step.skip is None and not shared and not sources[0].adds
+            orders.append(Order(target, tuple(sources), wanted[target], shared, alone))
             seen |= set(names)
         slots = tuple(slot for step in steps for slot in step.layer.slots(step.entering))
         keys = tuple(

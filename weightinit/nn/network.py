@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,51 +15,18 @@ from weightinit.activations import Activation
 from weightinit.arrays import Array, array_module
 from weightinit.laws import Law
 from weightinit.meanfield import SingularValues
+from weightinit.nn import theory
 from weightinit.nn.layers import BatchNorm, Embedding, Nonlinearity, Sum
 from weightinit.nn.memory import Memory
-from weightinit.nn.moments import Gradient, Moments, Prediction, spread
-from weightinit.nn.outline import outline, trunk
+from weightinit.nn.moments import Moments, Prediction, moments_of, spread
+from weightinit.nn.outline import outline
+from weightinit.nn.sites import Site, sites_of, trunk_of
 from weightinit.nn.tape import Params, Phase, Shape, State, Tape
 from weightinit.nn.tree import Node, Residual, Serial, Step, steps
 from weightinit.nn.weights import ConstantSpec, StatisticSpec, WeightSpec
 
-MEASURED = ("preactivation", "activation")  # quantities that make a site of their slot
 # Jacobian: largest number of samples, of rows (unless a single sample has more), and of elements per sample.
 JACOBIANS, JACOBIAN_ROWS, JACOBIAN_SIZE = 4, 64, 1 << 18
-
-
-@dataclass(frozen=True)
-class Site:
-    """Place where a network is measured: the layers of one name.
-
-    ``weight``: its weight of role weight, if it has one; ``linear``: whether it keeps a pre-activation;
-    ``activation``: its nonlinearity, if it has one; ``on_trunk`` as of a step; ``shape``: of what leaves it.
-    """
-
-    name: str
-    weight: WeightSpec | None
-    linear: bool
-    activation: Activation | None
-    on_trunk: bool
-    shape: Shape
-
-    def preactivation(self, tape: Tape) -> Array:
-        """Return what enters the nonlinearity, or the site's output where it has none."""
-        if self.linear:
-            return tape[self.name, "preactivation"]
-        return tape[self.name, "activation"] if self.activation is None else tape.input[self.name, "activation"]
-
-    def output(self, tape: Tape) -> Array:
-        """Return what leaves the site."""
-        a = tape.arrays.get((self.name, "activation"))
-        return tape[self.name, "preactivation"] if a is None else a
-
-    def backward(self, tape: Tape) -> Array | None:
-        """Return the gradient of the loss with respect to the pre-activation; None where the tape doesn't keep it."""
-        for quantity in ("d_preactivation", "d_activation"):
-            if (self.name, quantity) in tape.arrays:
-                return tape[self.name, quantity]
-        return None
 
 
 @dataclass(frozen=True)
@@ -89,7 +55,7 @@ class Network:
         """Yield every leaf with its path, its depth in the tree and whether it lies on the trunk."""
         yield from self.steps
 
-    @property
+    @cached_property
     def in_shape(self) -> Shape:
         """Shape of one sample."""
         return self.entering if isinstance(self.entering, tuple) else (self.entering,)
@@ -138,26 +104,12 @@ class Network:
     @cached_property
     def sites(self) -> tuple[Site, ...]:
         """Places where the network is measured, in order: every layer that keeps a pre-activation or an activation."""
-        found: dict[str, Site] = {}
-        for step in self.steps:
-            kernels = {spec.layer: spec for spec in step.weights if spec.role == "weight"}
-            for slot in step.layer.slots(step.entering):
-                if slot.quantity in MEASURED:
-                    site = found.get(slot.path) or Site(slot.path, None, False, None, step.on_trunk, slot.shape)
-                    weight = site.weight or kernels.get(slot.path)
-                    phi = step.layer.activation if isinstance(step.layer, Nonlinearity) else site.activation
-                    linear = site.linear or slot.quantity == "preactivation"
-                    found[slot.path] = replace(site, weight=weight, linear=linear, activation=phi, shape=slot.shape)
-        return tuple(found.values())
+        return sites_of(self.steps)
 
     @cached_property
     def trunk(self) -> tuple[Site, ...]:
         """Sites by which the signal is followed through the network; see ``weightinit.nn.trunk``."""
-        # What a layer measures beside its output, such as the queries of attention, lies beside the way of the signal.
-        slots = [[slot.path for slot in step.layer.slots(step.entering)] for step in self.steps]
-        beside = {path for paths in slots for path in paths[1:]} - {path for paths in slots for path in paths[:1]}
-        names = trunk([site.name for site in self.sites if site.name not in beside])
-        return tuple(site for site in self.sites if site.name in names)
+        return trunk_of(self.steps, self.sites)
 
     @cached_property
     def gradient_quantity(self) -> str:
@@ -280,9 +232,14 @@ class Network:
         """
         entry = None if d_input is None else d_input.reshape(*d_input.shape[:2], *self.in_shape)
         gradients = [entry, *tape.gradients[:-1], d_output]
-        for step, order in zip(self.steps[::-1], self.memory.backward, strict=True):
+        for step, order in zip(reversed(self.steps), self.memory.backward, strict=True):
             d_step = gradients[order.target]
             if d_step is None or not (order.wanted or d_input is not None):
+                continue
+            if order.alone:
+                register, _, wanted = order.sources[0]
+                into = gradients[register] if wanted or d_input is not None else None
+                step.layer.backward(params, d_step, tape, into=into)
                 continue
             places = []
             for source in order.sources:
@@ -302,10 +259,15 @@ class Network:
                     continue
                 if written is not into:
                     into += written
+<<<<<<< HEAD
                 if source.sum is not None:
                     end, d_sum = self.steps[source.sum - 1].layer, gradients[source.sum]
                     assert isinstance(end, Sum) and d_sum is not None
                     end.add_skip(d_sum, tape, into)
+=======
+        if tape.helpers is not None:
+            tape.helpers.wait()
+>>>>>>> main
         return tape.gradient
 
     def calibrated(self, state: State, tape: Tape) -> State:
@@ -357,63 +319,32 @@ class Network:
         network.backward(params, tape.d_output, tape, d_input=jacobian)
         return jacobian.reshape(runs, samples, self.outputs, self.inputs)
 
+    @cached_property
+    def followed_shape(self) -> Shape:
+        """Shape by which theory follows a sample: without positions where the first layer joins them."""
+        return theory.followed_shape(self.steps)
+
+    def moments_of(self, x: Array) -> Moments:
+        """Return the moments of samples (samples, inputs) as ``expect`` takes them."""
+        return moments_of(x, self.followed_shape, tokens=self.takes_tokens)
+
     def entering_moments(self, moments: Moments) -> Moments:
         """Return the moments of the input, by position where it has some; a token is a vector of size 1."""
         if self.takes_tokens and moments.squares is None:
             return spread(Moments(1.0, correlation=moments.correlation), (*self.in_shape, 1))
-        return spread(moments, self.in_shape)
+        return spread(moments, self.followed_shape)
 
     def expect(self, moments: Moments, laws: Mapping[str, Law]) -> tuple[Prediction, ...]:
         """Return the theory of every step for inputs of ``moments`` and weights of ``laws``, by weight's name.
 
         Constants that differ from their defaults are among the ``laws``, as laws without spread.
         """
-        registers = [self.entering_moments(moments)]
-        for step in self.steps:
-            registers.append(step.expect(registers, laws))
-        gradients = self._expect_gradients(Gradient(), registers, laws)
-        predictions = []
-        for index, step in enumerate(self.steps, start=1):
-            slots = [slot for slot in step.layer.slots(step.entering)[:1] if slot.quantity in MEASURED]
-            path, quantity = (slots[0].path, slots[0].quantity) if slots else (step.path, "")
-            predictions.append(Prediction(path, quantity, registers[step.source], registers[index], gradients[index]))
-        return tuple(predictions)
-
-    def _expect_gradients(
-        self, output: Gradient, registers: Sequence[Moments], laws: Mapping[str, Law]
-    ) -> dict[int, Gradient]:
-        """Return the expected gradient at each register but the input's, given that at the output."""
-        gradients = {len(self.steps): output}
-        for index in range(len(self.steps), 1, -1):
-            for register, part in self.steps[index - 1].expect_gradients(gradients[index], registers, laws):
-                gradients[register] = gradients[register] + part if register in gradients else part
-        return gradients
+        return theory.predictions(self.steps, self.entering_moments(moments), laws)
 
     def expect_jacobian(self, predictions: Sequence[Prediction], laws: Mapping[str, Law]) -> SingularValues:
         """Return the expected singular values of ``jacobian``, NaN where there is no theory.
 
-        Where layers are not dense, only the mean of their squares: the gradient of independent outputs at the input.
-        ``predictions``: the result of ``expect`` with the same ``laws``.
+        Where layers are not dense, only the mean of their squares. ``predictions``: the result of ``expect`` with the
+        same ``laws``.
         """
-        values = SingularValues()
-        for step, prediction in zip(self.steps, predictions, strict=True):
-            values = step.layer.expect_jacobian(values, prediction.input, laws)
-        if math.isnan(values.mean) and self.jacobian_samples:
-            size = np.mean(np.atleast_1d(self._expect_input(predictions, laws).by_sample)[: self.jacobian_samples])
-            values = replace(values, mean=float(size) * self.inputs / self.outputs)
-        return values.among(min(1.0, self.inputs / self.outputs))
-
-    def _expect_input(self, predictions: Sequence[Prediction], laws: Mapping[str, Law]) -> Gradient:
-        """Return the expected gradient at the input; norms over the batch hold their statistics."""
-        registers = [predictions[0].input, *(prediction.moments for prediction in predictions)]
-        gradients = {index: prediction.gradient for index, prediction in enumerate(predictions, start=1)}
-        if any(isinstance(step.layer, BatchNorm) for step in self.steps):
-            gradients = self._expect_gradients(Gradient(held=True), registers, laws)
-        parts = [
-            part
-            for index, step in enumerate(self.steps, start=1)
-            if 0 in (step.source, step.skip)
-            for register, part in step.expect_gradients(gradients[index], registers, laws)
-            if register == 0
-        ]
-        return sum(parts[1:], parts[0])
+        return theory.singular_values(self.steps, predictions, laws, self.jacobian_samples)

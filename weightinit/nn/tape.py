@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 from collections.abc import Iterator, Mapping
+=======
+from collections.abc import Callable, Mapping
+>>>>>>> main
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from weightinit.arrays import Array
 
@@ -35,6 +39,16 @@ class Slot(NamedTuple):
     dtype: type[Any] | None = None
 
 
+class Helpers(Protocol):
+    """Threads that work beside the caller's."""
+
+    def do(self, work: Callable[[], None]) -> None:
+        """Have ``work`` done by the end of ``wait``."""
+
+    def wait(self) -> None:
+        """Return when everything is done."""
+
+
 @dataclass(eq=False)
 class Tape:
     """Work memory of one stack, allocated once and reused at every step.
@@ -47,7 +61,8 @@ class Tape:
     module of the arrays.
 
     A forward pass leaves its ``state`` and ``phase`` here. ``step``: number of the training step, for layers that draw
-    noise.
+    noise. ``helpers``: threads for gradients of weights, which nothing else in a backward pass waits for where each
+    array is written by one step.
     """
 
     runs: int
@@ -64,6 +79,7 @@ class Tape:
     state: State = field(default_factory=dict)
     phase: Phase = "train"
     step: int = 0
+    helpers: Helpers | None = None
 
     def __getitem__(self, key: Key) -> Array:
         return self.arrays[key]
@@ -101,6 +117,13 @@ class Tape:
         count = max(1, BLOCK // max(1, elements))
         for start in range(0, self.runs, count):
             yield slice(start, start + count)
+
+    def aside(self, work: Callable[[], None]) -> None:
+        """Do ``work``, or have it done by the end of the backward pass."""
+        if self.helpers is None:
+            work()
+        else:
+            self.helpers.do(work)
 
     def spare_like(self, array: Array) -> Array:
         """Return memory of the shape of ``array`` that is free until the next step."""

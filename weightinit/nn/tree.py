@@ -9,8 +9,10 @@ from typing import TypeAlias
 
 from weightinit.arrays import Array
 from weightinit.laws import Law
-from weightinit.nn.layers import Layer, Sum
-from weightinit.nn.moments import Gradient, Moments, unknown_moments
+from weightinit.meanfield import SingularValues
+from weightinit.nn.layers import Gated, Layer, Nonlinearity, Positions, Sum
+from weightinit.nn.layers.base import UNKNOWN_VALUES
+from weightinit.nn.moments import Gradient, Moments, unknown_gradient, unknown_moments
 from weightinit.nn.tape import Params, Shape, Tape
 from weightinit.nn.weights import Branch, WeightSpec
 
@@ -50,7 +52,7 @@ class Step:
     ``leaving``: shapes without runs and batch; ``block``: name of the residual block on whose branch or skip it lies,
     empty on the trunk; ``depth``: blocks around it; ``weights``: of the layer, with their place on the branch;
     ``independent``: whether weights lie between what a sum adds, so that its parts are uncorrelated; ``on_skip``:
-    whether it lies on the skip of its block.
+    whether it lies on the skip of its block; ``gaussian``: whether what it reads is Gaussian in wide networks.
     """
 
     layer: Layer
@@ -63,6 +65,7 @@ class Step:
     weights: tuple[WeightSpec, ...] = ()
     independent: bool = True
     on_skip: bool = False
+    gaussian: bool = True
 
     @property
     def path(self) -> str:
@@ -78,6 +81,8 @@ class Step:
 
     def expect(self, registers: Sequence[Moments], laws: Mapping[str, Law]) -> Moments:
         """Return the moments that leave the step, from those of the registers before it."""
+        if reason := self._not_gaussian:
+            return unknown_moments(registers[self.source].reason or reason)
         if self.skip is None:
             return self.layer.expect(registers[self.source], laws)
         assert isinstance(self.layer, Sum)
@@ -89,11 +94,27 @@ class Step:
         self, gradient: Gradient, registers: Sequence[Moments], laws: Mapping[str, Law]
     ) -> tuple[tuple[int, Gradient], ...]:
         """Return the gradients at the registers that the step reads."""
+        if reason := self._not_gaussian:
+            return ((self.source, unknown_gradient(gradient.reason or reason)),)
         if self.skip is None:
             return ((self.source, self.layer.expect_gradient(gradient, registers[self.source], laws)),)
         assert isinstance(self.layer, Sum)
         branch, skip = self.layer.expect_parts(gradient, laws)
         return (self.source, branch), (self.skip, skip)
+
+    def expect_jacobian(self, values: SingularValues, moments: Moments, laws: Mapping[str, Law]) -> SingularValues:
+        """Return the singular values of the Jacobian behind the step, given those before it and the moments there."""
+        return UNKNOWN_VALUES if self._not_gaussian else self.layer.expect_jacobian(values, moments, laws)
+
+    @property
+    def _not_gaussian(self) -> str:
+        """Reason for which an activation has no theory, empty where it has one."""
+        if self.gaussian or not isinstance(self.layer, Nonlinearity):
+            return ""
+        return (
+            f"{self.path}: no weights lie between this activation and the one before, or the data, "
+            "so that what enters is not Gaussian"
+        )
 
     @property
     def on_trunk(self) -> bool:
@@ -103,7 +124,7 @@ class Step:
 
 def steps(tree: Sequence[Node], entering: Shape) -> tuple[Step, ...]:
     """Return the steps of a tree, in the order of their execution; raise ValueError where shapes don't fit."""
-    flat = _Flat([], {0: entering})
+    flat = _Flat([], [entering], [False])
     flat.serial(tree, 0, "", 0)
     return _with_branches(flat.steps)
 
@@ -124,8 +145,11 @@ def weighed(nodes: Sequence[Node]) -> bool:
 
 @dataclass
 class _Flat:
+    """Steps so far, and of each register its shape and whether it is Gaussian in wide networks."""
+
     steps: list[Step]
-    shapes: dict[int, Shape]
+    shapes: list[Shape]
+    gaussian: list[bool]
 
     def serial(self, nodes: Sequence[Node], register: int, block: str, depth: int, *, on_skip: bool = False) -> int:
         for node in nodes:
@@ -151,9 +175,19 @@ class _Flat:
         return self._add(Step(node.end, branch, skip, shape, shape, block, depth, node.end.weights, apart, on_skip))
 
     def _add(self, step: Step) -> int:
-        self.steps.append(step)
-        self.shapes[len(self.steps)] = step.leaving
+        read = [self.gaussian[register] for register in (step.source, step.skip) if register is not None]
+        self.steps.append(replace(step, gaussian=all(read)))
+        self.shapes.append(step.leaving)
+        self.gaussian.append(_gaussian(step.layer, entering=all(read)))
         return len(self.steps)
+
+
+def _gaussian(layer: Layer, *, entering: bool) -> bool:
+    """Return whether what leaves a layer is Gaussian in wide networks: behind weights, until an activation."""
+    if isinstance(layer, (Nonlinearity, Gated)):
+        return False
+    # Vectors of positions are added to what is there.
+    return entering or (not isinstance(layer, Positions) and any(spec.role == "weight" for spec in layer.weights))
 
 
 def _with_branches(found: Sequence[Step]) -> tuple[Step, ...]:

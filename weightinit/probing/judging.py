@@ -17,8 +17,9 @@ from weightinit.meanfield import Stability, signal_stability
 from weightinit.probing.readings import Draw, FirstStep, Place
 
 Kind: TypeAlias = Literal[
-    "not_finite", "signal", "gradient", "first_loss", "dead", "saturated", "alike", "input", "norm", "stuck", "step"
-]
+    "not_finite", "signal", "gradient", "first_loss", "dead", "saturated", "alike", "input", "norm", "stuck", "equal",
+    "step",
+]  # fmt: skip
 
 EXCESS: Final = 2.0
 """Nats by which the first loss may lie above an ignorant model's. He's law on an output layer of relu costs about 1."""
@@ -273,6 +274,13 @@ def _step(draws: Sequence[Draw], step: FirstStep) -> Iterator[ProbeFinding]:
             step.stuck,
             f"No gradient reaches {_names(step.stuck)}, neither at the start nor after a few steps: what lies "
             "behind is zero, dead or cut off (two factors of a product that both start at zero, a `detach`).",
+        )
+    if step.equal:
+        yield ProbeFinding(
+            "equal",
+            step.equal,
+            f"The rows of {_names(step.equal)} are equal, and so are their gradients, at the start and after a few "
+            "steps: nothing in the model parts them (no positions, symmetric attention). Draw each for itself.",
         )
     before = draws[0].loss
     if step.loss - before > max(1.0, 0.5 * abs(before)) or not math.isfinite(step.loss):

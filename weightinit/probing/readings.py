@@ -84,13 +84,15 @@ class Draw:
 class FirstStep:
     """A first step of ``optimizer``: the loss after it, and of each parameter the rms of its change over its own.
 
-    ``stuck``: parameters whose gradient is zero before the step and after a few of them.
+    ``stuck``: parameters whose gradient is zero before the step and after a few of them. ``equal``: parameters of equal
+    rows, with gradients that are equal before the step and after a few of them.
     """
 
     optimizer: str
     loss: float
     updates: Mapping[str, float] = field(default_factory=dict)
     stuck: tuple[str, ...] = ()
+    equal: tuple[str, ...] = ()
 
 
 def read(output: Array, *, channels_first: bool, positions: bool) -> Reading:

@@ -20,6 +20,8 @@ from weightinit.torch.samples import LossLike, Objective, Sample, main_output, o
 from weightinit.torch.translation import translate
 
 RATE: Final = 1e-3
+WHOLE: Final = "(model)"
+"""Name of a model that holds weights itself."""
 
 
 def coordinate_check(
@@ -64,12 +66,13 @@ def coordinate_check(
                 found = list(run.sizes(optimizer or _adam, steps))
                 measured += [Measured(width, seed, layer, step, value) for layer, step, value in found]
                 if not kinds and width == ordered[-1]:
-                    kinds = _kinds(translate(make_model(ordered[0])), translate(model), run.layers)
-    names = {row.layer for row in measured}
-    if names != set(kinds):
-        odd = sorted(names ^ set(kinds))[0]
-        raise ValueError(f"models of all widths must have the same layers; {odd} is not in all of them.")
-    return check(measured, kinds)
+                    narrow, wide = translate(make_model(ordered[0])), translate(model)
+                    _check_growth(narrow, wide, ordered)
+                    kinds = _kinds(narrow, wide, run.layers)
+    names: list[set[str]] = [{row.layer for row in measured if row.size == width} for width in ordered]
+    if odd := set[str].union(*names) - set[str].intersection(*names):
+        raise ValueError(f"models of all widths must have the same layers; {min(odd)} is not in all of them.")
+    return check([row for row in measured if row.layer in kinds], kinds)
 
 
 class _Run:
@@ -104,7 +107,7 @@ class _Run:
     def _watched(self) -> None:
         self._outputs = {}
         hooks = [
-            module.register_forward_hook(partial(self._note, name))
+            module.register_forward_hook(partial(self._note, name or WHOLE))
             for name, module in self.model.named_modules()
             if any(p.dim() > 1 for p in module.parameters(recurse=False))
         ]
@@ -123,6 +126,14 @@ class _Run:
             self._outputs[name] = y.detach().double()
 
 
+def _check_growth(narrow: Model, wide: Model, widths: Sequence[int]) -> None:
+    if {tensor.name: tensor.shape for tensor in narrow} == {tensor.name: tensor.shape for tensor in wide}:
+        raise ValueError(
+            f"make_model must widen the model; its parameters have the same shapes at width {widths[0]} and "
+            f"{widths[-1]}. Pass the width on to its layers."
+        )
+
+
 def _kinds(narrow: Model, wide: Model, layers: Sequence[str]) -> dict[str, Kind]:
     """Return the kind of each layer by what grows of its weight; queries are told by their name."""
     theirs = {tensor.name: tensor for tensor in narrow}
@@ -131,8 +142,8 @@ def _kinds(narrow: Model, wide: Model, layers: Sequence[str]) -> dict[str, Kind]
         if len(tensor.laid_out) > 1 and tensor.name in theirs:
             kind: Kind = growth_of(tensor, theirs[tensor.name]).position
             for name in (tensor.name, *tensor.also):
-                layer = name.rpartition(".")[0]
-                tied = layer != tensor.layer and tensor.role == "embedding"
+                layer = name.rpartition(".")[0] or WHOLE
+                tied = layer != (tensor.layer or WHOLE) and tensor.role == "embedding"
                 by_layer.setdefault(layer, "output" if tied else "query" if part_of(tensor) == "query" else kind)
     return {layer: by_layer[layer] for layer in layers if layer in by_layer}
 

@@ -83,7 +83,8 @@ def follow(model: nn.Module, sample: torch.Tensor) -> Followed:
     builder = _Builder(graph, entering[0], channels_first=_channels_first(model, sample), shape=())
     builder.shape = _shape(sample, builder.channels_first)
     unknown = ""
-    ends = [output, *reversed([node for node in nodes if node in builder.before(output)])]
+    way = builder.before(output) & builder.values
+    ends = [output, *reversed([node for node in nodes if node in way])]
     for end in ends:
         try:
             tree = builder.tree(end)
@@ -122,17 +123,17 @@ class _Builder:
     _flattened: Shape | None = None
     _weighted: bool = False
     _embeddings: dict[int, str] = field(default_factory=dict)
-    _values: set[fx.Node] = field(default_factory=set)
+    values: set[fx.Node] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Find the nodes whose values depend on the input's, not on its shape alone."""
-        self._values = {self.start}
+        """Find ``values``, the nodes whose values depend on the input's, not on its shape alone."""
+        self.values = {self.start}
         for node in self.graph.graph.nodes:
             of_shape = node.target == "size" or (
                 node.target is getattr and node.args[1] in ("shape", "device", "dtype")
             )
-            if not of_shape and not self._values.isdisjoint(node.all_input_nodes):
-                self._values.add(node)
+            if not of_shape and not self.values.isdisjoint(node.all_input_nodes):
+                self.values.add(node)
 
     def before(self, node: fx.Node) -> set[fx.Node]:
         """Nodes that a node depends on."""
@@ -167,12 +168,12 @@ class _Builder:
 
     def _data(self, node: fx.Node) -> list[fx.Node]:
         """Nodes among a node's inputs that depend on the model's input."""
-        return [each for each in node.all_input_nodes if each in self._values]
+        return [each for each in node.all_input_nodes if each in self.values]
 
     def _parent(self, node: fx.Node) -> fx.Node:
         data = self._data(node)
         if not data:
-            raise Untold(f"{_path(node)}: doesn't depend on the input")
+            raise Untold(f"{_where(node)}: doesn't depend on the input")
         if len(data) == 1:
             return data[0]
         shared = set.intersection(*({each} | self.before(each) for each in data))
@@ -186,7 +187,7 @@ class _Builder:
             return [self._sum(node, data, entering)]
         if len(data) == 1:
             return self._function(node, entering)
-        raise Untold(f"{_path(node)}: {node.op} {node.target}")
+        raise Untold(f"{_where(node)}: {node.op} {node.target}")
 
     def _sum(self, node: fx.Node, data: list[fx.Node], entering: Shape) -> Node:
         fork = self._parent(node)
@@ -195,7 +196,7 @@ class _Builder:
         inside, leaving = self._serial(fork, branch, entering)
         beside, _ = self._serial(fork, skip, entering)
         if not inside:
-            raise Untold(f"{_path(node)}: a sum of one thing with itself")
+            raise Untold(f"{_where(node)}: a sum of one thing with itself")
         self.places[name] = node.name
         return Residual(Sum(name, leaving[-1]), tuple(inside), tuple(beside))
 
@@ -215,7 +216,7 @@ class _Builder:
             return []
         if target in (operator.add, operator.iadd, torch.add) and (found := self._positions(node, name, entering)):
             return [found]
-        raise Untold(f"{_path(node)}: {text}")
+        raise Untold(f"{_where(node)}: {text}")
 
     def _positions(self, node: fx.Node, name: str, entering: Shape) -> Node | None:
         """Learned positions: a parameter that is added at every sample."""
@@ -285,7 +286,7 @@ class _Builder:
         try:
             return activation()
         except ValueError as error:
-            raise Untold(f"{_path(node)}: {str(error).partition(': ')[0]}") from None
+            raise Untold(f"{_where(node)}: {str(error).partition(': ')[0]}") from None
 
     def _position(self) -> Position:
         first, self._weighted = not self._weighted, True
@@ -294,7 +295,7 @@ class _Builder:
     def _added(self, made: Translated, node: fx.Node, path: str = "") -> list[Node]:
         layer: Layer = made.layer
         if layer.name in self.places:
-            raise Untold(f"{_path(node)}: called twice")
+            raise Untold(f"{_where(node)}: called twice")
         self.places[layer.name] = node.name
         self.tensors |= {name: (path, tensor) for name, tensor in made.tensors.items()}
         return [layer]
@@ -306,3 +307,9 @@ class _Builder:
 def _path(node: fx.Node) -> str:
     """The path of a module that a node calls; of a function its name."""
     return str(node.target) if node.op == "call_module" else str(node.name)
+
+
+def _where(node: fx.Node) -> str:
+    """The path of a module that a node calls; of a function the path of the module that calls it, or its own name."""
+    stack = list(node.meta.get("nn_module_stack", {}))
+    return str(node.target) if node.op == "call_module" else (stack[-1] if stack and stack[-1] else str(node.name))

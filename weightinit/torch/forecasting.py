@@ -17,7 +17,6 @@ from weightinit.arrays import Array
 from weightinit.auditing.matrices import orthogonality
 from weightinit.laws import Law
 from weightinit.nn import Network
-from weightinit.nn.moments import moments_of
 from weightinit.probing import Reading, backward_norm, read
 from weightinit.probing.theory import ModelForecast, TheoryRow, stability_of
 from weightinit.torch.following import Followed, follow
@@ -74,7 +73,7 @@ class LabModel:
         Raises ValueError for weights of another network.
         """
         names = [spec.name for spec in self.network.weights]
-        if names[0] not in params and [p.shape[1:] for p in params.values()] == [
+        if names[0] not in params and [np.shape(p)[1:] for p in params.values()] == [
             self.params[n].shape[1:] for n in names
         ]:
             params = dict(zip(names, params.values(), strict=True))
@@ -86,7 +85,7 @@ class LabModel:
         }
         for name in self.followed.tensors:
             wanted = self.params[name].shape[1:]
-            got = params[name].shape[1:] if name in params else None
+            got = np.shape(params[name])[1:] if name in params else None
             if got != wanted:
                 raise ValueError(f"params must hold {name} of shape (runs, *{wanted}); got {got or 'nothing'}.")
         for name, (path, tensor) in self.followed.tensors.items():
@@ -122,7 +121,7 @@ def _rows(lab: LabModel, sample: torch.Tensor, measured: list[dict[str, Reading]
         return ()
     network = lab.network
     x = lab.inputs(sample)[0]
-    moments = moments_of(x.reshape(len(x), -1), network.in_shape, tokens=network.takes_tokens)
+    moments = network.moments_of(x.reshape(len(x), -1))
     predictions = network.expect(moments, _laws(lab))
     places = lab.followed.places
     found = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -15,6 +15,7 @@ from weightinit.arrays import Array
 from weightinit.branches import ATTENTION
 from weightinit.drawing import (
     ByBase,
+    DefaultRule,
     InitializationReport,
     LawLike,
     ParametrizedRule,
@@ -22,18 +23,20 @@ from weightinit.drawing import (
     SequentialRule,
     TensorRule,
     plan,
+    rule,
 )
 from weightinit.drawing.networks import NetworkRule, notes_on, resolved
 from weightinit.model import Model, ModelTensor
 from weightinit.schemes import LSUV, Critical, MuP, Orthogonal, Rule
 from weightinit.schemes.adaptive import Drawn
+from weightinit.schemes.rules import PyTorchLinear
 from weightinit.torch.activations import activations_of
 from weightinit.torch.lsuv import scale_to
 from weightinit.torch.samples import sample_of
 from weightinit.torch.translation import translate
 
 Scheme: TypeAlias = TensorRule | ByBase | LSUV | Critical
-Rules: TypeAlias = LawLike | Scheme | Sequence[Scheme]
+Rules: TypeAlias = LawLike | Scheme | Sequence[Scheme] | Mapping[str, LawLike]
 Generator: TypeAlias = torch.Generator | np.random.Generator
 
 
@@ -50,11 +53,13 @@ def initialize_(
 
     ``rules``: a scheme, by name with its options (``"he"``, ``"normal(std=0.02)"``) or as a rule of
     ``weightinit.schemes``, for all weights of layers; biases are then zero, or what the scheme makes them, gains of
-    norms 1. Or a list of :func:`rule`, of which for each tensor the first that reaches it counts. A law that follows
-    fans does not reach embeddings and positions, unless its rule names them. Schemes that look at the model stand alone
+    norms 1. Or a list of :func:`rule`, or laws by patterns of names (``{"*.proj.weight": "zeros", "*": "he"}``), of
+    which for each tensor the first that reaches it counts. A law that follows fans does not reach embeddings and
+    positions, unless its rule names them. Schemes that look at the model stand alone
     or at the end of a list: those of residual networks and transformers go by the names of its blocks (``"gpt2"``,
-    ``"fixup"``, ``"t_fixup"`` ...), ``"lsuv"`` scales orthogonal weights to ``sample``, ``"critical"`` takes the
-    activation of the model's modules, or that which ``sample`` calls, :func:`mup` a base model.
+    ``"fixup"``, ``"t_fixup"`` ...), ``"pytorch"`` is each module's own default, ``"lsuv"`` scales orthogonal weights to
+    ``sample``, ``"critical"`` takes the activation of the model's modules, or that which ``sample`` calls, :func:`mup`
+    a base model.
 
     Each tensor draws from a stream of its name below ``seed``: the same bits on any device, in any order of modules,
     and whatever else the model holds. Numbers are drawn in float64 and rounded once to the tensor's type. Without a
@@ -112,12 +117,16 @@ def mup(base: nn.Module, *, scale: float = 1.0, distribution: Drawn = "normal", 
 
 
 def _listed(rules: Any) -> list[Any]:
+    if isinstance(rules, Mapping):
+        return [rule(pattern, law) for pattern, law in rules.items()]
     return list(rules) if isinstance(rules, list | tuple) else [rules]
 
 
 def _resolved(given: Any, model: nn.Module, record: Model, sample: Any) -> TensorRule:
     """Return what was given as a rule fitted to the model."""
     match given:
+        case "pytorch":
+            return DefaultRule("*", PyTorchLinear(), "pytorch")
         case "lsuv":
             return _resolved(LSUV(), model, record, sample)
         case "critical":

@@ -18,7 +18,7 @@ from weightinit.schemes.rules import Normal, PyTorchLinear, VarianceScaling
 from weightinit.uses import Use, law_by_fans, parts
 
 TOKENS: Final = re.compile(
-    r"pos(ition(al)?)?_?(emb|enc|bias)|_tokens?$|^tokens?$|quer(y|ies)|latents|class_embed|prompt"
+    r"pos(ition(al)?)?_?(emb|enc|bias)|(^|_)pos(itions?)?$|_tokens?$|^tokens?$|quer(y|ies)|latents|class_embed|prompt"
 )
 """Names of learned positions and tokens that stand alone in a module."""
 
@@ -26,6 +26,9 @@ PACKED: Final = re.compile(
     r"(c_attn|\b(to_)?qkv(_proj|_lin(ear)?)?|in_proj_qkv|query_key_value|Wqkv|att(n|ention)\.(in_proj|c_attn))$"
 )
 """Paths of dense layers that hold queries, keys and values one after another."""
+
+LORA: Final = re.compile(r"lora[._](?:embedding_)?(a|b|down|up)\b")
+"""Paths of the two factors of a low-rank branch."""
 
 NORMS: Final = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 FORWARDS: Final = {
@@ -47,10 +50,18 @@ def uses(module: nn.Module, parameters: dict[str, torch.Tensor], path: str) -> d
     found = _known(module, parameters)
     if PACKED.search(path) and "weight" in found:
         found |= {name: _packed(use) for name, use in found.items()}
-    lora = re.search(r"lora_(?:embedding_)?([ab])\b", path.lower())
-    if lora and "weight" in found:
+    if (lora := LORA.search(path.lower())) and "weight" in found:
         found["weight"] = _low_rank(found["weight"], lora[1])
-    return {name: found.get(name) or _alone(module, name, parameter) for name, parameter in parameters.items()}
+    found = {name: found.get(name) or _alone(module, name, parameter) for name, parameter in parameters.items()}
+    return {name: _beside(use, parameters[name], parameters) for name, use in found.items()}
+
+
+def _beside(use: Use, parameter: torch.Tensor, parameters: dict[str, torch.Tensor]) -> Use:
+    """A bias of one's own module with the fans of the weight ``(out, in)`` beside it."""
+    if use.role != "bias" or use.fans or parameter.dim() != 1:
+        return use
+    weight = next((p for p in parameters.values() if p.dim() == 2 and p.shape[0] == parameter.numel()), None)
+    return use if weight is None else replace(use, fans=Fans(int(weight.shape[1]), int(weight.shape[0])))
 
 
 def _known(module: nn.Module, parameters: dict[str, torch.Tensor]) -> dict[str, Use]:
@@ -106,6 +117,7 @@ def _packed(use: Use) -> Use:
 
 
 def _low_rank(use: Use, side: str) -> Use:
+    side = {"down": "a", "up": "b"}.get(side, side)
     role: TensorRole = "lora_in" if side == "a" else "lora_out"
     embedding = use.role == "embedding"  # there the branch starts with zeros in the first factor, not in the second
     law = STANDARD_NORMAL if embedding else use.default

@@ -28,6 +28,9 @@ CHANNELS_FIRST: Final = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase
 STEPS: Final = 4
 """Steps after which a parameter without a gradient is stuck: one for each zero start that lies behind another."""
 
+SAME: Final = 1e-4
+"""Share of the largest element by which the gradients of equal rows may differ: by rounding."""
+
 _NORM: Final = re.compile(r"(Layer|Batch|Group|Instance|RMS)Norm")
 
 
@@ -62,7 +65,7 @@ def probe(
     with random_states():
         for each in _models(model, sample, draws, seed):
             passes.append(_Pass(each, sample_of(each, sample, targets), loss, seed))
-            if step is None:
+            if len(passes) == 1:
                 step = passes[0].first_step(optimizer or _adam)
             passes[-1].let_go()
     first = passes[0]
@@ -132,15 +135,19 @@ class _Pass(TorchFunctionMode):
         sizes = {name: _rms(values) for name, values in before.items()}
         updates = {name: _rms(p.detach() - before[name]) / sizes[name] for name, p in trained.items() if sizes[name]}
         stuck = [name for name in trained if self.gradients[name] == 0]
+        equal = [name for name, values in before.items() if _equal_rows(values, 0.0)]
+        equal = [name for name in equal if _equal_rows(trained[name].grad, SAME)]
         output = self._backward(steps)
         loss = _number(self.objective.expected(output))
         for further in range(STEPS):
             stuck = [name for name in stuck if (g := trained[name].grad) is not None and not g.any()]
-            if not stuck or further == STEPS - 1:
+            equal = [name for name in equal if name not in stuck and _equal_rows(trained[name].grad, SAME)]
+            if not (stuck or equal) or further == STEPS - 1:
                 break
             steps.step()
             self._backward(steps)
-        return FirstStep(f"{type(steps).__name__}(lr={defaults.get('lr', np.nan):g})", loss, updates, tuple(stuck))
+        name = f"{type(steps).__name__}(lr={defaults.get('lr', np.nan):g})"
+        return FirstStep(name, loss, updates, tuple(stuck), tuple(equal))
 
     def _backward(self, steps: torch.optim.Optimizer) -> Any:
         """Return the model's output, with new gradients in the place of the old ones."""
@@ -278,6 +285,14 @@ def _index(name: str, path: str) -> str:
 
 def _number(value: torch.Tensor) -> float:
     return float(value.detach())
+
+
+def _equal_rows(x: torch.Tensor | None, within: float) -> bool:
+    """Whether all vectors along the last axis are equal, within a share of the largest element."""
+    if x is None or x.dim() < 2 or x.shape[-1] < 2 or x.numel() == x.shape[-1]:
+        return False
+    rows = x.detach().reshape(-1, x.shape[-1])
+    return bool((rows - rows[0]).abs().max() <= within * rows.abs().max())
 
 
 def _rms(x: torch.Tensor) -> float:

@@ -180,6 +180,8 @@ class TraceReport(Tabled):
             name, first = f"{pattern} ({len(group)})" if len(group) > 1 else group[0].name, group[0]
             law = notation(first.law) if first.law is not None and first.law.known else "-"
             said = "past PyTorch's operators" if first.new else "none in this trace"
+            if first.unwritten:
+                said = "never"
             if first.writes:
                 last = first.writes[-1]
                 said = f"{last.call} at {last.line}" + ("" if last.whole else f", on {last.share:.3g} of it")

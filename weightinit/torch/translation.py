@@ -12,8 +12,9 @@ from torch.nn.parameter import UninitializedTensorMixin
 from torch.nn.utils import parametrize
 
 from weightinit.arrays import Array
+from weightinit.auditing.named_models import parts_by_name
 from weightinit.laws import UNKNOWN
-from weightinit.model import Buffer, Model, ModelTensor, blocks_of
+from weightinit.model import Buffer, Configuration, Model, ModelTensor, blocks_of
 from weightinit.torch.modules import uses
 from weightinit.uses import Use, in_parts
 
@@ -50,7 +51,18 @@ def translate(model: nn.Module) -> Model:
         config,
         str(config.get("model_type") or ""),
         tuple(_buffers(model)),
+        tuple(_parts(model)) or parts_by_name(config, [tensor.layer for tensor in tensors.values()]),
     )
+
+
+def _parts(model: nn.Module) -> Iterator[Configuration]:
+    """Configurations of modules that aren't that of the module around them."""
+    around: dict[str, Any] = {"": getattr(model, "config", None)}
+    for path, module in model.named_modules():
+        outer = around[path.rpartition(".")[0]]
+        own = around[path] = vars(module).get("config") or outer
+        if own is not outer and (values := _plain(own)):
+            yield Configuration(path, f"{path}.config", values)
 
 
 def _buffers(model: nn.Module) -> Iterator[Buffer]:

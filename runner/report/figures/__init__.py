@@ -124,5 +124,21 @@ def save(figures: Mapping[str, Figure], directory: str | Path, formats: Sequence
                 if kind in described:
                     metadata[described[kind]] = figure.get_label()
                 paths[f"{name}.{kind}"] = path = directory / f"{name}.{kind}"
-                figure.savefig(path, metadata=metadata or None)
+                if kind == "png":
+                    _write_png(figure, path, metadata)
+                else:
+                    figure.savefig(path, metadata=metadata or None)
     return paths
+
+
+def _write_png(figure: Figure, path: Path, metadata: dict[str, Any]) -> None:
+    """Write the pixels of ``savefig``, which draws a figure with a layout engine twice: for the layout, then anew."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    dpi = figure.dpi
+    figure.dpi = matplotlib.rcParams["savefig.dpi"]
+    try:
+        FigureCanvasAgg(figure).print_png(path, metadata=metadata)
+    finally:
+        figure.dpi = dpi

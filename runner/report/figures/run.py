@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from runner.report.figures.canvas import (
     GREY,
     INK,
     NAMES,
+    PALE,
     PALETTE,
     Group,
     canvas,
@@ -145,17 +147,17 @@ def histograms(name: str, arrays: Mapping[str, Array]) -> Figure | None:
         return None
     names = [names[i] for i in spread_evenly(len(names), 6)]
     size = max(5.5, 1.2 + 1.6 * len(names)), 1.1 + 1.35 * len(quantities)
-    figure, axes = canvas(len(names), size, rows=len(quantities))
+    figure, axes = canvas(1, size, rows=len(quantities))
     story = []
-    for row, (quantity, color) in enumerate(zip(quantities, PALETTE, strict=False)):
-        for column, layer in enumerate(names):
-            axis = axes[row * len(names) + column]
-            width = _histogram(axis, arrays.get(f"histogram/{quantity}/{layer}"), color)
-            if row == 0:
-                axis.set_title(layer.replace("hidden/", "layer "), fontsize=9.5)
-            if column in (0, len(names) - 1):
-                story.append(f"{NAMES[quantity]} of {layer} {width}")
-        axes[row * len(names)].set_ylabel(NAMES[quantity])
+    for axis, quantity, color in zip(axes, quantities, PALETTE, strict=False):
+        panels = [_panel(arrays.get(f"histogram/{quantity}/{layer}")) for layer in names]
+        _draw_panels(axis, panels, color)
+        axis.set_ylabel(NAMES[quantity])
+        ends = dict.fromkeys((0, len(names) - 1))
+        story += [f"{NAMES[quantity]} of {names[end]} {panels[end].text}" for end in ends]
+    for column, layer in enumerate(names):
+        place: Any = {"xycoords": axes[0].get_xaxis_transform(), "xytext": (0, 6), "textcoords": "offset points"}
+        axes[0].annotate(layer.replace("hidden/", "layer "), (column, 1), fontsize=9.5, **place)
     caption = (
         "Filled: measured; line: the normal distribution of the same mean and std.",
         "Scales differ between panels: compare shapes by eye, widths by their numbers.",
@@ -164,17 +166,28 @@ def histograms(name: str, arrays: Mapping[str, Array]) -> Figure | None:
     return finish(figure, f"{name}: distributions at initialization", caption, alt)
 
 
-def _histogram(axis: Axes, histogram: Array | None, color: str) -> str:
-    """Draw one histogram (bin centres, counts); return its width in words."""
-    axis.set(yticks=[], xticks=[])
-    axis.grid(visible=False)
-    axis.spines["left"].set_visible(False)
+@dataclass(frozen=True)
+class _Panel:
+    """A histogram in a panel of width and height 1: steps and normal curve as (x, y), ticks, its width in words."""
+
+    steps: Array
+    normal: Array
+    ticks: Sequence[tuple[float, str]]
+    text: str
+    shown: bool = True
+
+
+_NOTHING = np.zeros((2, 0))
+ROOM = 0.11  # between panels, of their width
+HEIGHT = 1.4  # of a panel, in its tallest bar's
+
+
+def _panel(histogram: Array | None) -> _Panel:
+    """Return the panel of a histogram (bin centres, counts)."""
     centres, counts = np.zeros((2, 1)) if histogram is None else np.asarray(histogram, np.float64)
     total = counts.sum()
     if not total > 0 or not np.isfinite(centres).all():
-        text = "not recorded" if histogram is None else "not finite"
-        axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center", fontsize=8.5, color=GREY)
-        return text
+        return _Panel(_NOTHING, _NOTHING, [], "not recorded" if histogram is None else "not finite", shown=False)
     shares, middle = counts / total, (centres[0] + centres[-1]) / 2
     # In units of the range, whose square may be too small or too large for a number.
     half = (centres[-1] - centres[0]) / 2 or 1.0
@@ -182,22 +195,48 @@ def _histogram(axis: Axes, histogram: Array | None, color: str) -> str:
     mean = float(shares @ at)
     std = math.sqrt(float(shares @ (at - mean) ** 2))
     if np.count_nonzero(counts) == 1:  # the range of one repeated value is centred on it
-        axis.bar([0], [1], width=0.05, color=color)
-        axis.set(xlim=(-1, 1), ylim=(0, 1.4))
-        axis.set_xticks([0], [number(middle, 2)])
-        text = "all equal"
-    else:
-        low, high = max(-1.0, mean - 4 * std), min(1.0, mean + 4 * std)
-        x = np.linspace(low, high, 101)
-        normal = (at[1] - at[0]) / (std * math.sqrt(2 * math.pi)) * np.exp(-(((x - mean) / std) ** 2) / 2)
-        axis.fill_between(at, shares, step="mid", color=color, alpha=0.5, lw=0)
-        axis.plot(x, normal, color=INK, lw=1)
-        axis.set(xlim=(low, high), ylim=(0, 1.4 * max(shares.max(), normal.max())))
-        ticks = _round_ticks(middle + half * low, middle + half * high)
-        axis.set_xticks([(tick - middle) / half for tick in ticks], [number(tick, 2) for tick in ticks])
-        text = f"std {number(std * half, 2)}"
-    axis.text(0.98, 0.98, text, transform=axis.transAxes, ha="right", va="top", fontsize=8, color=GREY)
-    return text
+        bar = np.array([[0.4875, 0.4875, 0.5125, 0.5125], [0, 1 / HEIGHT, 1 / HEIGHT, 0]])
+        return _Panel(bar, _NOTHING, [(0.5, number(middle, 2))], "all equal")
+    low, high = max(-1.0, mean - 4 * std), min(1.0, mean + 4 * std)
+    x = np.linspace(low, high, 101)
+    normal = (at[1] - at[0]) / (std * math.sqrt(2 * math.pi)) * np.exp(-(((x - mean) / std) ** 2) / 2)
+    edges = np.concatenate([at[:1], (at[1:] + at[:-1]) / 2, at[-1:]])
+    steps = np.repeat(edges, 2)[1:-1].clip(low, high), np.repeat(shares, 2)
+    tallest = HEIGHT * max(shares.max(), normal.max())
+    ticks = _round_ticks(middle + half * low, middle + half * high)
+    return _Panel(
+        np.array([(steps[0] - low) / (high - low), steps[1] / tallest]),
+        np.array([(x - low) / (high - low), normal / tallest]),
+        [(((tick - middle) / half - low) / (high - low), number(tick, 2)) for tick in ticks],
+        f"std {number(std * half, 2)}",
+    )
+
+
+def _draw_panels(axis: Axes, panels: Sequence[_Panel], color: str) -> None:
+    """Draw panels side by side in one ``axis``: an axis each takes most of the time of the whole figure."""
+    width = 1 - ROOM
+
+    def placed(curves: Iterable[Array]) -> Array:
+        """Join curves (x, y), each in its panel, with a gap after each."""
+        gap = np.full((2, 1), math.nan)
+        inside = [np.array([column + width * x, y]) for column, (x, y) in enumerate(curves)]
+        return np.concatenate([part for curve in inside for part in (curve, gap)], axis=1)
+
+    x, y = placed(panel.steps for panel in panels)
+    axis.fill_between(x, y, color=color, alpha=0.5, lw=0)
+    axis.plot(*placed(panel.normal for panel in panels), color=INK, lw=1)
+    axis.plot(*placed([np.array([[0.0, 1.0], [0.0, 0.0]])] * len(panels)), color=PALE, lw=0.8, clip_on=False)
+    axis.set(xlim=(0, len(panels) - ROOM), ylim=(0, 1), yticks=[])
+    ticks = [(column + width * at, text) for column, panel in enumerate(panels) for at, text in panel.ticks]
+    axis.set_xticks([at for at, _ in ticks], [text for _, text in ticks])
+    axis.grid(visible=False)
+    axis.spines[["left", "bottom"]].set_visible(False)
+    for column, one in enumerate(panels):
+        looks: Any = {"transform": axis.get_xaxis_transform(), "color": GREY}
+        if one.shown:
+            axis.text(column + 0.98 * width, 0.98, one.text, ha="right", va="top", fontsize=8, **looks)
+        else:
+            axis.text(column + 0.5 * width, 0.5, one.text, ha="center", va="center", fontsize=8.5, **looks)
 
 
 def _round_ticks(low: float, high: float) -> list[float]:

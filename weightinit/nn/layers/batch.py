@@ -129,6 +129,11 @@ class BatchNorm(Layer):
         found = Normalized.of(moments, gradient)
         if found is None:
             return unknown_gradient(f"{self.name}: batch norm needs the correlation of the samples")
+        if not (found.whole or gradient.held):
+            return unknown_gradient(
+                f"{self.name}: batch norm needs the correlation of all {len(found.squares)} samples, "
+                f"and that of {len(found.pairs)} is followed where there are positions"
+            )
         gain = laws.get(f"{self.name}/gain", FIXED).second_moment
         before = gradient.scaled(found.inverse) if gradient.held else found.gradient(gradient)
         return before.scaled(gain * found.variance / (found.variance + EPSILON))

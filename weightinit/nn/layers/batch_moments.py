@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from weightinit.arrays import Array
+from weightinit.arrays import Array, stream
 from weightinit.nn.layers.positions import extended, pairs_of
 from weightinit.nn.moments import EVEN, Gradient, Moments
 
 # Points of the integrals over s, evenly in its logarithm: the integrands are smooth, and vanish at both ends.
 LOGS = np.linspace(-25.0, 25.0, 501)
+# Values up to which all eigenvalues are found, and how many of the largest beyond; steps of the iteration to them.
+WHOLE, LARGEST, STEPS = 256, 32, 3
+FEWEST = 64  # values of a part of the batch from which it acts as the whole does
 
 
 @dataclass(frozen=True)
@@ -20,17 +22,19 @@ class Normalized:
     """Values y of a unit over a batch of n, less their mean, divided by sqrt(v), with v = |y|² / n. y is Gaussian.
 
     ``squares``: E[y² / v] by sample and position; ``pairs``: E[y y' / v] of the pairs of the first few samples;
-    ``variance``: E[v]; ``centred``: E[y y'] (few positions, few positions).
+    ``variance``: E[v]; ``spectrum``: of E[y y'] (few positions, few positions), as shares of its trace; ``whole``:
+    whether the pairs known are of all samples, or of enough values to act as all do.
 
     v scatters where samples are few or alike. Where the pairs of all samples are known, this is exact: moments of the
     quotients are integrals over s > 0 of Gaussian ones, since 1 / |y|² is that of exp(-s |y|²). Where they are known of
-    a few, the others count as these do on average.
+    a few, these count as the batch.
     """
 
     squares: Array
     pairs: Array
     variance: float
-    centred: Array
+    spectrum: Spectrum
+    whole: bool
 
     @classmethod
     def of(cls, moments: Moments, gradient: Gradient | None = None) -> Normalized | None:
@@ -52,113 +56,107 @@ class Normalized:
         variance = float(squares.mean())
         if not variance > EVEN * moments.second_moment:
             return None
-        pairs = centred / variance
-        if few == samples:
-            eigenvalues, vectors = _spectrum(centred)
-            slopes, weights = _integrand(eigenvalues)
-            pairs = (vectors * (weights @ slopes * len(vectors))) @ vectors.T
         squares /= variance
-        squares[:few] = np.diagonal(pairs).reshape(few, positions)
-        return cls(squares.reshape(of_all.shape), pairs.reshape(found.shape), variance, centred)
+        spectrum = Spectrum.of(centred)
+        whole = few == samples or few * positions >= FEWEST
+        pairs = centred / variance
+        if whole:
+            pairs = spectrum.function(spectrum.weights) * (len(centred) * squares[:few].mean())
+            own = np.diagonal(pairs).reshape(few, positions)
+            squares *= own.mean(0) / squares[:few].mean(0)
+            squares[:few] = own
+            level = squares.mean()
+            squares, pairs = squares / level, pairs / level
+        return cls(squares.reshape(of_all.shape), pairs.reshape(found.shape), variance, spectrum, whole)
 
     @property
     def inverse(self) -> float:
         """E[1 / v]."""
-        few, samples = len(self.pairs), len(self.squares)
-        if few == samples:
-            return float(_integrand(_spectrum(self.centred)[0])[1].sum()) / self.variance
-        course = self.pairs.reshape(self.centred.shape) / self.squares.size
-        second = _sum(course**2, few, samples)
-        third = _sum(course * _product(course, course, few, samples), few, samples)
-        return _mean_inverse(second, third) / self.variance
+        return float(self.spectrum.weights.sum()) / self.variance
 
     def gradient(self, gradient: Gradient) -> Gradient:
         """Return the gradient at the input: E[P g g' P / v], where P takes away the mean and what lies along y."""
         few, samples = len(self.pairs), len(self.squares)
-        positions = len(self.centred) // few
+        positions = 1 if self.pairs.ndim == 2 else self.pairs.shape[1]
         mixed = gradient.of_independent(few)
         sizes = np.asarray(gradient.q) if np.ndim(gradient.q) else np.full(samples, gradient.q)
         of_all = np.broadcast_to(sizes.reshape(samples, -1), (samples, positions))
         arriving, _ = _less_mean(pairs_of(mixed, few, positions), of_all)
-        pairs = (self._left if few == samples else self._left_of_many)(arriving)
+        pairs = self.spectrum.projected(arriving) / self.variance
         squares = np.diagonal(pairs).reshape(few, *self.squares.shape[1:])
         return mixed.uneven(extended(squares, sizes), pairs.reshape(self.pairs.shape))
 
-    def _left(self, arriving: Array) -> Array:
-        """Return E[P G P / v], where ``arriving`` is G less its mean."""
-        eigenvalues, vectors = _spectrum(self.centred)
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Eigenvalues and vectors of a covariance C whose trace is 1, and y ~ N(0, C) weighed by exp(-s |y|²).
+
+    The covariance is then C / (1 + 2 s C). ``values``, ``vectors``: all of them, or the largest, by which 1 / |y|²
+    scatters. ``rest``: the mean of the others, all of which count as equal. ``weights``: of each s, so that their sum
+    is E[1 / |y|²].
+    """
+
+    covariance: Array
+    values: Array
+    vectors: Array
+    rest: float
+    weights: Array
+
+    @classmethod
+    def of(cls, covariance: Array) -> Spectrum:
+        """Return the spectrum of a covariance, divided by its trace."""
+        covariance = covariance / np.trace(covariance)
+        values, vectors = np.linalg.eigh(covariance) if len(covariance) <= WHOLE else _largest(covariance)
+        values = np.clip(values, 0.0, None)
+        left = max(1.0 - float(values.sum()), 0.0)
+        # Mean of the other eigenvalues, each weighed by itself.
+        squares = float((covariance**2).sum() - (values**2).sum())
+        rest = max(squares, 0.0) / left if left > EVEN else 0.0
+        twice = 2.0 * np.exp(LOGS)[:, None]
+        logs = np.log1p(twice * values).sum(1)
+        logs += left / rest * np.log1p(twice[:, 0] * rest) if rest else left * twice[:, 0]
+        return cls(covariance, values, vectors, rest, np.exp(LOGS - 0.5 * logs) * (LOGS[1] - LOGS[0]))
+
+    @property
+    def shares(self) -> tuple[Array, Array]:
+        """By s: the factor of C, and that of each vector beyond it, so that both make C / (1 + 2 s C)."""
+        twice = 2.0 * np.exp(LOGS)
+        common = 1.0 / (1.0 + twice * self.rest)
+        return common, self.values * (1.0 / (1.0 + twice[:, None] * self.values) - common[:, None])
+
+    def function(self, weights: Array) -> Array:
+        """Return the sum over s of ``weights`` times C / (1 + 2 s C)."""
+        common, single = self.shares
+        return np.asarray((weights @ common) * self.covariance + (self.vectors * (weights @ single)) @ self.vectors.T)
+
+    def projected(self, arriving: Array) -> Array:
+        """Return E[P A P / |y|²] for ``arriving`` A, where P takes away what lies along y.
+
+        E[y y' A y y'] = 2 C A C + tr(A C) C for each s, by Wick's theorem.
+        """
+        common, single = self.shares
+        s, vectors, covariance = np.exp(LOGS), self.vectors, self.covariance
+        along = arriving @ self.function(self.weights * s)
+        once = self.weights * s * s
+        both, cross, twice = once @ common**2, single.T @ (once * common), single.T @ (single * once[:, None])
+        before = arriving @ covariance
         inner = vectors.T @ arriving @ vectors
-        slopes, weights = _integrand(eigenvalues)
-        s = np.exp(LOGS)
-        along = (weights * s) @ slopes
-        twice = slopes.T @ (slopes * (0.5 * weights * s * s)[:, None])
-        left = weights.sum() * inner - inner * (along + along[:, None]) + 2.0 * twice * inner
-        left[np.diag_indices_from(left)] += twice @ np.diagonal(inner)
-        result: Array = vectors @ left @ vectors.T / self.variance
-        return result
-
-    def _left_of_many(self, arriving: Array) -> Array:
-        """Return the same for a few of many samples."""
-        few, samples = len(self.pairs), len(self.squares)
-        course = self.pairs.reshape(self.centred.shape) / self.squares.size
-        once = _product(arriving, course, few, samples)
-        whole = _sum(arriving * course, few, samples)
-        left = arriving - once - once.T + whole * course + 2.0 * _product(course, once, few, samples)
-        return np.asarray(left * self.inverse)
+        mixed = (vectors * cross) @ (vectors.T @ before)
+        left = self.weights.sum() * arriving - along - along.T
+        left += both * (covariance @ before) + mixed + mixed.T + vectors @ (twice * inner) @ vectors.T
+        own, trace = np.diagonal(inner), float(np.trace(before))
+        left += 0.5 * (cross @ own + both * trace) * covariance
+        left += (vectors * (0.5 * (twice @ own + cross * trace))) @ vectors.T
+        return np.asarray(left)
 
 
-def _spectrum(centred: Array) -> tuple[Array, Array]:
-    """Return eigenvalues, as shares of their sum, and eigenvectors."""
-    eigenvalues, vectors = np.linalg.eigh(centred)
-    eigenvalues = np.clip(eigenvalues, 0.0, None)
-    return eigenvalues / eigenvalues.sum(), vectors
-
-
-def _integrand(eigenvalues: Array) -> tuple[Array, Array]:
-    """Return the covariance under exp(-s |y|²) by eigenvalue, (points, eigenvalues), and the weights of the points."""
-    grown = 1.0 + 2.0 * np.exp(LOGS)[:, None] * eigenvalues
-    weights = np.exp(LOGS - 0.5 * np.log(grown).sum(1)) * (LOGS[1] - LOGS[0])
-    return eigenvalues / grown, weights
-
-
-def _mean_inverse(second: float, third: float) -> float:
-    """Return E[1 / v] for a v of mean 1, variance 2 ``second`` and third cumulant 8 ``third``.
-
-    ``second``, ``third``: sums of powers of the eigenvalues, whose sum is 1. v counts as a constant plus a share of a
-    chi-squared variable.
-    """
-    degrees = second**3 / third**2
-    share = min(math.sqrt(second * degrees), 1.0)
-    s = np.exp(LOGS)
-    logs = LOGS - s * (1.0 - share) - 0.5 * degrees * np.log1p(2.0 * s * share / degrees)
-    return float(np.exp(logs).sum() * (LOGS[1] - LOGS[0]))
-
-
-def _product(left: Array, right: Array, few: int, samples: int) -> Array:
-    """Return the part of a few samples of the product of two matrices over all samples, of which it is the first part.
-
-    Others act as the few do on average.
-    """
-    positions = len(left) // few
-    product = np.empty_like(left)
-    a, b, into = (x.reshape(few, positions, few, positions).swapaxes(1, 2) for x in (left, right, product))
-    across = [(a[i].sum(0) - a[i, i], b[:, i].sum(0) - b[i, i]) for i in range(few)]
-    for i in range(few):
-        for j in range(few):
-            if i == j:
-                others = np.matmul(a[i], b[:, i]).sum(0) - a[i, i] @ b[i, i]
-                into[i, i] = a[i, i] @ b[i, i] + others * ((samples - 1) / max(few - 1, 1))
-            else:
-                thirds = across[i][0] @ across[j][1] * ((samples - 2) / (few - 1) ** 2)
-                into[i, j] = a[i, i] @ b[i, j] + a[i, j] @ b[j, j] + thirds
-    return product
-
-
-def _sum(pairs: Array, few: int, samples: int) -> float:
-    """Return the sum over pairs of all samples, from those of a few."""
-    blocks = pairs.reshape(few, len(pairs) // few, few, -1).sum((1, 3))
-    own = float(np.trace(blocks))
-    return samples / few * (own + (float(blocks.sum()) - own) * (samples - 1) / max(few - 1, 1))
+def _largest(covariance: Array) -> tuple[Array, Array]:
+    """Return the largest eigenvalues and their vectors, by subspace iteration."""
+    basis = stream(0, "eigenvectors").standard_normal((len(covariance), LARGEST + 8))
+    for _ in range(STEPS):
+        basis, _ = np.linalg.qr(covariance @ (covariance @ basis))
+    values, inner = np.linalg.eigh(basis.T @ covariance @ basis)
+    return values[-LARGEST:], basis @ inner[:, -LARGEST:]
 
 
 def _less_mean(blocks: Array, squares: Array) -> tuple[Array, Array]:

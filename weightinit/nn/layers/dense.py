@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from weightinit.meanfield import SingularValues
 from weightinit.meanfield.jacobian import Weights
 from weightinit.nn.layers.base import UNKNOWN_VALUES, Layer
 from weightinit.nn.moments import Gradient, Moments, unknown_gradient, unknown_moments
-from weightinit.nn.tape import Params, Shape, Slot, Tape, ones_for
+from weightinit.nn.tape import Key, Params, Shape, Slot, Tape, ones_for
 from weightinit.nn.weights import ConstantSpec, Position, WeightSpec
 
 BUFFER = 8192  # elements of NumPy's buffer
@@ -45,23 +46,36 @@ class Dense(Layer):
         fans = Fans(self.fan_in, self.fan_out)
         shape = (self.fan_out, self.fan_in) if self.transposed else (self.fan_in, self.fan_out)
         weight = WeightSpec(self._weight, shape, fans, "weight", self.position)
-        bias = WeightSpec(f"{self.name}/bias", (1, self.fan_out), fans, "bias", self.position)
+        bias = WeightSpec(self._bias, (1, self.fan_out), fans, "bias", self.position)
         return (weight, bias) if self.bias else (weight,)
 
     @property
     def constants(self) -> tuple[ConstantSpec, ...]:
         if self.position != "output":
             return ()
-        return (ConstantSpec(f"{self.name}/multiplier", 1.0, "factor of the output before its bias"),)
+        return (ConstantSpec(self._multiplier, 1.0, "factor of the output before its bias"),)
 
     def _multiply(self, array: Array, tape: Tape) -> None:
         """Multiply by the output's multiplier, where a scheme gives one."""
-        if f"{self.name}/multiplier" in tape.state:
-            array *= tape.constant(f"{self.name}/multiplier", 1.0, array)
+        if self._multiplier in tape.state:
+            array *= tape.constant(self._multiplier, 1.0, array)
 
-    @property
+    # Names are made once: to make them at each step of a small network takes as long as its products.
+    @cached_property
     def _weight(self) -> str:
         return f"{self.tied or self.name}/weight"
+
+    @cached_property
+    def _bias(self) -> str:
+        return f"{self.name}/bias"
+
+    @cached_property
+    def _multiplier(self) -> str:
+        return f"{self.name}/multiplier"
+
+    @cached_property
+    def _output(self) -> Key:
+        return self.name, "preactivation"
 
     def out_shape(self, entering: Shape) -> Shape:
         if entering[-1] != self.fan_in:
@@ -72,34 +86,38 @@ class Dense(Layer):
         return (Slot(self.name, "preactivation", self.out_shape(entering)),)
 
     def forward(self, params: Params, x: Array, tape: Tape) -> Array:
-        tape.input[self.name, "preactivation"] = x
-        z = tape[self.name, "preactivation"]
+        tape.input[self._output] = x
+        z = tape[self._output]
         out, weight = folded(z), params[self._weight]
         tape.xp.matmul(folded(x), weight.swapaxes(1, 2) if self.transposed else weight, out=out)
         self._multiply(out, tape)
         if self.bias:
-            add_bias(z, params[f"{self.name}/bias"])
+            add_bias(z, params[self._bias])
         return z
 
     def backward(self, params: Params, d_output: Array, tape: Tape, *, into: Array | None) -> Array | None:
-        xp, x, d_z = tape.xp, folded(tape.input[self.name, "preactivation"]), folded(d_output)
+        xp, x, d_z = tape.xp, folded(tape.input[self._output]), folded(d_output)
         weight = params[self._weight]
+        tape.aside(partial(self._keep_gradients, x, d_z, tape))
+        if into is not None:
+            xp.matmul(d_z, weight if self.transposed else weight.swapaxes(1, 2), out=folded(into))
+            self._multiply(into, tape)
+        return into
+
+    def _keep_gradients(self, x: Array, d_z: Array, tape: Tape) -> None:
+        """Write the gradients of the weight and of the bias."""
         left, right = (d_z, x) if self.transposed else (x, d_z)
         tape.keep_gradient(self._weight, left.swapaxes(1, 2), right)
         if self._weight in tape.gradient:
             self._multiply(tape.gradient[self._weight], tape)
         if self.bias:
             # A product with ones: a sum over the middle axis is several times slower.
-            tape.keep_gradient(f"{self.name}/bias", ones_for(tape, d_z.shape[1]), d_z)
-        if into is not None:
-            xp.matmul(d_z, weight if self.transposed else weight.swapaxes(1, 2), out=folded(into))
-            self._multiply(into, tape)
-        return into
+            tape.keep_gradient(self._bias, ones_for(tape, d_z.shape[1]), d_z)
 
     def expect(self, moments: Moments, laws: Mapping[str, Law]) -> Moments:
         """E[z²] = fan_in Var[w] E[x²] + Var[b] (Poole et al. 2016, eq. 3), for weights of mean zero."""
         weight = laws[self._weight]
-        bias = laws[f"{self.name}/bias"] if self.bias else Law("constant", 0.0, 0.0)
+        bias = laws[self._bias] if self.bias else Law("constant", 0.0, 0.0)
         if moments.reason:
             return moments
         if self.tied:
@@ -110,7 +128,7 @@ class Dense(Layer):
 
     def _squared(self, laws: Mapping[str, Law]) -> float:
         """Return the square of the output's multiplier."""
-        law = laws.get(f"{self.name}/multiplier")
+        law = laws.get(self._multiplier)
         return 1.0 if law is None else law.second_moment
 
     def expect_gradient(self, gradient: Gradient, moments: Moments, laws: Mapping[str, Law]) -> Gradient:
@@ -153,7 +171,8 @@ def wide(x: Array, *vectors: Array) -> list[Array]:
 
 def add_bias(z: Array, bias: Array) -> None:
     """Add a bias (runs, 1, units) to ``z`` (runs, batch, *positions, units)."""
-    z, bias = wide(z, bias)
+    if z.ndim > 3:
+        z, bias = wide(z, bias)
     z += bias
 
 

@@ -39,12 +39,13 @@ class Nonlinearity(Layer):
         return (Slot(self.name, "activation", entering, gradient="shared"),)
 
     def forward(self, params: Params, x: Array, tape: Tape) -> Array:
-        tape.input[self.name, "activation"] = x
-        return self.activation.phi(x, out=tape[self.name, "activation"])
+        key = self.name, "activation"
+        tape.input[key] = x
+        return self.activation.phi(x, out=tape.arrays[key])
 
     def backward(self, params: Params, d_output: Array, tape: Tape, *, into: Array | None) -> Array | None:
-        z, a = tape.input[self.name, "activation"], tape[self.name, "activation"]
-        return None if into is None else self.activation.backward(z, a, d_output, out=into)
+        key = self.name, "activation"
+        return None if into is None else self.activation.backward(tape.input[key], tape.arrays[key], d_output, out=into)
 
     def expect(self, moments: Moments, laws: Mapping[str, Law]) -> Moments:
         """E[phi(z)²] for z ~ N(0, q)."""
