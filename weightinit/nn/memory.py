@@ -100,7 +100,7 @@ class Memory:
             live.discard(target)
             names = tuple(spec.name for spec in step.weights)
             shared = tuple(name for name in names if name in seen)
-            alone = step.skip is None and not shared and not sources[0].adds
+            alone = step.skip is None and not shared and not sources[0].adds and sources[0].sum is None
             orders.append(Order(target, tuple(sources), wanted[target], shared, alone))
             seen |= set(names)
         slots = tuple(slot for step in steps for slot in step.layer.slots(step.entering))

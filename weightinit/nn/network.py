@@ -259,15 +259,12 @@ class Network:
                     continue
                 if written is not into:
                     into += written
-<<<<<<< HEAD
                 if source.sum is not None:
                     end, d_sum = self.steps[source.sum - 1].layer, gradients[source.sum]
                     assert isinstance(end, Sum) and d_sum is not None
                     end.add_skip(d_sum, tape, into)
-=======
         if tape.helpers is not None:
             tape.helpers.wait()
->>>>>>> main
         return tape.gradient
 
     def calibrated(self, state: State, tape: Tape) -> State:
