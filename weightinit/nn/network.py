@@ -237,8 +237,8 @@ class Network:
             if d_step is None or not (order.wanted or d_input is not None):
                 continue
             if order.alone:
-                register, _, wanted = order.sources[0]
-                into = gradients[register] if wanted or d_input is not None else None
+                source = order.sources[0]
+                into = gradients[source.register] if source.wanted or d_input is not None else None
                 step.layer.backward(params, d_step, tape, into=into)
                 continue
             places = []
@@ -261,7 +261,8 @@ class Network:
                     into += written
                 if source.sum is not None:
                     end, d_sum = self.steps[source.sum - 1].layer, gradients[source.sum]
-                    assert isinstance(end, Sum) and d_sum is not None
+                    assert isinstance(end, Sum)
+                    assert d_sum is not None
                     end.add_skip(d_sum, tape, into)
         if tape.helpers is not None:
             tape.helpers.wait()

@@ -187,9 +187,11 @@ class Attention(Layer):
         few, tokens = value.shape[:2]
         context = np.empty((few, tokens, few, tokens))
         for s, t in combinations_with_replacement(range(few), 2):
-            v = value[s, :, t]
-            mixed = _mean(lambda a, b, v=v: np.matmul(a, np.matmul(v, b.swapaxes(1, 2))), patterns[s], patterns[t])
-            context[s, :, t] = mixed
+
+            def mixed(a: Array, b: Array, v: Array = value[s, :, t]) -> Array:
+                return np.matmul(a, np.matmul(v, b.swapaxes(1, 2)))  # type: ignore[no-any-return]
+
+            context[s, :, t] = _mean(mixed, patterns[s], patterns[t])
             context[t, :, s] = context[s, :, t].T
         squares = np.diagonal(context.reshape(few * tokens, -1)).reshape(few, tokens)
         assert moments.squares is not None
@@ -269,7 +271,7 @@ def _softmax(logits: Array) -> Array:
 
 
 def _mean(function: Callable[[Array, Array], Array], a: Array, b: Array) -> Array:
-    """Return the mean over draws of a function of patterns (draws, queries, keys), some draws in the cache at a time."""
+    """Return the mean over draws of a function of patterns (draws, queries, keys), some in the cache at a time."""
     values, at_once = np.empty(a.shape), max(1, CACHED // math.prod(a.shape[1:]))
     for start in range(0, len(a), at_once):
         draws = slice(start, start + at_once)
@@ -295,7 +297,7 @@ def _largest(x: Array) -> Array:
             values = xp.maximum(values[:-step], values[step:], out=memory[turn, : len(values) - step])
             width, turn = width + step, 1 - turn
         largest[start : start + at_once, 0] = values[::columns]
-    return largest.reshape(*x.shape[:-1], 1)
+    return largest.reshape(*x.shape[:-1], 1)  # type: ignore[no-any-return]
 
 
 def _centred_products(a: Array, b: Array, along_a: Array, along_b: Array, v: Array, k: Array) -> Array:
