@@ -128,7 +128,7 @@ def outcomes(runs: Sequence[Any]) -> list[Outcome]:
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
 def test_one_thread_records_and_the_outcomes_come_in_order(stacks: Callable[[Train], list[Any]], workers: int) -> None:
-    def train(runs: Sequence[Any], progress: Any) -> list[Outcome]:
+    def train(runs: Sequence[Any], progress: Any, threads: int = 1) -> list[Outcome]:
         time.sleep(0.02 if runs[0].key == "0" else 0.0)
         for run in runs:
             progress(run.plan.steps)
@@ -147,7 +147,7 @@ def test_one_thread_records_and_the_outcomes_come_in_order(stacks: Callable[[Tra
 
 
 def test_no_stack_begins_while_too_many_runs_wait(stacks: Callable[[Train], list[Any]]) -> None:
-    def train(runs: Sequence[Any], progress: Any) -> list[Outcome]:
+    def train(runs: Sequence[Any], progress: Any, threads: int = 1) -> list[Outcome]:
         return outcomes(runs)
 
     sink = Kept(full=sweep.QUEUE)
@@ -161,7 +161,7 @@ def test_an_interruption_keeps_what_has_finished_and_stops_the_workers(stacks: C
     """Three workers: one stack is done and recorded, one done at that moment, one would go on for ever."""
     second, stopped = threading.Event(), threading.Event()
 
-    def train(runs: Sequence[Any], progress: Any) -> list[Outcome]:
+    def train(runs: Sequence[Any], progress: Any, threads: int = 1) -> list[Outcome]:
         if runs[0].key == "2":
             second.set()
         elif runs[0].key != "0":

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -16,10 +17,12 @@ from runner.config.composition import Composer
 from runner.config.trial import Trial
 from runner.execution import sweep
 from runner.execution.pool import LocalPool
+from runner.optimizers import updater
 from runner.records import Outcome
-from runner.training import stacks
+from runner.training import helpers, numpy_engine, stacks
 from runner.training.blas import single_blas_thread
 from runner.training.evaluation import evaluate, outputs_of
+from runner.training.helpers import Helpers
 from runner.training.initialization import initialize
 from runner.training.loop import train
 from weightinit.nn import LOSSES, mlp
@@ -137,6 +140,37 @@ def test_no_optimizer_and_no_schedule_breaks_the_identity(optimizer: str, schedu
 )
 def test_nothing_else_breaks_the_identity(setting: str) -> None:
     assert_stacks_change_nothing(trials(*setting.split(), each=mixed(7)), [3, 7])
+
+
+class Late(Helpers):
+    """Helpers that begin when they are waited for, and do first what they were given last."""
+
+    given: ClassVar[list[Callable[[], None]]] = []
+    done: ClassVar[int] = 0
+
+    def do(self, work: Callable[[], None]) -> None:
+        self.given.append(work)
+
+    def wait(self) -> None:
+        while self.given:
+            self.given.pop()()
+            Late.done += 1
+
+
+@pytest.mark.parametrize("kind", [Helpers, Late])
+def test_threads_within_a_stack_change_no_bit(kind: type[Helpers], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(updater, "BLOCK", 60)  # less than a run
+    optimizer = ["optimizer=adamw", "optimizer.weight_decay=0.1", "optimizer.clip_norm=0.5"]
+    runs = trials(*optimizer, each=[["scheme=he"], ["scheme=random", "scheme.std=1e20"], ["seed=3"]])
+    without = train(runs)
+    assert without[1].fate == "diverged"
+    assert Helpers.of(runs[0], 3, 3) is None  # too small a network
+    monkeypatch.setattr(helpers, "LARGE", 0)
+    assert Helpers.of(runs[0], 3, 1) is None
+    monkeypatch.setattr(numpy_engine, "Helpers", kind)
+    for one, other in zip(train(runs, threads=3), without, strict=True):
+        assert_same(one, other)
+    assert kind is Helpers or Late.done == 14 * (3 + 2)  # gradients of three layers and two parts of the update
 
 
 def test_a_run_that_diverges_leaves_the_others_as_they_are() -> None:

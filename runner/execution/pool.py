@@ -73,23 +73,29 @@ class LocalPool:
     """Threads or processes of this machine: an executor of ``concurrent.futures``, or one with its interface.
 
     Threads tell of each step and stop at the next one. Processes count into ``counter``, which they were started with;
-    without one, a stack counts when it has ended.
+    without one, a stack counts when it has ended. ``threads``: how many each stack may use.
     """
 
     def __init__(
-        self, executor: Executor, workers: int, memory: float = math.inf, counter: Synchronized[int] | None = None
+        self,
+        executor: Executor,
+        workers: int,
+        memory: float = math.inf,
+        counter: Synchronized[int] | None = None,
+        threads: int = 1,
     ) -> None:
         self.executor, self.workers, self.memory, self.counter = executor, workers, memory, counter
+        self.threads = threads
         self.room = 2 * workers
         self._lock, self._passed, self._taken, self._stopped = threading.Lock(), 0, 0, False
 
     def submit(self, trials: Sequence[Trial]) -> Future[list[Outcome]]:
         """Return the promise of a stack's outcomes."""
         if isinstance(self.executor, ThreadPoolExecutor):
-            return self.executor.submit(worker.train, trials, self._stepped)
+            return self.executor.submit(worker.train, trials, self._stepped, self.threads)
         if self.counter is not None:
-            return self.executor.submit(worker.train, trials, worker.count)
-        future = self.executor.submit(worker.train, trials, None)
+            return self.executor.submit(worker.train, trials, worker.count, self.threads)
+        future = self.executor.submit(worker.train, trials, None, self.threads)
         whole = sum(trial.plan.steps for trial in trials)
         future.add_done_callback(lambda done: self._count(whole))
         return future

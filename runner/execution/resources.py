@@ -158,13 +158,15 @@ def _local_pool(settings: Any, trials: Sequence[Trial]) -> Iterator[LocalPool]:
         context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
         counter = context.Value("q", 0)
         options = {"mp_context": context, "initializer": worker.begin, "initargs": (counter,)}
+    # Runs fewer than workers train in a stack each. Threads of a large one change no bit, so nobody has to choose them.
+    threads = workers // len(trials) if 0 < len(trials) < workers else 1
     others = multiprocessing.active_children()
     executor: Executor = made(max_workers=workers, **options)
     if isinstance(executor, ProcessPoolExecutor):
         for _ in range(workers):  # a submission starts one process; they import while this one does something else
             executor.submit(int)
     try:
-        yield LocalPool(executor, workers, settings.memory * installed_memory(), counter)
+        yield LocalPool(executor, workers, settings.memory * installed_memory(), counter, threads)
     except BaseException:
         executor.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from runner.config.trial import Trial
 from runner.execution.pool import Pool, StackLost
+from runner.execution.resources import cores
 from runner.records import Outcome
 from runner.training import stacks, worker
 
@@ -43,9 +44,9 @@ def execute(
 ) -> list[Outcome]:
     """The outcome of each trial, in order; each was handed to ``sink`` as soon as its stack had finished.
 
-    ``pool``: where stacks train; without one they train here one by one. ``sink`` and ``progress``, which is told of
-    steps as they pass, are called from this thread alone. Where it is interrupted, the workers stop at their next step,
-    and what has finished is recorded.
+    ``pool``: where stacks train; without one they train here one by one, large networks on all cores. ``sink`` and
+    ``progress``, which is told of steps as they pass, are called from this thread alone. Where it is interrupted, the
+    workers stop at their next step, and what has finished is recorded.
     """
     outcomes: dict[int, Outcome] = {}
 
@@ -55,7 +56,7 @@ def execute(
 
     if pool is None:
         for indices in stacks.plan(trials):
-            record(indices, worker.train([trials[index] for index in indices], progress))
+            record(indices, worker.train([trials[index] for index in indices], progress, cores()))
             while sink.send():
                 pass
     else:

@@ -6,8 +6,9 @@ rule.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -31,6 +32,20 @@ class Scale(NamedTuple):
     gradient: Array
 
 
+class Helpers(Protocol):
+    """So many threads that work beside the caller's."""
+
+    @property
+    def count(self) -> int:
+        """Number of the threads."""
+
+    def do(self, work: Callable[[], None]) -> None:
+        """Have ``work`` done by the end of ``wait``."""
+
+    def wait(self) -> None:
+        """Return when everything is done."""
+
+
 class Updater:
     """Optimizer of a stack: its state, and the hyperparameters of its runs as columns."""
 
@@ -42,15 +57,16 @@ class Updater:
         gradient: Array,
         kernels: int,
         scales: Sequence[Scale] = (),
+        helpers: Helpers | None = None,
     ) -> None:
         """Take over a stack's arrays.
 
         ``weights``, ``gradient``: (runs, parameters), of which the first ``kernels`` columns decay; ``scales``: of all
-        columns in order, none where every scale is 1.
+        columns in order, none where every scale is 1; ``helpers``: threads that update some of the blocks.
         """
         ones = np.ones((len(weights), 1))
         self.scales = tuple(scales) or (Scale(slice(0, weights.shape[1]), ones, ones),)
-        self.optimizers, self.steps, self.kernels = tuple(optimizers), steps, kernels
+        self.optimizers, self.steps, self.kernels, self.helpers = tuple(optimizers), steps, kernels, helpers
         self.weights, self.gradient = weights, gradient
         self.kind, self.signature = type(optimizers[0]), optimizers[0].signature
         self.clips = self.signature.clips
@@ -61,8 +77,7 @@ class Updater:
     def step(self, step: int) -> None:
         """Change the weights in place by the current gradient, and overwrite the gradient."""
         dtype = self.weights.dtype
-        if self.clips:
-            factor = self._clipping().astype(dtype)
+        factor = self._clipping().astype(dtype) if self.clips else None
         by_scale = [
             {
                 name: cast[name] if x is numbers.get(name) else x.astype(dtype)
@@ -70,8 +85,19 @@ class Updater:
             }
             for (numbers, rate), cast in zip(self.scaled, self.cast, strict=True)
         ]
-        for block, place in self.blocks:
-            if self.clips:
+        own, *others = self.lanes
+        for lane in others:
+            assert self.helpers is not None
+            self.helpers.do(partial(self._change, lane, by_scale, factor))
+        self._change(own, by_scale, factor)
+        if others and self.helpers is not None:
+            self.helpers.wait()
+
+    def _change(
+        self, blocks: Sequence[tuple[Block, int]], by_scale: Sequence[Mapping[str, Array]], factor: Array | None
+    ) -> None:
+        for block, place in blocks:
+            if factor is not None:
                 block.gradient *= factor[block.runs]
             hyper = by_scale[place]
             if len(self.tiles) > 1:
@@ -96,8 +122,10 @@ class Updater:
         ]
         # What stays the same from step to step is cast once.
         self.cast = [{name: x.astype(self.weights.dtype) for name, x in numbers.items()} for numbers, _ in self.scaled]
-        scratch = xp.empty(min(runs * size, BLOCK), self.weights.dtype)
-        self.blocks, self.tiles = [], []
+        threads = 1 if self.helpers is None else 1 + self.helpers.count
+        scratches = [xp.empty(min(runs * size, BLOCK), self.weights.dtype) for _ in range(threads)]
+        self.tiles = []
+        blocks: list[tuple[Block, int]] = []
         for rows, whole in _tiles(runs, size):
             # The norm of the gradient is summed tile by tile: the scales of other runs must not change its bits.
             self.tiles.append((rows, self.gradient[rows, whole]))
@@ -112,11 +140,13 @@ class Updater:
                     self.gradient[rows, part],
                     slice(0, max(0, min(self.kernels, part.stop) - part.start)),
                     tuple(state[rows, part] for state in self.state),
-                    scratch[: weight.size].reshape(weight.shape),
+                    scratches[len(blocks) % threads][: weight.size].reshape(weight.shape),
                 )
-                self.blocks.append((block, place))
+                blocks.append((block, place))
+        # Blocks of one thread share scratch memory.
+        self.lanes = [blocks[lane::threads] for lane in range(min(threads, len(blocks)))]
         if self.clips:
-            self.limits, self.squares = self._column("clip_norm"), xp.empty(len(scratch))
+            self.limits, self.squares = self._column("clip_norm"), xp.empty(len(scratches[0]))
 
     def _column(self, name: str) -> Array:
         """Return one hyperparameter of all runs (runs, 1), float64."""

@@ -27,16 +27,17 @@ from weightinit.arrays import Array
 Progress = Callable[[int], None]
 
 
-def train(trials: Sequence[Trial], *, progress: Progress = lambda steps: None) -> list[Outcome]:
+def train(trials: Sequence[Trial], *, progress: Progress = lambda steps: None, threads: int = 1) -> list[Outcome]:
     """Return the outcome of each trial, in order. The trials must share a signature.
 
     ``progress`` receives the number of steps, summed over runs, since its last call. A run whose loss is not finite has
-    diverged, which is a result, and leaves the stack. A run whose scheme raises has failed.
+    diverged, which is a result, and leaves the stack. A run whose scheme raises has failed. A stack of a large network
+    may use ``threads``, which change no bit.
     """
     start = time.time()
     work = _work(trials[0])
     with work.at_work():
-        engine, alive, failures = work.begin(trials)
+        engine, alive, failures = work.begin(trials, threads)
         outcomes: dict[int, Outcome] = {
             index: Outcome(trials[index].key, "failed", Rows.of(()), {}, start, time.time(), error=_describe(error))
             for index, error in failures.items()
@@ -53,7 +54,7 @@ class _Work(Protocol):
     def at_work(self) -> AbstractContextManager[None]:
         """Return the context in which the engine works."""
 
-    def begin(self, trials: Sequence[Trial]) -> tuple[Engine | None, list[int], dict[int, Exception]]:
+    def begin(self, trials: Sequence[Trial], threads: int) -> tuple[Engine | None, list[int], dict[int, Exception]]:
         """Return the engine of the runs that have an initial state, their indices, and errors of the others."""
 
 

@@ -13,6 +13,7 @@ from runner.training import initial_state, judging
 from runner.training.blas import single_blas_thread
 from runner.training.engine import Labelled
 from runner.training.evaluation import Outputs, outputs_of
+from runner.training.helpers import Helpers
 from runner.training.initialization import initialize, scales
 from runner.training.measurement import Log, layer_statistics, probe
 from runner.training.prediction import predict
@@ -31,18 +32,18 @@ def at_work() -> Iterator[None]:
         yield
 
 
-def begin(trials: Sequence[Trial]) -> tuple[NumpyEngine | None, list[int], dict[int, Exception]]:
+def begin(trials: Sequence[Trial], threads: int) -> tuple[NumpyEngine | None, list[int], dict[int, Exception]]:
     """Return the engine of the runs that have an initial state, their indices, and errors of the others by index."""
     initialized, alive, failures = initialize(trials)
     if initialized is None:
         return None, alive, failures
-    return NumpyEngine([trials[index] for index in alive], initialized), alive, failures
+    return NumpyEngine([trials[index] for index in alive], initialized, threads), alive, failures
 
 
 class NumpyEngine:
     """A stack of the lab's networks, as ``Engine`` describes."""
 
-    def __init__(self, trials: Sequence[Trial], initialized: Initialized) -> None:
+    def __init__(self, trials: Sequence[Trial], initialized: Initialized, threads: int) -> None:
         first = trials[0]
         self.trials, self.initialized = trials, initialized
         self.network, self.loss, self.plan = first.network, first.loss, first.plan
@@ -51,6 +52,7 @@ class NumpyEngine:
         self.flat = self.network.flatten(initialized.params)
         self.state = self.network.state(len(trials), initialized.constants)
         self.state[NOISE] = np.array([stream(trial.plan.seed, NOISE).integers(2**63) for trial in trials], np.uint64)
+        self.helpers = Helpers.of(first, len(trials), threads)
         self.tape = self.network.tape(len(trials), self.plan.batch_size)
         self.updater = Updater(
             [trial.optimizer for trial in trials],
@@ -59,6 +61,7 @@ class NumpyEngine:
             self.network.trained(self.tape.flat_gradient),
             self.network.kernel_parameters,
             scales(self.network, initialized),
+            self.helpers,
         )
         self._allocate()
 
@@ -121,6 +124,7 @@ class NumpyEngine:
         """Take views of the weights, and memory for a batch of the runs at hand."""
         runs, batch, dtype = len(self.flat), self.plan.batch_size, self.network.dtype
         self.params = self.network.views(self.flat)
+        self.tape.helpers = self.helpers
         self.batch = tuple(np.empty((runs, batch, *part.shape[1:]), dtype) for part in (self.x, self.y))
 
     def _samples(self) -> ProbeSamples:

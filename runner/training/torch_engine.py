@@ -55,8 +55,11 @@ def at_work() -> Iterator[None]:
 _alone = threading.Lock()
 
 
-def begin(trials: Sequence[Trial]) -> tuple[TorchEngine | None, list[int], dict[int, Exception]]:
-    """Return the engine of the runs that have an initial state, their indices, and errors of the others by index."""
+def begin(trials: Sequence[Trial], threads: int) -> tuple[TorchEngine | None, list[int], dict[int, Exception]]:
+    """Return the engine of the runs that have an initial state, their indices, and errors of the others by index.
+
+    PyTorch's own number of threads holds, not ``threads``.
+    """
     found: dict[int, Drawn] = {}
     failures: dict[int, Exception] = {}
     network = _network(trials[0])

@@ -17,14 +17,17 @@ from runner.records import Outcome, Rows
 from runner.training import loop
 
 
-def train(trials: Sequence[Trial], progress: Callable[[int], None] | None) -> list[Outcome]:
-    """Return the outcomes of a stack. Where it raises, its runs are tried singly, so that a run fails alone."""
+def train(trials: Sequence[Trial], progress: Callable[[int], None] | None, threads: int = 1) -> list[Outcome]:
+    """Return the outcomes of a stack, which may use ``threads``.
+
+    Where it raises, its runs are tried singly, so that a run fails alone.
+    """
     start = time.time()
     try:
-        return loop.train(trials, progress=progress or (lambda steps: None))
+        return loop.train(trials, progress=progress or (lambda steps: None), threads=threads)
     except Exception as error:
         if len(trials) > 1:
-            return [outcome for trial in trials for outcome in train([trial], progress)]
+            return [outcome for trial in trials for outcome in train([trial], progress, threads)]
         logging.getLogger(__name__).info("run %s failed", trials[0].name, exc_info=True)
         return [failed(trials[0].key, f"{type(error).__name__}: {error}", start)]
 

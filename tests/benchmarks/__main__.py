@@ -15,6 +15,7 @@ SUITES: dict[str, Callable[[], Iterable[Row]]] = {
     "64-10x100-10": partial(training.rows, training.DEEP),
     "784-256-256-10": partial(training.rows, training.WIDE),
     "jax": training.jax_rows,
+    "few": training.few_rows,
     "cnn": partial(networks.rows, "cnn"),
     "resnet": partial(networks.rows, "resnet"),
     "transformer": partial(networks.rows, "transformer"),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from weightinit.arrays import Array
 
@@ -14,6 +14,7 @@ Params: TypeAlias = Mapping[str, Array]
 State: TypeAlias = Mapping[str, Array]
 Phase: TypeAlias = Literal["train", "probe", "evaluate"]
 Key: TypeAlias = tuple[str, str]
+BLOCK = 1 << 16  # elements of an array of which several fit in the cache of a core
 
 
 class Slot(NamedTuple):
@@ -34,6 +35,16 @@ class Slot(NamedTuple):
     dtype: type[Any] | None = None
 
 
+class Helpers(Protocol):
+    """Threads that work beside the caller's."""
+
+    def do(self, work: Callable[[], None]) -> None:
+        """Have ``work`` done by the end of ``wait``."""
+
+    def wait(self) -> None:
+        """Return when everything is done."""
+
+
 @dataclass(eq=False)
 class Tape:
     """Work memory of one stack, allocated once and reused at every step.
@@ -46,7 +57,8 @@ class Tape:
     module of the arrays.
 
     A forward pass leaves its ``state`` and ``phase`` here. ``step``: number of the training step, for layers that draw
-    noise.
+    noise. ``helpers``: threads for gradients of weights, which nothing else in a backward pass waits for where each
+    array is written by one step.
     """
 
     runs: int
@@ -63,6 +75,7 @@ class Tape:
     state: State = field(default_factory=dict)
     phase: Phase = "train"
     step: int = 0
+    helpers: Helpers | None = None
 
     def __getitem__(self, key: Key) -> Array:
         return self.arrays[key]
@@ -90,10 +103,23 @@ class Tape:
     def _by_path(self, quantity: str) -> dict[str, Array]:
         return {path: array for (path, name), array in self.arrays.items() if name == quantity}
 
-    def keep_gradient(self, weight: str, left: Array, right: Array) -> None:
-        """Write ``left @ right`` as the gradient of a weight, where gradients of weights are asked for."""
+    def keep_gradient(self, weight: str, left: Array, right: Array, runs: slice = slice(None)) -> None:
+        """Write ``left @ right`` as the gradient of a weight, where gradients of weights are asked for, of ``runs``."""
         if weight in self.gradient:
-            self.xp.matmul(left, right, out=self.gradient[weight])
+            self.xp.matmul(left, right, out=self.gradient[weight][runs])
+
+    def blocks(self, elements: int) -> Iterator[slice]:
+        """Yield slices of the runs, of which several arrays of so many ``elements`` a run fit in a core's cache."""
+        count = max(1, BLOCK // max(1, elements))
+        for start in range(0, self.runs, count):
+            yield slice(start, start + count)
+
+    def aside(self, work: Callable[[], None]) -> None:
+        """Do ``work``, or have it done by the end of the backward pass."""
+        if self.helpers is None:
+            work()
+        else:
+            self.helpers.do(work)
 
     def spare_like(self, array: Array) -> Array:
         """Return memory of the shape of ``array`` that is free until the next step."""
