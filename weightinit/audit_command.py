@@ -29,7 +29,7 @@ a call: 'normal(std=0.02)', "he(distribution='truncated_normal')". PATTERN=LAW g
 the first pattern that matches counts, a law without a pattern takes the rest, and what none takes is not judged.
 A pattern of biases alone gives them that law: '*.bias=uniform(low=-0.1, high=0.1)'.
 A family (gpt2, bert, llama, t5, vit, mamba2 ...) knows the laws of its models from their configuration, a config.json
-of transformers.
+of transformers; one that lies beside the weights needs no --config.
 A file is .npz, .safetensors, the index or the folder of several of these, or a checkpoint of PyTorch (.pt, .pth, .bin,
 .ckpt), of which nothing is run.
 Exit status: 0 if all follow their laws, or none was given; 1 if some don't or the weights look trained; 2 for what
@@ -50,7 +50,9 @@ def add_audit(subparsers: Any, formatter: Any) -> None:
     command.add_argument("file", help="a .safetensors, .npz or PyTorch file")
     command.add_argument("--law", action="append", metavar="[PATTERN=]LAW", help="may be repeated")
     command.add_argument("--as", dest="family", metavar="FAMILY", help=f"one of {', '.join(sorted(FAMILIES))}")
-    command.add_argument("--config", metavar="FILE", help="config.json of the model; without --as it names the family")
+    command.add_argument(
+        "--config", metavar="FILE", help="config.json of the model, or its folder; without --as it names the family"
+    )
     command.add_argument(
         "--layout",
         default="auto",
@@ -83,7 +85,9 @@ def _report(options: argparse.Namespace) -> Report | ModelReport:
         raise ValueError("--law and --as (or --config) say the same thing in two ways; got both. Leave one out.")
     if options.family is not None and options.family not in FAMILIES:
         raise ValueError(f"--as takes a family, one of {', '.join(sorted(FAMILIES))}; got {options.family!r}.")
-    config = {} if options.config is None else _config(Path(options.config))
+    config = _config(Path(options.config)) if options.config is not None else {}
+    if options.family is not None and options.config is None and (beside := _beside(Path(options.file))).is_file():
+        config = _config(beside)
     _check_family(options.family, config.get("model_type"))
     arrays = _arrays(Path(options.file))
     if not as_family:
@@ -115,7 +119,14 @@ def _arrays(path: Path) -> dict[str, Array]:
     return read_arrays(path)
 
 
+def _beside(path: Path) -> Path:
+    """The configuration that lies beside a file of weights, or in a folder of them."""
+    return (path if path.is_dir() else path.parent) / "config.json"
+
+
 def _config(path: Path) -> dict[str, Any]:
+    if path.is_dir():
+        path = path / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

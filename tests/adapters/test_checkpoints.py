@@ -27,7 +27,7 @@ def test_a_family_is_audited_from_its_files_as_from_its_model(family: str, tmp_p
     model = CONTROLS[family]()
     model.save_pretrained(tmp_path)
     config = str(tmp_path / "config.json")
-    assert main(["audit", str(tmp_path / "model.safetensors"), "--as", family, "--config", config]) == 0
+    assert main(["audit", str(tmp_path / "model.safetensors"), "--as", family]) == 0  # by the config.json beside it
     torch.save({"state_dict": model.state_dict(), "step": 0}, tmp_path / "model.ckpt")
     assert main(["audit", str(tmp_path / "model.ckpt"), "--config", config]) == 0
 
@@ -81,5 +81,7 @@ def test_a_bfloat16_file_of_a_fault_has_status_1(tmp_path: Path, capsys: pytest.
     assert main(line) == 1
     found = json.loads(capsys.readouterr().out)["findings"]
     assert [each["sentence"].rpartition(": ")[2] for each in found] == ["residual scaling not applied"]
+    assert main(["audit", str(tmp_path), "--config", str(tmp_path)]) == 1
+    capsys.readouterr()
     assert main([*line, "--as", "t5"]) == 2
     assert "--as says 't5', the configuration's model_type is 'gpt2'" in capsys.readouterr().err

@@ -28,6 +28,9 @@ HEADS: Final = re.compile(
 )
 """Layers outside of blocks that give an output of the model or of a part, wherever they are registered."""
 
+MANY: Final = 3
+"""Layers alike from which on the one that departs from them is a fault."""
+
 QUIET: Final = 0.5
 """Share of the usual std below which that of a last layer is taken to be small on purpose."""
 
@@ -66,6 +69,16 @@ def alike(pieces: Iterable[Piece]) -> list[list[Piece]]:
     for piece in pieces:
         groups.setdefault((piece.pattern, piece.shape), []).append(piece)
     return list(groups.values())
+
+
+def is_zero(piece: Piece) -> bool:
+    """Return whether all values of a piece are 0."""
+    return piece.exam is not None and not piece.exam.std and not piece.exam.mean
+
+
+def rms(piece: Piece) -> float:
+    """Return the root mean square of a piece's values; NaN where it has none."""
+    return math.hypot(piece.exam.std, piece.exam.mean) if piece.exam else math.nan
 
 
 def of_depth(pieces: list[Piece]) -> Array:

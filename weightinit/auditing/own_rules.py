@@ -12,7 +12,7 @@ import numpy as np
 
 from weightinit.auditing.explanations import KNOWN, Explanation, slip
 from weightinit.auditing.families import Expectation
-from weightinit.auditing.likes import accept, alike, error_of, kinds, of_depth
+from weightinit.auditing.likes import accept, alike, error_of, kinds, of_depth, rms
 from weightinit.auditing.model_report import number
 from weightinit.auditing.named_laws import rule
 from weightinit.auditing.pieces import Piece
@@ -53,18 +53,20 @@ def own_rules(weights: list[Piece], alpha: float) -> None:
 
 def own_biases(biases: list[Piece], alpha: float) -> None:
     """Take for meant drawn biases that all layers have by one rule, and a last layer's: its outputs' priors."""
-    drawn = [piece for piece in biases if piece.exam and piece.exam.std and kinds(piece) and piece.exam.explained]
-    if len(drawn) >= LEAST and all(piece.exam and piece.exam.std for piece in biases if math.prod(piece.shape) > 1):
+    several = [piece for piece in biases if math.prod(piece.shape) > 1]
+    drawn = [piece for piece in several if piece.exam and piece.exam.std]
+    odd = [piece for piece in biases if piece.exam and piece.exam.std and kinds(piece) and piece.exam.explained]
+    if len(drawn) >= LEAST and len(drawn) == len(several):
         limit = largest_z(alpha)
         errors = np.array([error_of(piece) for piece in drawn])
-        sizes = np.log([math.hypot(piece.exam.std, piece.exam.mean) for piece in drawn if piece.exam])
+        sizes = np.log([rms(piece) for piece in drawn])
         for power, fan in ((0.0, 0), (-0.5, 0), (-0.5, 1)):
             logs = sizes - power * np.log([piece.spec.fans[fan] for piece in drawn])
             if (abs(logs - np.average(logs, weights=errors**-2)) <= limit * errors).all():
-                for piece in drawn:
+                for piece in odd:
                     _of_its_own(piece, "by one rule in all layers")
                 return
-    for piece in drawn:
+    for piece in odd:
         if piece.spec.position == "output":
             exam = piece.exam
             assert exam is not None

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Final
 
-from weightinit.auditing.likes import HEADS, alike, error_of, is_last
+from weightinit.auditing.biases import DROWNED, look_at_biases
+from weightinit.auditing.likes import MANY, alike, error_of, is_zero, rms
 from weightinit.auditing.model_report import number
 from weightinit.auditing.never_meant import FAR_TOO_LOUD
 from weightinit.auditing.own_rules import BY_NUMBER
@@ -19,19 +20,9 @@ from weightinit.auditing.usual_laws import BY_FANS
 from weightinit.branches import LAST
 from weightinit.model import INDEX
 
-DROWNED: Final = 10.0
-"""Size of positions, in that of the tokens they are added to, from which on these are lost; the same of biases."""
-
 POSITIONS: Final = re.compile(r"pos|wpe")
 """Names of tables of positions."""
 
-CLOSES: Final = 3.0
-"""Size of a negative bias, in that of its layer's signal, from which on a relu passes nearly nothing."""
-
-NEAR: Final = 0.1
-
-MANY: Final = 3
-"""Layers alike from which on the one that departs from them is a fault."""
 
 ENOUGH: Final = 256
 """Elements from which on a std tells residual scaling from chance."""
@@ -46,7 +37,7 @@ def look_at_relations(pieces: list[Piece], alpha: float) -> None:
     _factors(judged)
     _zero_behind_zero([piece for piece in judged if not piece.given])
     _zero_but_one([piece for piece in judged if not piece.given])
-    _biases([piece for piece in judged if not piece.given])
+    look_at_biases([piece for piece in judged if not piece.given])
     _repeated(pieces)
     _drowned(judged)
     _residual_scaling([piece for piece in judged if not piece.given], alpha)
@@ -62,7 +53,7 @@ def _partly_there(pieces: list[Piece]) -> None:
 
 def _low_rank(pieces: list[Piece]) -> None:
     """Low-rank branches whose two factors both start at zero, or neither."""
-    firsts = {piece.tensor.layer: piece for piece in pieces if piece.tensor.role == "lora_in" and _is_zero(piece)}
+    firsts = {piece.tensor.layer: piece for piece in pieces if piece.tensor.role == "lora_in" and is_zero(piece)}
     for piece in pieces:
         if piece.tensor.role != "lora_out":
             continue
@@ -71,7 +62,7 @@ def _low_rank(pieces: list[Piece]) -> None:
             exam.differs, exam.findings = "", []
             said = "the low-rank branch changes the model before it has learnt anything"
             piece.fault("scale", f"std {number(exam.std)}, expected 0 everywhere: {said}")
-        if not _is_zero(piece):
+        if not is_zero(piece):
             continue
         names = (piece.tensor.layer, re.sub(r"(?i)(lora[._](embedding_)?)(b|up)\b", _first_factor, piece.tensor.layer))
         first = next((firsts[name] for name in names if name in firsts), None)
@@ -111,35 +102,35 @@ def _forget_gates(gates: dict[str, dict[str, Piece]]) -> None:
             place = re.sub(r"bias_[ih]h", "", name.rpartition(".")[2])
             layers.setdefault(parts["f"].tensor.layer, {}).setdefault(place, []).append(parts["f"])
     for places in layers.values():
-        zero = [pieces for pieces in places.values() if all(_is_zero(piece) for piece in pieces)]
-        other = [piece for pieces in places.values() for piece in pieces if not _is_zero(piece)]
+        zero = [pieces for pieces in places.values() if all(is_zero(piece) for piece in pieces)]
+        other = [piece for pieces in places.values() for piece in pieces if not is_zero(piece)]
         for first, *_ in zero if other else ():
-            first.fault("constant", f"0 everywhere, where {other[0].name} is {number(_rms(other[0]))}: its forget gate")
+            first.fault("constant", f"0 everywhere, where {other[0].name} is {number(rms(other[0]))}: its forget gate")
 
 
 def _factors(pieces: list[Piece]) -> None:
     """Factors of zero, of a weight norm, and those of a branch that aren't what their likes in other blocks are."""
     alone = [piece for piece in pieces if piece.tensor.role == "parameter"]
     for piece in alone:
-        if _is_zero(piece) and _is_length(piece):
+        if is_zero(piece) and _is_length(piece):
             piece.fault("zeros", "is 0 everywhere: the length of its units, so that nothing passes the layer")
-        elif _is_length(piece) and _rms(piece) > FAR_TOO_LOUD:
-            said = f"of rms {number(_rms(piece))}: the length of its units, so that outputs are that times their input"
+        elif _is_length(piece) and rms(piece) > FAR_TOO_LOUD:
+            said = f"of rms {number(rms(piece))}: the length of its units, so that outputs are that times their input"
             piece.fault("loud", said)
     for group in alike(piece for piece in alone if math.prod(piece.shape) > 1):
         values = Counter(piece.exam.mean for piece in group if piece.exam and not piece.exam.std)
         drawn = [piece for piece in group if piece.exam and piece.exam.std]
         if len(drawn) > 1 and len(group) - len(drawn) == 1 == values[0.0]:
-            (zero,) = (piece for piece in group if _is_zero(piece))
+            (zero,) = (piece for piece in group if is_zero(piece))
             zero.fault("zeros", f"is 0 everywhere, where {len(drawn)} others alike are drawn")
         value, count = next(iter(values.most_common(1)), (0.0, 0))
         off = [piece for piece in group if piece.exam and (piece.exam.std or piece.exam.mean != value)]
-        if not value or count < 2 or len(off) > 1 or (count < MANY and off and not _is_zero(off[0])):
+        if not value or count < 2 or len(off) > 1 or (count < MANY and off and not is_zero(off[0])):
             continue
         for piece in off:
             assert piece.exam is not None
             said = f"std {number(piece.exam.std)}" if piece.exam.std else f"is {number(piece.exam.mean)} everywhere"
-            kind = "zeros" if _is_zero(piece) else "scale" if piece.exam.std else "constant"
+            kind = "zeros" if is_zero(piece) else "scale" if piece.exam.std else "constant"
             likes = next(other.name for other in group if other is not piece)
             piece.fault(kind, f"{said}, expected {number(value)} as {likes} has")
 
@@ -150,7 +141,7 @@ def _zero_behind_zero(pieces: list[Piece]) -> None:
     for first, second in pairwise(weights):
         (inputs, outputs), (taken, _) = first.spec.fans, second.spec.fans
         chained = _home(first)[0] == _home(second)[0] != "" and outputs == taken != inputs
-        if chained and _is_zero(first) and _is_zero(second):
+        if chained and is_zero(first) and is_zero(second):
             first.found = [each for each in first.found if each[0] != "zeros"]
             first.fault("zeros", f"0, as is {second.name}: the gradient of each is zero as long as the other is")
 
@@ -170,16 +161,16 @@ def _zero_but_one(pieces: list[Piece]) -> None:
             groups.setdefault((leaf, piece.tensor.name.rpartition(".")[2], piece.tensor.kind), []).append(piece)
     blocks = alike(p for p in pieces if p.tensor.block and p.spec.role == "weight" and p.part is None)
     for group in (*groups.values(), *(group for group in blocks if len(group) >= MANY)):
-        zero = [piece for piece in group if _is_zero(piece)]
+        zero = [piece for piece in group if is_zero(piece)]
         in_blocks = len({piece.tensor.block.path for piece in group if piece.tensor.block}) == 1
         if len(group) - len(zero) != 1 or len(zero) < (MANY - 1 if in_blocks else MANY):
             continue
-        (drawn,) = (piece for piece in group if not _is_zero(piece))
+        (drawn,) = (piece for piece in group if not is_zero(piece))
         has, homes = inside[_home(drawn)[0]], [inside[_home(piece)[0]] for piece in zero]
         if len(has) > 1 and all(has <= other or other <= has for other in homes):
             drawn.fault(
                 "scale",
-                f"std {number(_rms(drawn))}, expected 0 as {zero[0].name} and {len(zero) - 1} others alike have",
+                f"std {number(rms(drawn))}, expected 0 as {zero[0].name} and {len(zero) - 1} others alike have",
             )
 
 
@@ -188,65 +179,6 @@ def _home(piece: Piece) -> tuple[str, str]:
     parts = piece.tensor.layer.split(".")
     own = 2 if parts[-1].isdigit() else 1
     return ".".join(parts[:-own]), ".".join(parts[-own:])
-
-
-def _biases(pieces: list[Piece]) -> None:
-    """A constant bias whose likes in other layers are all zero, and one in which the layer's signal is lost."""
-    written = [
-        piece for piece in pieces
-        if piece.tensor.role == "bias" and math.prod(piece.shape) > 1  # one number is constant, drawn or not
-        and piece.exam and (not piece.exam.std or piece.written)
-        and (piece.tensor.block or piece.spec.position != "output")
-    ]  # fmt: skip
-    for group in alike(written):
-        values = Counter((piece.exam.mean, piece.exam.std) for piece in group if piece.exam)
-        usual, count = values.most_common(1)[0]
-        off = [piece for piece in group if piece.exam and (piece.exam.mean, piece.exam.std) != usual]
-        if 2 * count > len(group) and (usual == (0, 0) or (count >= MANY and len(off) == 1)):
-            for piece in off:
-                value = number(piece.exam.mean) if piece.exam else ""
-                said = f"is {value} {'everywhere' if not usual[1] else 'in the mean'}, expected {number(usual[0])}"
-                piece.fault("constant", f"{said} as its {count} likes have")
-    constant = [piece for piece in written if piece.exam and not piece.exam.std]
-    weights = {piece.tensor.layer: piece for piece in pieces if piece.spec.role == "weight" and len(piece.shape) > 1}
-    for piece in constant:
-        weight = weights.get(piece.tensor.layer)
-        if weight is not None and not piece.found and not HEADS.search(piece.tensor.layer.lower()):
-            _beside_weights(piece, _passed(weight))
-    beside = ((piece, weights.get(piece.tensor.layer)) for piece in pieces if piece.tensor.role == "bias")
-    lost = [
-        (piece, _passed(weight)) for piece, weight in beside
-        if weight is not None and not is_last(piece) and piece.exam and piece.exam.std
-        and not piece.found and 0 < CLOSES * _passed(weight) < _rms(piece)
-    ]  # fmt: skip
-    for piece, passed in lost if len(lost) >= MANY else ():
-        piece.fault(
-            "loud",
-            f"std {number(_rms(piece))}, {_rms(piece) / passed:.2g} times what the weights beside it make of inputs of "
-            f"rms 1, as in {len(lost)} layers: what tells inputs apart is lost in biases",
-        )
-
-
-def _passed(weight: Piece) -> float:
-    """Size of a layer's signal for inputs of rms 1."""
-    return _rms(weight) * math.sqrt(weight.spec.fans.fan_in)
-
-
-def _beside_weights(piece: Piece, passed: float) -> None:
-    """A constant bias beside the signal of its layer."""
-    mean = piece.exam.mean if piece.exam else 0.0
-    if abs(mean) > DROWNED * max(passed, 1.0):
-        piece.fault(
-            "loud",
-            f"is {number(mean)} everywhere, {abs(mean) / passed:.0f} times what the weights beside it make of inputs "
-            "of rms 1: what tells inputs apart is lost in it",
-        )
-    elif mean < -CLOSES * max(passed, NEAR):
-        piece.note(
-            "dead",
-            f"is {number(mean)} everywhere, {abs(mean) / passed:.2g} times what the weights beside it make of inputs "
-            "of rms 1: before a relu its units are dead, before a sigmoid closed",
-        )
 
 
 def _repeated(pieces: list[Piece]) -> None:
@@ -269,11 +201,11 @@ def _drowned(pieces: list[Piece]) -> None:
             if other is not piece and other.tensor.layer.rpartition(".")[0] == home
             and other.tensor.shape[-1] == piece.tensor.shape[-1] and not POSITIONS.search(other.tensor.layer.lower())
         ]  # fmt: skip
-        largest = max(beside, key=_rms, default=None)
-        if largest is not None and not piece.found and _rms(piece) > DROWNED * _rms(largest):
+        largest = max(beside, key=rms, default=None)
+        if largest is not None and not piece.found and rms(piece) > DROWNED * rms(largest):
             piece.fault(
                 "loud",
-                f"std {number(_rms(piece))}, {_rms(piece) / _rms(largest):.0f} times that of {largest.name}: positions "
+                f"std {number(rms(piece))}, {rms(piece) / rms(largest):.0f} times that of {largest.name}: positions "
                 "drown the tokens that they are added to",
             )
 
@@ -288,7 +220,7 @@ def _residual_scaling(pieces: list[Piece], alpha: float) -> None:
     ]  # fmt: skip
     for path in dict.fromkeys(piece.tensor.block.path for piece in of_numbers if piece.tensor.block):
         inside = [piece for piece in of_numbers if piece.tensor.block and piece.tensor.block.path == path]
-        base = max((_rms(piece) for piece in inside), default=0.0)
+        base = max((rms(piece) for piece in inside), default=0.0)
         blocks = inside[0].tensor.block
         assert blocks is not None
         scale = 1 / math.sqrt(2 * blocks.count)
@@ -296,7 +228,7 @@ def _residual_scaling(pieces: list[Piece], alpha: float) -> None:
         for piece in inside if blocks.count > 2 else ():
             if piece.spec.ends_branch and _has(piece, base * scale**2, alpha):
                 piece.found = [each for each in piece.found if each[0] != "scale"]
-                said = f"std {number(_rms(piece))} = {number(base)}/(2*{blocks.count})"
+                said = f"std {number(rms(piece))} = {number(base)}/(2*{blocks.count})"
                 piece.fault("scale", f"{said}: residual scaling applied twice")
         if blocks.count < 3 or not scaled or any(not _has(p, base, alpha) for p in inside if p not in scaled):
             continue
@@ -308,28 +240,20 @@ def _residual_scaling(pieces: list[Piece], alpha: float) -> None:
         for piece in scaled:
             if piece not in ends:
                 lacks = f", and {_patterns(lacking)} lacks it" if lacking else ""
-                said = f"std {number(_rms(piece))} = {words}: residual scaling of a layer that does not end its branch"
+                said = f"std {number(rms(piece))} = {words}: residual scaling of a layer that does not end its branch"
                 piece.found = [each for each in piece.found if each[0] != "scale"]
                 piece.fault("scale", said + lacks)
         for piece in lacking if {*map(id, scaled)} <= {*map(id, ends)} else ():
             piece.fault(
                 "scale",
-                f"std {number(_rms(piece))}, expected {number(base * scale)} = {words}, as {_patterns(scaled)} has: "
+                f"std {number(rms(piece))}, expected {number(base * scale)} = {words}, as {_patterns(scaled)} has: "
                 "residual scaling not applied",
             )
 
 
 def _has(piece: Piece, std: float, alpha: float) -> bool:
-    return abs(math.log(_rms(piece) / std)) <= 2 * largest_z(alpha) * error_of(piece)
+    return abs(math.log(rms(piece) / std)) <= 2 * largest_z(alpha) * error_of(piece)
 
 
 def _patterns(pieces: Iterable[Piece]) -> str:
     return ", ".join(dict.fromkeys(piece.pattern for piece in pieces))
-
-
-def _is_zero(piece: Piece) -> bool:
-    return piece.exam is not None and not piece.exam.std and not piece.exam.mean
-
-
-def _rms(piece: Piece) -> float:
-    return math.hypot(piece.exam.std, piece.exam.mean) if piece.exam else math.nan

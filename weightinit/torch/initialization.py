@@ -55,11 +55,10 @@ def initialize_(
     ``weightinit.schemes``, for all weights of layers; biases are then zero, or what the scheme makes them, gains of
     norms 1. Or a list of :func:`rule`, or laws by patterns of names (``{"*.proj.weight": "zeros", "*": "he"}``), of
     which for each tensor the first that reaches it counts. A law that follows fans does not reach embeddings and
-    positions, unless its rule names them. Schemes that look at the model stand alone
-    or at the end of a list: those of residual networks and transformers go by the names of its blocks (``"gpt2"``,
-    ``"fixup"``, ``"t_fixup"`` ...), ``"pytorch"`` is each module's own default, ``"lsuv"`` scales orthogonal weights to
-    ``sample``, ``"critical"`` takes the activation of the model's modules, or that which ``sample`` calls, :func:`mup`
-    a base model.
+    positions, unless its rule names them. Schemes that look at the model stand alone or at the end of a list: those of
+    residual networks and transformers go by the names of its blocks (``"gpt2"``, ``"fixup"``, ``"t_fixup"`` ...),
+    ``"pytorch"`` is each module's own default, ``"lsuv"`` scales orthogonal weights to ``sample``, ``"critical"`` takes
+    the activation of the model's modules, or that which ``sample`` calls, :func:`mup` a base model.
 
     Each tensor draws from a stream of its name below ``seed``: the same bits on any device, in any order of modules,
     and whatever else the model holds. Numbers are drawn in float64 and rounded once to the tensor's type. Without a
