@@ -200,7 +200,7 @@ def test_gelu_in_single_precision_rounds_about_once_and_is_the_same_in_any_block
     np.testing.assert_allclose(a[left], exact[left], rtol=1e-6)  # the tail is no difference of large numbers
 
     slope = get("gelu").backward(z[finite], a[finite], np.ones_like(z[finite]), np.empty_like(z[finite]))
-    for start in (0, 1, 16_383, 16_384, 30_000):  # 16,384 numbers are a block
+    for start in (0, 1, 30_000, 32_767, 32_768):  # 32,768 numbers are a block
         np.testing.assert_array_equal(get("gelu").phi(z[start : start + 5]), a[start : start + 5])
         np.testing.assert_array_equal(get("gelu").dphi(z[start : start + 5]), slope[start : start + 5])
 

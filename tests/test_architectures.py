@@ -17,6 +17,7 @@ from runner.records import Outcome
 from runner.report.figures.tables import by_block
 from runner.tracking.models import predictor
 from runner.training import loop
+from runner.training.samples import probe_samples
 from tests.networks import IMAGE, TOKENS, inputs, small
 from tests.test_layers import alike_inputs, assert_theory_holds, laws_of, loss_and_gradients, trained_direction
 from weightinit.nn import CrossEntropy, Moments, Network, trunk
@@ -374,6 +375,18 @@ def test_batch_norm_of_more_samples_than_images_are_followed(followed: str) -> N
         assert not reason["output"]
     else:
         assert_theory_holds(net, x, 24, each=False)
+
+
+def test_batch_norm_of_images_whose_corners_hardly_vary_has_numbers(composer: Composer) -> None:
+    """The mean that is taken away is estimated for all samples, and may be more than what is there."""
+    (trial,) = composer.trials([["tracking=none", "architecture=resnet", "architecture.depth=2"]])
+    net = trial.network
+    x = probe_samples(trial.dataset, 256, "train", "float32").x[0]
+    laws = VarianceScaling(scale=2.0)(net, [0]).laws_of(0)
+    for p in net.expect(net.moments_of(x), laws):
+        assert np.isfinite([p.moments.second_moment, p.gradient.second_moment]).all()
+        assert np.min(p.moments.q) >= 0
+        assert np.min(p.gradient.q) >= 0
 
 
 def test_the_largest_eigenvalues_and_the_mean_of_the_others_do_for_all(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -264,5 +264,5 @@ def _next_size(phi: Activation, sigma_w2: float, sigma_b2: float, q: Any, q_othe
 
 def _checked(q: Any) -> Any:
     if not np.all(np.asarray(q) >= 0):
-        raise ValueError(f"q, a second moment, must be zero or positive; got {q}.")
+        raise ValueError(f"q, a second moment, must be zero or positive; got {np.min(q):g}.")
     return q

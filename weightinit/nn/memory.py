@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from weightinit.arrays import aligned
 from weightinit.nn.tape import Slot, Tape
 from weightinit.nn.tree import Step
 
@@ -16,12 +17,15 @@ from weightinit.nn.tree import Step
 class Source(NamedTuple):
     """Register that a step reads: on the way back its gradient is written, or added where another step wrote it.
 
-    ``wanted``: whether trained weights lie before it.
+    ``wanted``: whether trained weights lie before it. The skip of a residual block waits for the branch, which writes
+    first: it ``waits``, and ``sum`` is the register of the block's end, whose skip is added to what the step wrote.
     """
 
     register: int
     adds: bool
     wanted: bool
+    waits: bool = False
+    sum: int | None = None
 
 
 class Order(NamedTuple):
@@ -71,11 +75,18 @@ class Memory:
         written: set[int] = set()
         seen: set[str] = set()
         spare, orders = 0, []
+        waiting: dict[int, int] = {}
         for target in range(len(steps), 0, -1):
             step, sources = steps[target - 1], []
             live.add(target)
+            read_before = {register for other in steps[: target - 1] for register in (other.source, other.skip)}
             for register in (step.source, *([] if step.skip is None else [step.skip])):
                 adds = register in written
+                first = not adds and register not in waiting and own[target - 1]
+                if first and register == step.skip and register in read_before:
+                    waiting[register] = target
+                    sources.append(Source(register, False, wanted[register], waits=True))
+                    continue
                 if adds:
                     spare = max(spare, prod(step.entering))
                 elif register and not own[register - 1]:
@@ -85,11 +96,11 @@ class Memory:
                     pool[register] = piece
                 written.add(register)
                 live.add(register)
-                sources.append(Source(register, adds, wanted[register]))
+                sources.append(Source(register, adds, wanted[register], sum=waiting.pop(register, None)))
             live.discard(target)
             names = tuple(spec.name for spec in step.weights)
             shared = tuple(name for name in names if name in seen)
-            alone = step.skip is None and not shared and not sources[0].adds
+            alone = step.skip is None and not shared and not sources[0].adds and sources[0].sum is None
             orders.append(Order(target, tuple(sources), wanted[target], shared, alone))
             seen |= set(names)
         slots = tuple(slot for step in steps for slot in step.layer.slots(step.entering))
@@ -110,19 +121,19 @@ class Memory:
                 scratch[slot.quantity] = max(scratch.get(slot.quantity, 0), prod(slot.shape))
             else:
                 leading = (runs, batch) if slot.scope == "sample" else (runs,)
-                tape.arrays[slot.path, slot.quantity] = xp.empty((*leading, *slot.shape), kind)
+                tape.arrays[slot.path, slot.quantity] = aligned(xp, (*leading, *slot.shape), kind)
         for quantity, size in scratch.items():
-            tape.scratch[quantity] = xp.empty(size, dtype)
+            tape.scratch[quantity] = aligned(xp, (size,), dtype)
         if not gradients:
             return
-        pieces = [xp.empty(runs * batch * size, dtype) for size in self.pieces]
+        pieces = [aligned(xp, (runs * batch * size,), dtype) for size in self.pieces]
         for shape, piece, key in zip(self.shapes, self.pool, self.keys, strict=True):
             full = (runs, batch, *shape)
-            gradient = xp.empty(full, dtype) if piece is None else pieces[piece][: prod(full)].reshape(full)
+            gradient = aligned(xp, full, dtype) if piece is None else pieces[piece][: prod(full)].reshape(full)
             tape.gradients.append(gradient)
             if key is not None:
                 tape.arrays[key] = gradient
-        tape.spare = xp.empty(runs * batch * self.spare, dtype)
+        tape.spare = aligned(xp, (runs * batch * self.spare,), dtype)
 
     def elements(self, batch: int) -> int:
         """Return the elements of one run that a training step on ``batch`` samples touches, but for scratch memory."""

@@ -237,14 +237,15 @@ class Network:
             if d_step is None or not (order.wanted or d_input is not None):
                 continue
             if order.alone:
-                register, _, wanted = order.sources[0]
-                into = gradients[register] if wanted or d_input is not None else None
+                source = order.sources[0]
+                into = gradients[source.register] if source.wanted or d_input is not None else None
                 step.layer.backward(params, d_step, tape, into=into)
                 continue
             places = []
-            for register, adds, wanted in order.sources:
-                into = gradients[register] if wanted or d_input is not None else None
-                places.append((into, into if into is None or not adds else tape.spare_like(into)))
+            for source in order.sources:
+                asked = (source.wanted or d_input is not None) and not source.waits
+                into = gradients[source.register] if asked else None
+                places.append((into, into if into is None or not source.adds else tape.spare_like(into)))
             shared = {name: tape.gradient[name].copy() for name in order.shared if name in tape.gradient}
             if step.skip is None:
                 step.layer.backward(params, d_step, tape, into=places[0][1])
@@ -253,9 +254,16 @@ class Network:
                 step.layer.part(params, d_step, tape, places[0][1], places[1][1])
             for name, before in shared.items():
                 tape.gradient[name] += before
-            for into, written in places:
-                if into is not None and written is not None and written is not into:
+            for source, (into, written) in zip(order.sources, places, strict=True):
+                if into is None or written is None:
+                    continue
+                if written is not into:
                     into += written
+                if source.sum is not None:
+                    end, d_sum = self.steps[source.sum - 1].layer, gradients[source.sum]
+                    assert isinstance(end, Sum)
+                    assert d_sum is not None
+                    end.add_skip(d_sum, tape, into)
         if tape.helpers is not None:
             tape.helpers.wait()
         return tape.gradient

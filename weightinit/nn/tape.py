@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
@@ -14,6 +14,7 @@ Params: TypeAlias = Mapping[str, Array]
 State: TypeAlias = Mapping[str, Array]
 Phase: TypeAlias = Literal["train", "probe", "evaluate"]
 Key: TypeAlias = tuple[str, str]
+BLOCK = 1 << 16  # elements of an array of which several fit in the cache of a core
 
 
 class Slot(NamedTuple):
@@ -102,10 +103,16 @@ class Tape:
     def _by_path(self, quantity: str) -> dict[str, Array]:
         return {path: array for (path, name), array in self.arrays.items() if name == quantity}
 
-    def keep_gradient(self, weight: str, left: Array, right: Array) -> None:
-        """Write ``left @ right`` as the gradient of a weight, where gradients of weights are asked for."""
+    def keep_gradient(self, weight: str, left: Array, right: Array, runs: slice = slice(None)) -> None:
+        """Write ``left @ right`` as the gradient of a weight, where gradients of weights are asked for, of ``runs``."""
         if weight in self.gradient:
-            self.xp.matmul(left, right, out=self.gradient[weight])
+            self.xp.matmul(left, right, out=self.gradient[weight][runs])
+
+    def blocks(self, elements: int) -> Iterator[slice]:
+        """Yield slices of the runs, of which several arrays of so many ``elements`` a run fit in a core's cache."""
+        count = max(1, BLOCK // max(1, elements))
+        for start in range(0, self.runs, count):
+            yield slice(start, start + count)
 
     def aside(self, work: Callable[[], None]) -> None:
         """Do ``work``, or have it done by the end of the backward pass."""

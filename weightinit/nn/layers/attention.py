@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations_with_replacement
@@ -10,7 +11,7 @@ from typing import Final, Literal, get_args
 
 import numpy as np
 
-from weightinit.arrays import Array, stream
+from weightinit.arrays import Array, array_module, stream
 from weightinit.fans import Fans
 from weightinit.laws import Law
 from weightinit.nn.layers.base import Layer
@@ -23,6 +24,7 @@ from weightinit.nn.weights import ConstantSpec, Part, WeightSpec
 Scale = Literal["sqrt", "width"]
 PARTS: Final[tuple[Part, ...]] = ("query", "key", "value", "out")
 DRAWS, FEW = 1000, 6  # of attention patterns in the Monte Carlo estimate, and the samples that it follows
+CACHED = 1 << 14  # numbers of which a few arrays fit in the cache of a core
 ZERO = Law("constant", 0.0, 0.0)
 
 
@@ -120,7 +122,7 @@ class Attention(Layer):
         if self.causal:
             tokens = weights.shape[-1]
             xp.add(weights, xp.triu(xp.full((tokens, tokens), -xp.inf, weights.dtype), 1), out=weights)
-        weights -= weights.max(axis=-1, keepdims=True)
+        weights -= _largest(weights)
         xp.exp(weights, out=weights)
         weights /= xp.matmul(weights, xp.ones((weights.shape[-1], 1), weights.dtype))
         context = tape[self.name, "context"]
@@ -185,8 +187,11 @@ class Attention(Layer):
         few, tokens = value.shape[:2]
         context = np.empty((few, tokens, few, tokens))
         for s, t in combinations_with_replacement(range(few), 2):
-            mixed = np.matmul(patterns[s], np.matmul(value[s, :, t], patterns[t].swapaxes(1, 2)))
-            context[s, :, t] = mixed.mean(0)
+
+            def mixed(a: Array, b: Array, v: Array = value[s, :, t]) -> Array:
+                return np.matmul(a, np.matmul(v, b.swapaxes(1, 2)))  # type: ignore[no-any-return]
+
+            context[s, :, t] = _mean(mixed, patterns[s], patterns[t])
             context[t, :, s] = context[s, :, t].T
         squares = np.diagonal(context.reshape(few * tokens, -1)).reshape(few, tokens)
         assert moments.squares is not None
@@ -209,11 +214,16 @@ class Attention(Layer):
             self.units // self.heads
         )  # square of the scale times the terms of a product
         for s, t in combinations_with_replacement(range(few), 2):
-            a, b, g, v = patterns[s], patterns[t], after[s, :, t], value[s, :, t]
-            through = sigma["value"] * np.matmul(a.swapaxes(1, 2), np.matmul(g, b))
-            through += sigma["query"] * logits * g * _centred_products(a, b, v, key[s, :, t])
-            through += sigma["key"] * logits * _to_keys(a, b, v, g * query[s, :, t])
-            before[s, :, t] = through.mean(0)
+            g, v, k, q = (pairs[s, :, t] for pairs in (after, value, key, query))
+
+            def through(a: Array, b: Array, g: Array = g, v: Array = v, k: Array = k, q: Array = q) -> Array:
+                along_a, along_b = np.matmul(a, v), np.matmul(v, b.swapaxes(1, 2))
+                total: Array = sigma["value"] * np.matmul(a.swapaxes(1, 2), np.matmul(g, b))
+                total += sigma["query"] * logits * g * _centred_products(a, b, along_a, along_b, v, k)
+                total += sigma["key"] * logits * _to_keys(a, b, along_a, along_b, v, g * q)
+                return total
+
+            before[s, :, t] = _mean(through, patterns[s], patterns[t])
             before[t, :, s] = before[s, :, t].T
         squares = np.diagonal(before.reshape(few * tokens, -1)).reshape(few, tokens)
         assert moments.squares is not None
@@ -254,18 +264,49 @@ def _root(covariance: Array) -> Array:
 
 
 def _softmax(logits: Array) -> Array:
-    weights = np.exp(logits - logits.max(-1, keepdims=True))
-    result: Array = weights / weights.sum(-1, keepdims=True)
+    logits -= _largest(logits)
+    np.exp(logits, out=logits)
+    logits /= logits.sum(-1, keepdims=True)
+    return logits
+
+
+def _mean(function: Callable[[Array, Array], Array], a: Array, b: Array) -> Array:
+    """Return the mean over draws of a function of patterns (draws, queries, keys), some in the cache at a time."""
+    values, at_once = np.empty(a.shape), max(1, CACHED // math.prod(a.shape[1:]))
+    for start in range(0, len(a), at_once):
+        draws = slice(start, start + at_once)
+        values[draws] = function(a[draws], b[draws])
+    result: Array = values.mean(0)
     return result
 
 
-def _centred_products(a: Array, b: Array, v: Array, k: Array) -> Array:
+def _largest(x: Array) -> Array:
+    """Return the largest value along the last axis, of size 1.
+
+    By windows that slide over some rows end to end and double in width: NumPy's maximum over a short axis takes many
+    times as long as these passes.
+    """
+    xp, columns = array_module(x), x.shape[-1]
+    rows = x.reshape(-1, columns)
+    largest, at_once = xp.empty((len(rows), 1), x.dtype), max(1, CACHED // columns)
+    memory = xp.empty((2, at_once * columns), x.dtype)
+    for start in range(0, len(rows), at_once):
+        values, width, turn = rows[start : start + at_once].reshape(-1), 1, 0
+        while width < columns:
+            step = min(width, columns - width)
+            values = xp.maximum(values[:-step], values[step:], out=memory[turn, : len(values) - step])
+            width, turn = width + step, 1 - turn
+        largest[start : start + at_once, 0] = values[::columns]
+    return largest.reshape(*x.shape[:-1], 1)  # type: ignore[no-any-return]
+
+
+def _centred_products(a: Array, b: Array, along_a: Array, along_b: Array, v: Array, k: Array) -> Array:
     """Return, for each pair of queries, the sum over keys of Cov[dA, dA'] behind the softmax times E[k k'].
 
-    ``a``, ``b``: patterns (draws, queries, keys) of two samples; ``v``, ``k``: E[v v'] and E[k k'] of their tokens.
+    ``a``, ``b``: patterns (draws, queries, keys) of two samples; ``v``, ``k``: E[v v'] and E[k k'] of their tokens;
+    ``along_a``, ``along_b``: a v and v b'.
     """
     b_ = b.swapaxes(1, 2)
-    along_b, along_a = np.matmul(v, b_), np.matmul(a, v)
     keys_b, keys_a = np.matmul(k, b_), np.matmul(a, k)
     result: Array = np.matmul(np.matmul(a, v * k), b_)
     result -= np.matmul(a, along_b * keys_b)
@@ -274,12 +315,12 @@ def _centred_products(a: Array, b: Array, v: Array, k: Array) -> Array:
     return result
 
 
-def _to_keys(a: Array, b: Array, v: Array, h: Array) -> Array:
+def _to_keys(a: Array, b: Array, along_a: Array, along_b: Array, v: Array, h: Array) -> Array:
     """Return, for each pair of keys, the sum over queries of ``h`` times Cov[dA, dA'] behind the softmax."""
     a_ = a.swapaxes(1, 2)
     weighed = np.matmul(a_, h)  # keys of the first sample, queries of the second
     result: Array = np.matmul(weighed, b) * v
-    result -= np.matmul(weighed * np.matmul(v, b.swapaxes(1, 2)), b)
-    result -= np.matmul(a_, np.matmul(h, b) * np.matmul(a, v))
-    result += np.matmul(a_, np.matmul(h * np.matmul(np.matmul(a, v), b.swapaxes(1, 2)), b))
+    result -= np.matmul(weighed * along_b, b)
+    result -= np.matmul(a_, np.matmul(h, b) * along_a)
+    result += np.matmul(a_, np.matmul(h * np.matmul(along_a, b.swapaxes(1, 2)), b))
     return result

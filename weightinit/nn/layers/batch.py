@@ -54,12 +54,19 @@ class BatchNorm(Layer):
         )
 
     def forward(self, params: Params, x: Array, tape: Tape) -> Array:
-        xp, rows, out = tape.xp, folded(x), tape[self.name, "preactivation"]
-        mean, scale = tape[self.name, "mean"], tape[self.name, "scale"]
-        (normalized,) = wide(tape[self.name, "normalized"])
+        out = tape[self.name, "preactivation"]
+        for runs in tape.blocks(out[0].size):
+            self._normalize(x if len(x) == 1 else x[runs], tape, runs)
+            apply_affine(self.name, params, tape, runs, bias=True)
+        return out
+
+    def _normalize(self, x: Array, tape: Tape, runs: slice) -> None:
+        xp, rows, out = tape.xp, folded(x), tape[self.name, "preactivation"][runs]
+        mean, scale = tape[self.name, "mean"][runs], tape[self.name, "scale"][runs]
+        (normalized,) = wide(tape[self.name, "normalized"][runs])
         if tape.phase == "evaluate":
-            mean[...] = tape.state[f"{self.name}/mean"]
-            scale[...] = tape.state[f"{self.name}/variance"]
+            mean[...] = tape.state[f"{self.name}/mean"][runs]
+            scale[...] = tape.state[f"{self.name}/variance"][runs]
             xp.subtract(*wide(x, mean), out=normalized)
         else:
             share = mean.dtype.type(1.0 / rows.shape[1])
@@ -71,34 +78,37 @@ class BatchNorm(Layer):
             scale *= share
             if tape.phase == "train":
                 for name, values in (("mean", mean), ("variance", scale)):
-                    running = tape.state[f"{self.name}/{name}"]
+                    running = tape.state[f"{self.name}/{name}"][runs]
                     running *= running.dtype.type(MOMENTUM)
                     running += values * values.dtype.type(1.0 - MOMENTUM)
         scale += scale.dtype.type(EPSILON)
         xp.sqrt(scale, out=scale)
         xp.divide(1.0, scale, out=scale)
         normalized *= wide(x, scale)[1]
-        apply_affine(self.name, params, tape, bias=True)
-        return out
 
     def backward(self, params: Params, d_output: Array, tape: Tape, *, into: Array | None) -> Array | None:
-        xp, d = tape.xp, folded(d_output)
-        normalized = folded(tape[self.name, "normalized"])
-        product = xp.empty_like(d) if into is None else folded(into)
-        affine_gradients(self.name, d, normalized, tape, product, bias=True)
-        if into is not None:
-            d_x, factor = wide(into, params[f"{self.name}/gain"] * tape[self.name, "scale"])
-            if tape.phase == "evaluate":
-                into[...] = d_output
-            else:
-                share = d.dtype.type(1.0 / d.shape[1])
-                along, level = (tape.gradient[f"{self.name}/{part}"] * share for part in ("gain", "bias"))
-                units, along, level = wide(tape[self.name, "normalized"], along, level)
-                xp.multiply(units, along, out=d_x)
-                xp.subtract(*wide(d_output), d_x, out=d_x)
-                d_x -= level
-            d_x *= factor
+        for runs in tape.blocks(d_output[0].size):
+            self._backward(params, d_output[runs], tape, runs, None if into is None else into[runs])
         return into
+
+    def _backward(self, params: Params, d_output: Array, tape: Tape, runs: slice, into: Array | None) -> None:
+        xp, d = tape.xp, folded(d_output)
+        normalized = folded(tape[self.name, "normalized"][runs])
+        product = xp.empty_like(d) if into is None else folded(into)
+        affine_gradients(self.name, d, normalized, tape, product, runs, bias=True)
+        if into is None:
+            return
+        d_x, factor = wide(into, params[f"{self.name}/gain"][runs] * tape[self.name, "scale"][runs])
+        if tape.phase == "evaluate":
+            into[...] = d_output
+        else:
+            share = d.dtype.type(1.0 / d.shape[1])
+            along, level = (tape.gradient[f"{self.name}/{part}"][runs] * share for part in ("gain", "bias"))
+            units, along, level = wide(tape[self.name, "normalized"][runs], along, level)
+            xp.multiply(units, along, out=d_x)
+            xp.subtract(*wide(d_output), d_x, out=d_x)
+            d_x -= level
+        d_x *= factor
 
     def expect(self, moments: Moments, laws: Mapping[str, Law]) -> Moments:
         """E[y y'] of each pair, for values of the batch that are Gaussian (``Normalized``)."""

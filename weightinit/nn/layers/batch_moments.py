@@ -62,8 +62,11 @@ class Normalized:
         pairs = centred / variance
         if whole:
             pairs = spectrum.function(spectrum.weights) * (len(centred) * squares[:few].mean())
-            own = np.diagonal(pairs).reshape(few, positions)
-            squares *= own.mean(0) / squares[:few].mean(0)
+            # Of a few samples, less a mean that is estimated for all, corners without variance come out below 0.
+            own = np.maximum(np.diagonal(pairs), 0.0).reshape(few, positions)
+            np.fill_diagonal(pairs, own)
+            became, was = own.mean(0), squares[:few].mean(0)
+            squares *= np.where((became > 0.0) & (was > 0.0), became / np.maximum(was, 1e-300), 1.0)
             squares[:few] = own
             level = squares.mean()
             squares, pairs = squares / level, pairs / level
@@ -83,7 +86,7 @@ class Normalized:
         of_all = np.broadcast_to(sizes.reshape(samples, -1), (samples, positions))
         arriving, _ = _less_mean(pairs_of(mixed, few, positions), of_all)
         pairs = self.spectrum.projected(arriving) / self.variance
-        squares = np.diagonal(pairs).reshape(few, *self.squares.shape[1:])
+        squares = np.maximum(np.diagonal(pairs), 0.0).reshape(few, *self.squares.shape[1:])
         return mixed.uneven(extended(squares, sizes), pairs.reshape(self.pairs.shape))
 
 

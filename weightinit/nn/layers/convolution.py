@@ -73,12 +73,10 @@ class Convolution(Layer):
         return (*self.windows.out(entering[:-1]), self.filters)
 
     def slots(self, entering: Shape) -> tuple[Slot, ...]:
-        framed, matrix = zip(self._entering(entering).elements, self._leaving(entering).elements, strict=True)
-        return (
-            Slot(self.name, "preactivation", self.out_shape(entering)),
-            Slot(self.name, "framed", (max(framed),), scope="scratch"),
-            Slot(self.name, "columns", (max(matrix),), scope="scratch"),
-        )
+        both = (self._entering(entering).scratch(self.filters), self._leaving(entering).scratch(self.channels))
+        sizes = zip(columns.Scratch._fields, *both, strict=True)
+        scratch = [Slot(self.name, name, (max(one, other),), scope="scratch") for name, one, other in sizes]
+        return (Slot(self.name, "preactivation", self.out_shape(entering)), *scratch)
 
     def _entering(self, entering: Shape) -> columns.Columns:
         return columns.entering(self.windows, entering[:-1], self.channels, self.groups)
@@ -95,14 +93,14 @@ class Convolution(Layer):
             for run in range(len(z)):
                 if run == 0 or len(x) > 1:
                     seen = matrix.fill(x[run, part])
-                tape.xp.matmul(seen, weight[run], out=self._rows(z[run, part]))
-        if self.bias:
-            add_bias(z, params[f"{self.name}/bias"])
+                matrix.multiply(seen, weight[run], z[run, part])
+                if self.bias:
+                    add_bias(z[run : run + 1, part], params[f"{self.name}/bias"][run : run + 1])
         return z
 
     def backward(self, params: Params, d_output: Array, tape: Tape, *, into: Array | None) -> Array | None:
         """The gradients of weights and input share the columns of ``d_output``, where these are not mostly zeros."""
-        xp, x = tape.xp, tape.input[self.name, "preactivation"]
+        x = tape.input[self.name, "preactivation"]
         if self.bias:
             d_z = folded(d_output)
             tape.keep_gradient(f"{self.name}/bias", ones_for(tape, d_z.shape[1]), d_z)
@@ -116,7 +114,7 @@ class Convolution(Layer):
                 for run in range(len(d_output)):
                     if run == 0 or len(x) > 1:
                         seen = matrix.fill(x[run, part])
-                    product = xp.matmul(seen.swapaxes(1, 2), self._rows(d_output[run, part]))
+                    product = matrix.correlate(seen, d_output[run, part])
                     product = product.reshape(self.groups, *gradient.shape[1:3], -1).transpose(1, 2, 0, 3)
                     _add(product, gradient[run], part)
         if into is None:
@@ -127,9 +125,9 @@ class Convolution(Layer):
         for part in matrix.parts(tape.batch):
             for run in range(len(d_output)):
                 came = matrix.fill(d_output[run, part])
-                xp.matmul(came, weight[run], out=self._rows(into[run, part]))
+                matrix.multiply(came, weight[run], into[run, part])
                 if asked and not apart:
-                    product = xp.matmul(came.swapaxes(1, 2), self._rows(x[run if len(x) > 1 else 0, part]))
+                    product = matrix.correlate(came, x[run if len(x) > 1 else 0, part])
                     product = product.reshape(self.groups, gradient.shape[1], -1, gradient.shape[2])
                     _add(product[:, ::-1].transpose(1, 3, 0, 2), gradient[run], part)
         return into
@@ -137,10 +135,6 @@ class Convolution(Layer):
     def _by_group(self, weight: Array) -> Array:
         """Return a weight as (runs, elements of the kernel, channels of a group, groups, filters of a group)."""
         return weight.reshape(len(weight), -1, self.channels // self.groups, self.groups, self.filters // self.groups)
-
-    def _rows(self, x: Array) -> Array:
-        """Return (samples, *positions, units) as (groups, rows, units of a group)."""
-        return x.reshape(-1, self.groups, x.shape[-1] // self.groups).swapaxes(0, 1)
 
     def expect(self, moments: Moments, laws: Mapping[str, Law]) -> Moments:
         """E[z[p]²] = channels sum over offsets of Var[w[offset]] E[x[p + offset]²] + Var[b]."""

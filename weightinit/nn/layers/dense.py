@@ -9,7 +9,7 @@ from functools import cached_property, partial
 
 import numpy as np
 
-from weightinit.arrays import Array, array_module
+from weightinit.arrays import Array
 from weightinit.fans import Fans
 from weightinit.laws import Law
 from weightinit.meanfield import SingularValues
@@ -19,6 +19,7 @@ from weightinit.nn.moments import Gradient, Moments, unknown_gradient, unknown_m
 from weightinit.nn.tape import Key, Params, Shape, Slot, Tape, ones_for
 from weightinit.nn.weights import ConstantSpec, Position, WeightSpec
 
+BUFFER = 8192  # elements of NumPy's buffer
 # Families of laws whose elements are drawn independently.
 INDEPENDENT = ("normal", "uniform", "truncated_normal")
 
@@ -155,11 +156,17 @@ def folded(x: Array) -> Array:
 def wide(x: Array, *vectors: Array) -> list[Array]:
     """Return ``x`` (runs, batch, *positions, units) and vectors (runs, 1, units) with positions side by side.
 
-    ``x`` as a view, the vectors repeated. NumPy loops over the last axis, and loops over few units are slow.
+    ``x`` as a view, the vectors repeated. NumPy loops over the last axis, and loops over few units are slow. Where a
+    vector is repeated, samples stand side by side too, until the loop is no shorter than NumPy's buffer: in shorter
+    ones NumPy copies the vector into the buffer, which takes as long as the sum.
     """
     positions = math.prod(x.shape[2:-1])
-    repeated = [vector if positions == 1 else array_module(vector).tile(vector, positions) for vector in vectors]
-    return [x.reshape(*x.shape[:2], -1), *repeated]
+    if positions == 1:
+        return [x.reshape(*x.shape[:2], -1), *vectors]
+    batch, row = x.shape[1], positions * x.shape[-1]
+    samples = next((n for n in range(1, batch) if batch % n == 0 and n * row >= BUFFER), batch)
+    repeated = [vector.repeat(samples * positions, axis=1).reshape(len(vector), 1, -1) for vector in vectors]
+    return [x.reshape(len(x), batch // samples, samples * row), *repeated]
 
 
 def add_bias(z: Array, bias: Array) -> None:

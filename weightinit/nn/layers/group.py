@@ -71,13 +71,13 @@ class GroupNorm(Layer):
         xp.sqrt(scale, out=scale)
         xp.divide(1.0, scale, out=scale)
         normalized *= scale
-        apply_affine(self.name, params, tape, bias=True)
+        apply_affine(self.name, params, tape, slice(None), bias=True)
         return tape[self.name, "preactivation"]
 
     def backward(self, params: Params, d_output: Array, tape: Tape, *, into: Array | None) -> Array | None:
         xp, d, normalized = tape.xp, folded(d_output), tape[self.name, "normalized"]
         product = xp.empty_like(d) if into is None else folded(into)
-        affine_gradients(self.name, d, folded(normalized), tape, product, bias=True)
+        affine_gradients(self.name, d, folded(normalized), tape, product, slice(None), bias=True)
         if into is not None:
             d_wide, gain = wide(d_output, params[f"{self.name}/gain"])
             xp.multiply(d_wide, gain, out=into.reshape(d_wide.shape))

@@ -47,10 +47,18 @@ class LayerNorm(Layer):
         )
 
     def forward(self, params: Params, x: Array, tape: Tape) -> Array:
-        xp, x = tape.xp, folded(x)
-        normalized, scale = folded(tape[self.name, "normalized"]), folded(tape[self.name, "scale"])
-        out = folded(tape[self.name, "preactivation"])
-        average = xp.full((self.units, 1), 1.0 / self.units, scale.dtype)  # a sum over a short axis is slower
+        whole = tape[self.name, "preactivation"]
+        average = tape.xp.full((self.units, 1), 1.0 / self.units, whole.dtype)  # a sum over a short axis is slower
+        for runs in tape.blocks(whole[0].size):
+            self._normalize(folded(x if len(x) == 1 else x[runs]), average, tape, runs)
+            apply_affine(self.name, params, tape, runs, bias=self.centred)
+        return whole
+
+    def _normalize(self, x: Array, average: Array, tape: Tape, runs: slice) -> None:
+        xp = tape.xp
+        normalized, scale, out = (
+            folded(tape[self.name, part][runs]) for part in ("normalized", "scale", "preactivation")
+        )
         if self.centred:
             xp.matmul(x, average, out=scale[: len(x)])
             xp.subtract(x, scale[: len(x)], out=normalized)
@@ -62,27 +70,33 @@ class LayerNorm(Layer):
         xp.sqrt(scale, out=scale)
         xp.divide(1.0, scale, out=scale)
         normalized *= scale
-        apply_affine(self.name, params, tape, bias=self.centred)
-        return tape[self.name, "preactivation"]
 
     def backward(self, params: Params, d_output: Array, tape: Tape, *, into: Array | None) -> Array | None:
-        xp, d = tape.xp, folded(d_output)
-        normalized, scale = folded(tape[self.name, "normalized"]), folded(tape[self.name, "scale"])
-        product = xp.empty_like(d) if into is None else folded(into)
-        affine_gradients(self.name, d, normalized, tape, product, bias=self.centred)
-        if into is not None:
-            # d_x = (g - mean(g) - normalized mean(g normalized)) scale, where g = gain d_output.
-            d_x = folded(into)
-            average = xp.full((self.units, 1), 1.0 / self.units, scale.dtype)
-            along = xp.matmul(product, xp.swapaxes(params[f"{self.name}/gain"], 1, 2) * average[:1])
-            level = xp.matmul(d, xp.swapaxes(params[f"{self.name}/gain"], 1, 2) * average[:1]) if self.centred else None
-            d_wide, gain = wide(d_output, params[f"{self.name}/gain"])
-            xp.multiply(d_wide, gain, out=d_x.reshape(d_wide.shape))
-            if level is not None:
-                d_x -= level
-            d_x -= normalized * along
-            d_x *= scale
+        average = tape.xp.full((1, 1), 1.0 / self.units, d_output.dtype)
+        for runs in tape.blocks(d_output[0].size):
+            self._backward(params, d_output[runs], average, tape, runs, None if into is None else into[runs])
         return into
+
+    def _backward(
+        self, params: Params, d_output: Array, average: Array, tape: Tape, runs: slice, into: Array | None
+    ) -> None:
+        xp, d = tape.xp, folded(d_output)
+        normalized, scale = folded(tape[self.name, "normalized"][runs]), folded(tape[self.name, "scale"][runs])
+        product = xp.empty_like(d) if into is None else folded(into)
+        affine_gradients(self.name, d, normalized, tape, product, runs, bias=self.centred)
+        if into is None:
+            return
+        # d_x = (g - mean(g) - normalized mean(g normalized)) scale, where g = gain d_output.
+        d_x, gain = folded(into), params[f"{self.name}/gain"][runs]
+        column = xp.swapaxes(gain, 1, 2) * average
+        along = xp.matmul(product, column)
+        level = xp.matmul(d, column) if self.centred else None
+        d_wide, gain = wide(d_output, gain)
+        xp.multiply(d_wide, gain, out=d_x.reshape(d_wide.shape))
+        if level is not None:
+            d_x -= level
+        d_x -= normalized * along
+        d_x *= scale
 
     def expect(self, moments: Moments, laws: Mapping[str, Law]) -> Moments:
         """E[y²] = 1 where units are many: the variance over units is E[x²] - E[x]²."""
@@ -111,22 +125,24 @@ def affine(name: str, units: int, *, bias: bool, trained: bool) -> tuple[WeightS
     )
 
 
-def apply_affine(name: str, params: Params, tape: Tape, *, bias: bool) -> None:
-    """Write ``gain normalized + bias`` into the norm's output."""
-    normalized, gain = wide(tape[name, "normalized"], params[f"{name}/gain"])
-    (out,) = wide(tape[name, "preactivation"])
-    tape.xp.multiply(normalized, gain, out=out)
+def apply_affine(name: str, params: Params, tape: Tape, runs: slice, *, bias: bool) -> None:
+    """Write ``gain normalized + bias`` into the norm's output, for some runs."""
+    normalized, gain = wide(tape[name, "normalized"][runs], params[f"{name}/gain"][runs])
+    out = tape[name, "preactivation"][runs]
+    tape.xp.multiply(normalized, gain, out=out.reshape(normalized.shape))
     if bias:
-        add_bias(tape[name, "preactivation"], params[f"{name}/bias"])
+        add_bias(out, params[f"{name}/bias"][runs])
 
 
-def affine_gradients(name: str, d: Array, normalized: Array, tape: Tape, product: Array, *, bias: bool) -> None:
+def affine_gradients(
+    name: str, d: Array, normalized: Array, tape: Tape, product: Array, runs: slice, *, bias: bool
+) -> None:
     """Write the gradients of gain and bias; ``product`` receives ``d * normalized``. All are (runs, rows, units)."""
     ones = ones_for(tape, d.shape[1])
     tape.xp.multiply(d, normalized, out=product)
-    tape.keep_gradient(f"{name}/gain", ones, product)
+    tape.keep_gradient(f"{name}/gain", ones, product, runs)
     if bias:
-        tape.keep_gradient(f"{name}/bias", ones, d)
+        tape.keep_gradient(f"{name}/bias", ones, d, runs)
 
 
 def normalized_moments(

@@ -60,13 +60,13 @@ class Sum(Layer):
     def join(self, params: Params, branch: Array, skip: Array, tape: Tape) -> Array:
         """Return the sum, in the tape's memory."""
         tape.input[self.name, "activation"] = branch
-        out = tape[self.name, "activation"]
-        tape.xp.multiply(branch, self._scale(params, tape, branch), out=out)
+        out, scale = tape[self.name, "activation"], self._scale(params, tape, branch)
         skip_scale = tape.constant(f"{self.name}/skip_scale", self.skip_scale, skip)
-        if isinstance(skip_scale, np.generic) and skip_scale == 1:
-            out += skip
-        else:
-            out += skip * skip_scale
+        if not (isinstance(skip_scale, np.generic) and skip_scale == 1):
+            skip = skip * skip_scale
+        for runs in tape.blocks(branch[0].size):
+            tape.xp.multiply(branch[runs], scale[runs], out=out[runs])
+            out[runs] += skip[runs if len(skip) > 1 else slice(None)]
         return out
 
     def part(self, params: Params, d_output: Array, tape: Tape, into: Array | None, into_skip: Array | None) -> None:
@@ -81,10 +81,17 @@ class Sum(Layer):
                 product = tape.xp.matmul(d_output.reshape(len(d_output), 1, -1), branch.reshape(len(branch), -1, 1))
             tape.gradient[f"{self.name}/scale"][...] = product * factor.reshape(-1, 1, 1)
         if into is not None:
-            tape.xp.multiply(d_output, self._scale(params, tape, d_output), out=into)
+            scale = self._scale(params, tape, d_output)
+            for runs in tape.blocks(d_output[0].size):
+                tape.xp.multiply(d_output[runs], scale[runs], out=into[runs])
         if into_skip is not None:
             factor = tape.constant(f"{self.name}/skip_scale", self.skip_scale, d_output)
             tape.xp.multiply(d_output, factor, out=into_skip)
+
+    def add_skip(self, d_output: Array, tape: Tape, into: Array) -> None:
+        """Add the gradient of the skip to ``into``."""
+        factor = tape.constant(f"{self.name}/skip_scale", self.skip_scale, d_output)
+        into += d_output if isinstance(factor, np.generic) and factor == 1 else d_output * factor
 
     def written(self, params: Params, tape: Tape) -> Array:
         """Return what the branch has added in the last forward pass."""
