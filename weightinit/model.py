@@ -55,7 +55,7 @@ class ModelTensor:
     ``name``: its path, ``also``: other paths to the same memory (tied), ``used_as`` its roles there. ``shape``: as the
     framework has it, ``in_axes`` and ``out_axes`` its axes of inputs and outputs; all others belong to the kernel,
     ``stacked`` ones (experts) to none. ``kind``: class of the module, empty where a parameter stands alone; ``layer``:
-    the module's path. ``fans``:
+    the module's path; ``holder``: class of the module around it, lists left out, empty where it is not known. ``fans``:
     true fans, of one group; a bias has those of the weight beside it, None where it shows none; an embedding's fan_in
     is 1. ``default``: the law that the module draws it from by itself. ``parts``: tensors that are packed into it.
     ``padding``: the row of an embedding that stands for no token. ``trained``: whether an optimizer may change it.
@@ -82,6 +82,14 @@ class ModelTensor:
     trained: bool = True
     parametrized: str = ""
     block: Block | None = None
+    holder: str = ""
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """The path of the module around the layer, and the layer's name there, with its number in a list."""
+        parts = self.layer.split(".")
+        own = 2 if parts[-1].isdigit() else 1
+        return ".".join(parts[:-own]), ".".join(parts[-own:])
 
     @property
     def size(self) -> int:

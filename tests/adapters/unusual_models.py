@@ -54,6 +54,20 @@ class Modulated(nn.Module):
             init.zeros_(style["affine"].bias[32:])
 
 
+class Branch(nn.Module):
+    """Two layers up and down; the second may start at zero."""
+
+    def __init__(self, zero: bool = True) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(32, 64), nn.Linear(64, 32)
+        if zero:
+            init.zeros_(self.down.weight)
+
+
+class Stem(Branch):
+    """The same names outside a branch, where nothing stands beside it."""
+
+
 class EqualizedLinear(nn.Module):
     def __init__(self, units: int) -> None:
         super().__init__()
@@ -246,6 +260,8 @@ RIGHT: Mapping[str, Callable[[], nn.Module]] = {
     "zero gains": residual,
     "norms behind branches at zero": lambda: changed(
         Tokens(), lambda m: [n.weight.zero_() for layer in m.layers for n in (layer.n1, layer.n2)]),
+    "a stem named like the branches that start at zero": lambda: nn.ModuleDict(
+        {"stem": Stem(zero=False), "blocks": nn.ModuleList(Branch() for _ in range(4))}),
     "styles": Modulated,
     "equalized rates": lambda: nn.Sequential(*(EqualizedLinear(64) for _ in range(3))),
     "noisy layers": lambda: nn.Sequential(NoisyLinear(64), NoisyLinear(64)),

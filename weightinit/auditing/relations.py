@@ -140,7 +140,7 @@ def _zero_behind_zero(pieces: list[Piece]) -> None:
     weights = [piece for piece in pieces if piece.tensor.role in BY_FANS and piece.part is None]
     for first, second in pairwise(weights):
         (inputs, outputs), (taken, _) = first.spec.fans, second.spec.fans
-        chained = _home(first)[0] == _home(second)[0] != "" and outputs == taken != inputs
+        chained = first.tensor.place[0] == second.tensor.place[0] != "" and outputs == taken != inputs
         if chained and is_zero(first) and is_zero(second):
             first.found = [each for each in first.found if each[0] != "zeros"]
             first.fault("zeros", f"0, as is {second.name}: the gradient of each is zero as long as the other is")
@@ -153,12 +153,14 @@ def _is_length(piece: Piece) -> bool:
 def _zero_but_one(pieces: list[Piece]) -> None:
     """A layer that is drawn where the same layer of all other modules alike starts at zero."""
     inside: dict[str, set[str]] = {}
-    groups: dict[tuple[str, str, str], list[Piece]] = {}
+    groups: dict[tuple[str, ...], list[Piece]] = {}
     for piece in pieces:
-        home, leaf = _home(piece)
+        home, leaf = piece.tensor.place
         inside.setdefault(home, set()).add(leaf)
         if home and not leaf.isdigit() and piece.spec.role == "weight" and piece.part is None:
-            groups.setdefault((leaf, piece.tensor.name.rpartition(".")[2], piece.tensor.kind), []).append(piece)
+            tensor = piece.tensor
+            key = leaf, tensor.name.rpartition(".")[2], tensor.kind, tensor.holder
+            groups.setdefault(key, []).append(piece)
     blocks = alike(p for p in pieces if p.tensor.block and p.spec.role == "weight" and p.part is None)
     for group in (*groups.values(), *(group for group in blocks if len(group) >= MANY)):
         zero = [piece for piece in group if is_zero(piece)]
@@ -166,19 +168,10 @@ def _zero_but_one(pieces: list[Piece]) -> None:
         if len(group) - len(zero) != 1 or len(zero) < (MANY - 1 if in_blocks else MANY):
             continue
         (drawn,) = (piece for piece in group if not is_zero(piece))
-        has, homes = inside[_home(drawn)[0]], [inside[_home(piece)[0]] for piece in zero]
+        has, homes = inside[drawn.tensor.place[0]], [inside[piece.tensor.place[0]] for piece in zero]
         if len(has) > 1 and all(has <= other or other <= has for other in homes):
-            drawn.fault(
-                "scale",
-                f"std {number(rms(drawn))}, expected 0 as {zero[0].name} and {len(zero) - 1} others alike have",
-            )
-
-
-def _home(piece: Piece) -> tuple[str, str]:
-    """The module that a layer lies in, and the layer's name there, with its number in a list."""
-    parts = piece.tensor.layer.split(".")
-    own = 2 if parts[-1].isdigit() else 1
-    return ".".join(parts[:-own]), ".".join(parts[-own:])
+            others = "another" if len(zero) == 2 else f"{len(zero) - 1} others"
+            drawn.fault("scale", f"std {number(rms(drawn))}, expected 0 as {zero[0].name} and {others} alike have")
 
 
 def _repeated(pieces: list[Piece]) -> None:

@@ -45,9 +45,13 @@ def translate(model: nn.Module) -> Model:
         raise ValueError(f"model must have parameters; got {type(model).__name__} without any.")
     blocks = blocks_of([tensor.name for tensor in tensors.values()])
     config = _plain(getattr(model, "config", None))
+    classes = {path: type(module).__name__ for path, module in model.named_modules(remove_duplicate=False)}
     return Model(
         type(model).__name__,
-        tuple(replace(tensor, block=blocks.get(tensor.name)) for tensor in tensors.values()),
+        tuple(
+            replace(tensor, block=blocks.get(tensor.name), holder=classes.get(tensor.place[0], ""))
+            for tensor in tensors.values()
+        ),
         config,
         str(config.get("model_type") or ""),
         tuple(_buffers(model)),
