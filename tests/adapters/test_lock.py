@@ -108,11 +108,11 @@ def test_a_place_without_a_model_is_one_sentence(place: str) -> None:
 
 
 def run_pytest(folder: Path, *arguments: str) -> tuple[int, str]:
-    sys.modules.pop("mine", None)
     importlib.invalidate_caches()
     line = ["-p", "weightinit.pytest_plugin", "-p", "no:cacheprovider", "--rootdir", str(folder), str(folder)]
     with redirect_stdout(io.StringIO()) as printed:
         status = pytest.main([*line, "-s", "-W", "ignore", *arguments])
+    sys.modules.pop("locked_model", None)
     return int(status), printed.getvalue()
 
 
@@ -121,29 +121,29 @@ def test_pytest_audits_a_model_and_holds_it_against_its_lock(tmp_path: Path, mon
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     source = "import torch\n\ndef make():\n    layer = torch.nn.Linear(64, 64)\n    {}\n    return layer\n"
-    (tmp_path / "mine.py").write_text(source.format("pass"))
+    (tmp_path / "locked_model.py").write_text(source.format("pass"))
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    model = "--weightinit-model=mine:make"
+    model = "--weightinit-model=locked_model:make"
     state = torch.get_rng_state()
     first = run_pytest(tmp_path, model)
     assert "1 passed, 1 skipped" in first[1]
     assert torch.equal(torch.get_rng_state(), state)
     assert run_pytest(tmp_path, model, "--weightinit-update")[0] == 0
     written = (tmp_path / "init.lock.json").read_text()
-    assert [line["tensors"] for line in json.loads(written)["models"]["mine:make"]] == ["weight", "bias"]
+    assert [line["tensors"] for line in json.loads(written)["models"]["locked_model:make"]] == ["weight", "bias"]
     assert "2 passed" in run_pytest(tmp_path, model)[1]
     torch.manual_seed(17)
     run_pytest(tmp_path, model, "--weightinit-update")
     assert (tmp_path / "init.lock.json").read_text() == written  # one code, one lock
-    (tmp_path / "mine.py").write_text(source.format("torch.nn.init.normal_(layer.weight, std=0.02)"))
+    (tmp_path / "locked_model.py").write_text(source.format("torch.nn.init.normal_(layer.weight, std=0.02)"))
     status, moved = run_pytest(tmp_path, model)
     assert status == 1
     assert "1 failed, 1 passed" in moved
     assert re.search(r"weight: drawn as normal, std \.0\d+; locked uniform, std \.07", moved)
     assert "Traceback" not in moved
-    (tmp_path / "mine.py").write_text(source.format("raise ValueError('an odd width')"))
+    (tmp_path / "locked_model.py").write_text(source.format("raise ValueError('an odd width')"))
     _, broken = run_pytest(tmp_path, model)
-    assert "mine:make can't be made: ValueError: an odd width" in broken
-    assert f'File "{tmp_path / "mine.py"}", line 5, in make' in broken
+    assert "locked_model:make can't be made: ValueError: an odd width" in broken
+    assert f'File "{tmp_path / "locked_model.py"}", line 5, in make' in broken
     assert "pytest_plugin.py" not in broken
     assert "unrecognized arguments" not in broken

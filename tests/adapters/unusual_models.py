@@ -173,6 +173,7 @@ class Decays(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(nn.Linear(64, 64) for _ in range(3))
         self.rates = nn.Parameter(torch.arange(64) / 64)
+        self.positional_embedding = nn.Parameter(30 * torch.randn(2, 32))  # random frequencies of coordinates
 
 
 def critical(layer: nn.Linear) -> None:

@@ -180,7 +180,8 @@ def look_at_heads(model: Model, pieces: list[Piece], family: str) -> None:
             rms = math.hypot(exam.std, exam.mean)
             if rms < DEAD / 10:
                 piece.fault("dead", f"std {number(exam.std)}: the embedding is dead")
-        if tensor.role in ("embedding", "position") and not piece.given and not piece.found:
+        frequencies = len(tensor.shape) == 2 and tensor.shape[0] < FEW_INPUTS
+        if tensor.role in ("embedding", "position") and not (piece.given or piece.found or frequencies):
             rms = math.hypot(exam.std, exam.mean)
             if rms > FAR_TOO_LOUD:
                 piece.fault("loud", f"of rms {number(rms)}: tokens and positions start at 1 at most")
