@@ -123,7 +123,7 @@ def test_a_module_trains_as_the_same_network_of_the_lab_does(optimizer, data, mo
     shared = ["training.steps=20", "training.probe.size=16", "tracking=none", f"data={data}", "training.dtype=float64"]
     (lab,) = Composer().trials([[*shared, *optimizer, "architecture.width=32", "architecture.depth=2"]])
     (own,) = trials(*shared, *optimizer, f"{HERE}:Net")
-    engine, _, _ = numpy_engine.begin([lab])
+    engine, _, _ = numpy_engine.begin([lab], threads=1)
     weights = {name: values[0] for name, values in engine.weights().items()}
     begin = torch_engine.drawn
 
