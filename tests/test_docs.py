@@ -5,7 +5,6 @@ from __future__ import annotations
 import doctest
 import os
 import re
-import runpy
 import shutil
 import subprocess
 import sys
@@ -20,7 +19,7 @@ import weightinit
 from runner.config import schema
 from runner.config.catalogue import GROUPS, choices
 from runner.config.composition import Composer
-from tests.commands import FOR_OPTUNA, undone
+from tests.commands import FOR_OPTUNA, run_as_main, undone
 from tests.pages import PAGES, ROOT, Page, in_words, module
 from weightinit.initializers import INITIALIZERS
 
@@ -90,9 +89,8 @@ def quick(arguments: list[str], *, figures: bool) -> list[str]:
 def status(name: str, arguments: list[str]) -> int:
     """The exit status of the program ``name`` with these arguments, in this process."""
     sys.argv = [name, *arguments]
-    sys.modules.pop(f"{name}.__main__", None)  # where another test has imported it
     with pytest.raises(SystemExit) as ended:
-        runpy.run_module(name, run_name="__main__")
+        run_as_main(name)
     assert isinstance(ended.value.code, int)
     return ended.value.code
 

@@ -129,6 +129,11 @@ class DaskPool:
         number, passed = event[1]
         self._steps.tell(number, passed)
 
+    def look(self) -> None:
+        """Look at once which workers there are."""
+        self._looked_at = -math.inf
+        self._look()
+
     def _look(self) -> None:
         """Looks, now and then, which workers there are, and whether new ones compute as this process does."""
         if (now := time.monotonic()) - self._looked_at < LOOK or self.client.status != "running":

@@ -161,7 +161,10 @@ def submitit_pool(settings: Any, trials: Sequence[Trial], say: Callable[[str], o
                 pool.keep(1)
             except PoolLost as error:
                 raise ValueError(f"hydra/launcher=stacked_submitit: {error}") from error
-            yield pool
+            try:
+                yield pool
+            finally:
+                pool.look()  # a short sweep is over before the next time to look, and its allocation has come
     finally:
         cluster.close()
         if pool is not None:
