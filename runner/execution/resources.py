@@ -25,7 +25,7 @@ from runner.training import stacks, worker
 
 # Seconds of training on one core from which processes are worth their start. Threads share Python's lock, with each
 # other and with what records: on two cores, two of them train 1.5 times as fast as one, and two processes twice.
-LONG = 10.0
+LONG = 3.0
 THREADS, PROCESSES = "concurrent.futures.ThreadPoolExecutor", "concurrent.futures.ProcessPoolExecutor"
 
 
