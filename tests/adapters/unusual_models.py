@@ -68,6 +68,11 @@ class Stem(Branch):
     """The same names outside a branch, where nothing stands beside it."""
 
 
+def closed(gate: nn.Linear) -> None:
+    gate.weight.zero_()
+    gate.bias.fill_(-10)
+
+
 class EqualizedLinear(nn.Module):
     def __init__(self, units: int) -> None:
         super().__init__()
@@ -262,6 +267,8 @@ RIGHT: Mapping[str, Callable[[], nn.Module]] = {
         Tokens(), lambda m: [n.weight.zero_() for layer in m.layers for n in (layer.n1, layer.n2)]),
     "a stem named like the branches that start at zero": lambda: nn.ModuleDict(
         {"stem": Stem(zero=False), "blocks": nn.ModuleList(Branch() for _ in range(4))}),
+    "gates that begin with their bias alone": lambda: nn.ModuleList(
+        nn.ModuleDict({"up": nn.Linear(32, 32), "gate": changed(nn.Linear(32, 32), closed)}) for _ in range(3)),
     "styles": Modulated,
     "equalized rates": lambda: nn.Sequential(*(EqualizedLinear(64) for _ in range(3))),
     "noisy layers": lambda: nn.Sequential(NoisyLinear(64), NoisyLinear(64)),

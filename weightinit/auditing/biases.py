@@ -42,7 +42,9 @@ def look_at_biases(pieces: list[Piece]) -> None:
     for piece in constant:
         weight = weights.get(piece.tensor.layer)
         if weight is not None and not piece.found and not HEADS.search(piece.tensor.layer.lower()):
-            _beside_weights(piece, _passed(weight))
+            passed = _passed(weight)
+            if passed:  # a gate may begin with its bias alone
+                _beside_weights(piece, passed)
     beside = ((piece, weights.get(piece.tensor.layer)) for piece in pieces if piece.tensor.role == "bias")
     lost = [
         (piece, _passed(weight)) for piece, weight in beside
