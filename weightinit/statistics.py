@@ -56,18 +56,14 @@ class Reading:
         for runs, matrices in _float64(self.x):
             flat = matrices.reshape(len(matrices), -1)
             low, high = flat.min(-1), flat.max(-1)
-            if narrow:
-                mean = xp.clip(flat.mean(-1), low, high)  # a constant's mean is that constant
-                flat -= mean[:, None]
-                flat *= flat
-                std = xp.sqrt(flat.mean(-1))
-            else:
+            exponent = xp.zeros(len(flat), xp.int32)
+            if not narrow:
                 exponent = xp.maximum(xp.minimum(xp.frexp(xp.maximum(-low, high))[1], 1000), -1000)
                 flat *= xp.ldexp(1.0, -exponent)[:, None]  # so that no square leaves the range of float64
-                mean = xp.clip(xp.ldexp(flat.mean(-1), exponent), low, high)
-                flat -= xp.ldexp(mean, -exponent)[:, None]
-                flat *= flat
-                std = xp.ldexp(xp.sqrt(flat.mean(-1)), exponent)
+            mean = xp.clip(xp.ldexp(flat.mean(-1), exponent), low, high)  # a constant's mean is that constant
+            flat -= xp.ldexp(mean, -exponent)[:, None]
+            flat *= flat
+            std = xp.ldexp(xp.sqrt(flat.mean(-1)), exponent)
             for whole, part in zip(result, (mean, std, xp.hypot(mean, std), low, high), strict=True):
                 whole[runs] = part
         return result

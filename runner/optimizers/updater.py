@@ -6,7 +6,7 @@ rule.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from runner.optimizers.rules import Block, Optimizer
 from weightinit.arrays import Array, array_module
+from weightinit.nn import tape
 
 # Elements of a block of one run, half a megabyte of float32, and of a block of several runs. Smaller ones save no time:
 # their calls cost more than the cache saves, and two threads wait more often for Python's lock. The norm of a gradient
@@ -32,18 +33,12 @@ class Scale(NamedTuple):
     gradient: Array
 
 
-class Helpers(Protocol):
+class Helpers(tape.Helpers, Protocol):
     """So many threads that work beside the caller's."""
 
     @property
     def count(self) -> int:
         """Number of the threads."""
-
-    def do(self, work: Callable[[], None]) -> None:
-        """Have ``work`` done by the end of ``wait``."""
-
-    def wait(self) -> None:
-        """Return when everything is done."""
 
 
 class Updater:

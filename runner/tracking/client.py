@@ -37,7 +37,7 @@ class Run:
 
 
 class Client(Protocol):
-    """What every command asks of MLflow; times are in milliseconds."""
+    """Requests of every command to MLflow; times are in milliseconds."""
 
     def experiment(self, name: str) -> Experiment | None:
         """Return an experiment by name."""

@@ -176,7 +176,7 @@ class Tables:
 
 @dataclass(frozen=True)
 class Schema:
-    """What tells databases of different versions of MLflow apart; ``columns``: names by table."""
+    """Traits by which databases of different versions of MLflow differ; ``columns``: names by table."""
 
     version: str
     columns: Mapping[str, frozenset[str]]

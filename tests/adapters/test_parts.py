@@ -144,7 +144,7 @@ class Reader(nn.Module):
 
 
 class InOrder(Reader):
-    """What the tokens read goes on to a recurrence, which tells their order."""
+    """Tokens whose readings go on to a recurrence, which tells their order."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -47,9 +47,9 @@ def look_at_biases(pieces: list[Piece]) -> None:
                 _beside_weights(piece, passed)
     beside = ((piece, weights.get(piece.tensor.layer)) for piece in pieces if piece.tensor.role == "bias")
     lost = [
-        (piece, _passed(weight)) for piece, weight in beside
+        (piece, passed) for piece, weight in beside
         if weight is not None and not is_last(piece) and piece.exam and piece.exam.std
-        and not piece.found and 0 < CLOSES * _passed(weight) < rms(piece)
+        and not piece.found and 0 < CLOSES * (passed := _passed(weight)) < rms(piece)
     ]  # fmt: skip
     for piece, passed in lost if len(lost) >= MANY else ():
         piece.fault(

@@ -80,8 +80,7 @@ def _laws_and_pytorch(text: str) -> tuple[str, ...]:
 
 def _unsaid(model: Model) -> Chosen:
     """The family and the scale that the innermost configuration names; else what is usual."""
-    laws, words = of_configurations(model)
-    return Chosen(laws, words)
+    return Chosen(*of_configurations(model))
 
 
 def _family(model: Model, name: str) -> Chosen:

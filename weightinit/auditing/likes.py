@@ -168,7 +168,7 @@ def quiet(layers: list[Piece], biases: list[Piece]) -> None:
 def _small(bias: Piece, std: float) -> bool:
     """Whether a bias is drawn at no more than the size of its weights, but for chance in few elements."""
     exam = bias.exam
-    return exam is not None and math.hypot(exam.std, exam.mean) < std * (1 + 4 * error_of(bias))
+    return exam is not None and rms(bias) < std * (1 + 4 * error_of(bias))
 
 
 def likes(weights: list[Piece], alpha: float, ratio: float = 1.0) -> None:

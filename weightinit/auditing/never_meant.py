@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from weightinit.arrays import Array
-from weightinit.auditing.likes import error_of
+from weightinit.auditing.likes import error_of, rms
 from weightinit.auditing.matrices import in_order
 from weightinit.auditing.model_report import number
 from weightinit.auditing.pieces import Piece, thinned
@@ -114,7 +114,7 @@ def _symmetric(x: Array) -> bool:
 
 
 def _repeated_slices(slices: Array) -> int:
-    """How many slices equal an earlier one, of drawn ones that are large enough to tell; not zeros."""
+    """Number of slices that equal an earlier one, of drawn ones that are large enough to tell; not zeros."""
     if slices.shape[-1] < LEAST or len(slices) > 1 << 12:
         return 0
     seen: dict[bytes, list[int]] = {}
@@ -154,7 +154,7 @@ def look_at_heads(model: Model, pieces: list[Piece], family: str) -> None:
         if exam is None or not math.isfinite(exam.std) or any(kind in UNREADABLE for kind, _, _ in piece.found):
             continue
         if tensor.role in BY_FANS and tensor.fans and exam.std > 0:
-            passed = math.hypot(exam.std, exam.mean) * math.sqrt(piece.spec.fans.fan_in)
+            passed = rms(piece) * math.sqrt(piece.spec.fans.fan_in)
             if passed < DEAD:
                 by = f", as {piece.expectation.label} says" if piece.given and piece.expectation else ""
                 piece.fault(
@@ -176,15 +176,13 @@ def look_at_heads(model: Model, pieces: list[Piece], family: str) -> None:
                     piece.note(
                         "loud", f"{said}, unless {tensor.kind} scales it where it uses it: probe(model, sample) tells"
                     )
-        if tensor.role == "embedding" and exam.std > 0 and "dense" not in tensor.used_as:
-            rms = math.hypot(exam.std, exam.mean)
-            if rms < DEAD / 10:
-                piece.fault("dead", f"std {number(exam.std)}: the embedding is dead")
+        is_table = tensor.role == "embedding" and exam.std > 0 and "dense" not in tensor.used_as
+        if is_table and rms(piece) < DEAD / 10:
+            piece.fault("dead", f"std {number(exam.std)}: the embedding is dead")
         frequencies = len(tensor.shape) == 2 and tensor.shape[0] < FEW_INPUTS
-        if tensor.role in ("embedding", "position") and not (piece.given or piece.found or frequencies):
-            rms = math.hypot(exam.std, exam.mean)
-            if rms > FAR_TOO_LOUD:
-                piece.fault("loud", f"of rms {number(rms)}: tokens and positions start at 1 at most")
+        unsaid = not (piece.given or piece.found or frequencies)
+        if tensor.role in ("embedding", "position") and unsaid and rms(piece) > FAR_TOO_LOUD:
+            piece.fault("loud", f"of rms {number(rms(piece))}: tokens and positions start at 1 at most")
         config = model.configurations(tensor.name, *tensor.also)[0]
         key = next((key for key in TIES if config.values.get(key) is False), None)
         is_tied = tensor.role == "embedding" and "dense" in tensor.used_as
@@ -215,7 +213,7 @@ def _loudness(piece: Piece, *, divided: bool) -> None:
     exam = piece.exam
     assert exam is not None
     classes, width = (piece.tensor.shape[0], piece.tensor.shape[-1])
-    spread = math.hypot(exam.std, exam.mean) * math.sqrt(width)
+    spread = rms(piece) * math.sqrt(width)
     if divided:
         spread /= math.sqrt(width)
     above = spread * spread / 2

@@ -86,17 +86,17 @@ def _off_centre(weights: list[Piece], alpha: float) -> None:
         exam = piece.exam
         if exam is None or not exam.std or not kinds(piece) <= {"scale", "law"} or piece.spec.position == "output":
             continue
-        if math.prod(piece.shape) < ENOUGH or (
-            exam.explained and not exam.explained[0].law.known
-        ):  # written down: the identity, Dirac's
+        written_down = exam.explained and not exam.explained[0].law.known  # the identity, Dirac's
+        size = math.prod(piece.shape)
+        if written_down or size < ENOUGH:
             continue
-        alike = exam.mean * math.sqrt(piece.spec.fans.fan_in) / exam.std
-        if abs(alike) > OFF_CENTRE and abs(exam.mean) > largest_z(alpha) * exam.std / math.sqrt(math.prod(piece.shape)):
+        answer = exam.mean * math.sqrt(piece.spec.fans.fan_in) / exam.std
+        if abs(answer) > OFF_CENTRE and abs(exam.mean) > largest_z(alpha) * exam.std / math.sqrt(size):
             exam.findings, exam.differs = [], ""
             piece.fault(
                 "mean",
                 f"mean {number(exam.mean)}, std {number(exam.std)}: not centred. Each unit answers the mean of its "
-                f"{piece.spec.fans.fan_in} inputs {abs(alike):.3g} times as much as what tells them apart",
+                f"{piece.spec.fans.fan_in} inputs {abs(answer):.3g} times as much as what tells them apart",
             )
 
 

@@ -49,8 +49,13 @@ class _Need(NamedTuple):
     lacking: str
 
 
+def _attends(model: Model) -> bool:
+    recurrent = {tensor.layer for tensor in model if tensor.role == "recurrent"}
+    return any(ATTENTION.search(tensor.layer) for tensor in model if tensor.layer not in recurrent)
+
+
 _NEEDS: Final[Mapping[str, _Need]] = {
-    "attention": _Need(lambda model: _attends(model), "no layer here is called attention"),
+    "attention": _Need(_attends, "no layer here is called attention"),
     "branches": _Need(lambda model: bool(branches_of(model)), "this model has no list of blocks"),
     "branch_norms": _Need(
         lambda model: any(spec.role == "gain" and spec.ends_branch for spec in placed(model).values()),
@@ -61,11 +66,6 @@ _NEEDS: Final[Mapping[str, _Need]] = {
         lambda model: any(tensor.role == "convolution" for tensor in model), "this model has no convolutions"
     ),
 }
-
-
-def _attends(model: Model) -> bool:
-    recurrent = {tensor.layer for tensor in model if tensor.role == "recurrent"}
-    return any(ATTENTION.search(tensor.layer) for tensor in model if tensor.layer not in recurrent)
 
 
 @dataclass(frozen=True)

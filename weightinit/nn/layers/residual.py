@@ -61,9 +61,7 @@ class Sum(Layer):
         """Return the sum, in the tape's memory."""
         tape.input[self.name, "activation"] = branch
         out, scale = tape[self.name, "activation"], self._scale(params, tape, branch)
-        skip_scale = tape.constant(f"{self.name}/skip_scale", self.skip_scale, skip)
-        if not (isinstance(skip_scale, np.generic) and skip_scale == 1):
-            skip = skip * skip_scale
+        skip = self._skipped(skip, tape)
         for runs in tape.blocks(branch[0].size):
             tape.xp.multiply(branch[runs], scale[runs], out=out[runs])
             out[runs] += skip[runs if len(skip) > 1 else slice(None)]
@@ -90,8 +88,12 @@ class Sum(Layer):
 
     def add_skip(self, d_output: Array, tape: Tape, into: Array) -> None:
         """Add the gradient of the skip to ``into``."""
-        factor = tape.constant(f"{self.name}/skip_scale", self.skip_scale, d_output)
-        into += d_output if isinstance(factor, np.generic) and factor == 1 else d_output * factor
+        into += self._skipped(d_output, tape)
+
+    def _skipped(self, x: Array, tape: Tape) -> Array:
+        """Return ``x`` times the scale of the skip: ``x`` itself where that is 1 for all runs."""
+        factor = tape.constant(f"{self.name}/skip_scale", self.skip_scale, x)
+        return x if isinstance(factor, np.generic) and factor == 1 else x * factor
 
     def written(self, params: Params, tape: Tape) -> Array:
         """Return what the branch has added in the last forward pass."""
